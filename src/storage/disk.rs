@@ -1,0 +1,1 @@
+//! Real files and the real clock.

@@ -1,0 +1,154 @@
+//! What the protocol asks of a filesystem and a clock, and nothing more.
+//!
+//! Everything above this floor reaches files, directories and time through [`Storage`] and [`DataFile`] alone, so the same
+//! code runs on a disk ([`disk`]), in a simulator and under injected faults. Each call says what it promises; a call that
+//! returns an error promises nothing, not even that it did not happen.
+
+use std::ffi::OsString;
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+pub mod disk;
+pub mod kind;
+pub mod liveness;
+
+pub use kind::Kind;
+pub use liveness::{Liveness, Process};
+
+/// A moment on a clock that counts time spent asleep (`CLOCK_BOOTTIME`), in nanoseconds from an arbitrary origin. Never
+/// compared between hosts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Instant(pub u64);
+
+impl Instant {
+    /// Time from `earlier` to `self`; zero if the order is the other way round.
+    pub fn since(self, earlier: Instant) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+
+    /// The moment `span` after this one.
+    pub fn after(self, span: Duration) -> Instant {
+        Instant(self.0.saturating_add(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)))
+    }
+}
+
+/// Which file an open handle or a name stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FileId {
+    pub device: u64,
+    pub inode: u64,
+}
+
+/// What a file or directory looks like to `stat`.
+#[derive(Clone, Copy, Debug)]
+pub struct Attributes {
+    pub id: FileId,
+    pub is_dir: bool,
+    pub is_symlink: bool,
+    pub size: u64,
+    pub links: u64,
+    /// Permission bits only (`0o7777`).
+    pub mode: u32,
+    pub uid: u32,
+    pub gid: u32,
+}
+
+/// Whose rights a new name gets: those of the database it belongs to, whatever the umask.
+#[derive(Clone, Copy, Debug)]
+pub struct Owner {
+    pub mode: u32,
+    pub uid: u32,
+    pub gid: u32,
+}
+
+/// How a data file is opened. None of these creates it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    Read,
+    ReadWrite,
+}
+
+/// A filesystem and a clock. Paths are absolute. All calls may block for as long as the filesystem does.
+pub trait Storage: Send + Sync {
+    // --- clock ---
+    /// Now, by a clock that counts sleep. No I/O; cheap (no system call on Linux).
+    fn now(&self) -> Instant;
+    /// Lets `span` pass.
+    fn sleep(&self, span: Duration);
+    /// The date for people, RFC 3339 in UTC; never used for a decision.
+    fn date(&self) -> String;
+    /// 64 unpredictable bits.
+    fn random(&self) -> u64;
+
+    // --- names ---
+    /// Makes one directory, atomically: exactly one of several callers succeeds, the others get `AlreadyExists`.
+    fn make_dir(&self, dir: &Path, owner: Owner) -> io::Result<()>;
+    /// Removes an empty directory (`DirectoryNotEmpty` otherwise).
+    fn remove_dir(&self, dir: &Path) -> io::Result<()>;
+    /// Makes a new file with these contents and closes it. Exclusive: `AlreadyExists` if the name is taken.
+    fn create_new(&self, path: &Path, contents: &[u8], owner: Owner) -> io::Result<()>;
+    /// Renames, replacing `to` atomically.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Removes a file's name.
+    fn unlink(&self, path: &Path) -> io::Result<()>;
+    /// The names in a directory without `.` and `..`, read whole from a newly opened directory. Fresh if this process has just
+    /// changed that directory; may miss a name that is renamed meanwhile, never a settled one.
+    fn list(&self, dir: &Path) -> io::Result<Vec<OsString>>;
+    /// At most `limit` bytes of a small regular file, opened anew (never blocks on a FIFO or device).
+    fn read_small(&self, path: &Path, limit: usize) -> io::Result<Vec<u8>>;
+    /// Appends one line to a file for people, making it if need be; one write.
+    fn append_line(&self, path: &Path, line: &str, owner: Owner) -> io::Result<()>;
+    /// `lstat`: does not follow a symbolic link at the end. May be cached by a network client.
+    fn attributes(&self, path: &Path) -> io::Result<Attributes>;
+    /// Makes the directory's names durable.
+    fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+
+    // --- data ---
+    /// Opens a data file through its name. On a caching client the name may still lead to a file that was replaced since:
+    /// see [`Storage::open_listed`].
+    fn open(&self, path: &Path, access: Access) -> io::Result<Box<dyn DataFile>>;
+    /// Opens a data file and makes sure that it is the one the server has under this name now: makes and removes
+    /// `scratch` (a name never used before, in the same directory) so that the client's knowledge of the directory is void,
+    /// lists it afresh, and opens until the inode is the listed one. `NotFound` if it is not listed.
+    fn open_listed(&self, path: &Path, access: Access, scratch: &Path) -> io::Result<Box<dyn DataFile>>;
+    /// Makes a new, empty data file to be filled (exclusive), open for reading and writing.
+    fn create_data(&self, path: &Path, owner: Owner) -> io::Result<Box<dyn DataFile>>;
+    /// Gives `to` mode, owner, group, ACL and extended attributes of `from`. An error if ownership cannot be kept.
+    fn copy_attributes(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    // --- this host ---
+    /// What filesystem a path (or its parent, if it does not exist) is on.
+    fn kind(&self, path: &Path) -> Kind;
+    /// Who this process is, as written into beat files and judged by other processes of this host.
+    fn process(&self) -> Process;
+    /// Whether that process is provably dead: same host (boot, pid namespace), and its liveness lock can be taken. Any doubt
+    /// is [`Liveness::Unknown`].
+    fn liveness(&self, process: &Process) -> Liveness;
+    /// How long this host has known `key` (a foreign beat's path), remembered in a host-local file across short-lived
+    /// processes; zero at the first call. A hint for waiting only; zero on any error.
+    fn known_for(&self, key: &str) -> Duration;
+}
+
+/// An open data file. Closed on drop.
+pub trait DataFile: Send {
+    fn id(&self) -> io::Result<FileId>;
+    fn size(&self) -> io::Result<u64>;
+    /// Reads as many bytes as there are, up to the buffer's length.
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize>;
+    /// Writes all of `buf`.
+    fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()>;
+    fn set_len(&self, len: u64) -> io::Result<()>;
+    /// Data and size are on stable storage.
+    fn sync(&self) -> io::Result<()>;
+    /// Drops what this host has cached of the file, for all its descriptors, so that the next read asks the server. Nothing
+    /// on filesystems that no other host can write to.
+    fn drop_cache(&self) -> io::Result<()>;
+    /// Tries to fill this (empty) file with `source`'s content without moving the data through this host (reflink,
+    /// server-side copy): true if it is now complete, false if the caller must copy.
+    fn clone_from(&self, source: &dyn DataFile) -> bool;
+    /// The descriptor, where there is one (for `clone_from` between files of the same storage).
+    fn raw_fd(&self) -> Option<i32> {
+        None
+    }
+}
