@@ -1,0 +1,147 @@
+//! Who may be deposed, and deposing: a compare-and-swap on the exact heartbeat that was watched.
+
+use std::io;
+use std::time::Duration;
+
+use super::beat::{Beat, MAX_BYTES};
+use super::error::Denied;
+use super::lease;
+use super::names::{Kind, Name, NodeId};
+use super::node::Node;
+use super::registry::Census;
+use crate::storage::{Liveness, Process};
+
+/// What stands between us and a name of another node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// In use, as far as anybody can tell.
+    Alive,
+    /// It was deposed, but a heartbeat of its own may still be on its way: wait a little.
+    Settling,
+    /// It has lost everything it had here, and we may clear up after it.
+    Deposed { provably_dead: bool },
+}
+
+impl Node {
+    /// What is known of `other`, deposing it if it may be deposed now. `census` is a fresh listing of G.
+    pub(super) fn judge(&mut self, other: &NodeId, census: &Census) -> Result<Verdict, Denied> {
+        if let Some(stone) = census.tombstone(other) {
+            let stone = stone.clone();
+            return Ok(self.verdict_of(&stone));
+        }
+        self.observer.sample_lock(other, census);
+        let beat = census.beat(other);
+        let dead = beat.is_some() && self.is_provably_dead(other, beat.map(|(n, ms)| Name::beat(other, n, ms)));
+        if !dead && !self.observer.is_silent(other) {
+            return Ok(Verdict::Alive);
+        }
+        match beat {
+            Some((n, lease_ms)) => self.depose(&Name::beat(other, n, lease_ms)),
+            None => self.depose_ghost(other),
+        }
+    }
+
+    /// Renames the beat that was watched to its node's tombstone. One of two wins: its node's next heartbeat, or this.
+    fn depose(&mut self, beat: &Name) -> Result<Verdict, Denied> {
+        let m = self.next(Kind::New).n;
+        let stone = Name {
+            node: beat.node.clone(),
+            n: beat.n,
+            kind: Kind::Deposed { by: self.id().key, m },
+        };
+        match self.storage.rename(&self.in_registry(beat), &self.in_registry(&stone)) {
+            Ok(()) => {}
+            Err(error) => {
+                // Its heartbeat was first, somebody else deposed it, or our rename was carried out all the same.
+                let census = self.fresh_census()?;
+                if census.tombstone(&beat.node) != Some(&stone) {
+                    self.observer.forget(&beat.node);
+                    return match error.kind() {
+                        io::ErrorKind::NotFound => Ok(Verdict::Alive),
+                        _ => Err(Denied::io("depose a silent node in", &self.paths.registry)(error)),
+                    };
+                }
+            }
+        }
+        self.census()?;
+        Ok(self.verdict_of(&stone))
+    }
+
+    /// A name of a node of which no beat was seen in a whole run: a create delivered late. Its tombstone is taken back if a
+    /// beat shows after all.
+    fn depose_ghost(&mut self, other: &NodeId) -> Result<Verdict, Denied> {
+        let m = self.next(Kind::New).n;
+        let stone = Name {
+            node: other.clone(),
+            n: 0,
+            kind: Kind::Deposed { by: self.id().key, m },
+        };
+        let path = self.in_registry(&stone);
+        let made = self.storage.create_new(&path, b"", self.settings.owner);
+        made.map_err(Denied::io("depose a node without heartbeat in", &self.paths.registry))?;
+        let census = self.census()?;
+        if census.beat(other).is_some() {
+            self.discard(path);
+            self.observer.forget(other);
+            return Ok(Verdict::Alive);
+        }
+        Ok(self.verdict_of(&stone))
+    }
+
+    /// Whether a tombstone can be acted on. Where the server may rename by handle, a heartbeat that crossed the deposing
+    /// rename would undo it, so the tombstone must have stood for a while.
+    pub(super) fn verdict_of(&mut self, stone: &Name) -> Verdict {
+        if self.is_provably_dead(&stone.node, Some(stone.clone())) {
+            return Verdict::Deposed { provably_dead: true };
+        }
+        let wait = match (self.settings.local, self.settings.renames_by_handle) {
+            (true, _) => Duration::ZERO,
+            (false, false) => self.lease_of(stone) / 6,
+            (false, true) => self.lease_of(stone),
+        };
+        if self.observer.tombstone_age(stone, self.storage.now()) >= wait {
+            Verdict::Deposed { provably_dead: false }
+        } else {
+            Verdict::Settling
+        }
+    }
+
+    fn lease_of(&mut self, stone: &Name) -> Duration {
+        let bytes = self
+            .storage
+            .read_small(&self.in_registry(stone), MAX_BYTES)
+            .unwrap_or_default();
+        lease::clamp(Beat::decode(&bytes).map_or(lease::DEFAULT_MS, |beat| beat.lease_ms.max(lease::MIN_MS)))
+    }
+
+    /// Same host, and its process is gone for certain. `file` holds its identity (its beat or its tombstone).
+    fn is_provably_dead(&mut self, other: &NodeId, file: Option<Name>) -> bool {
+        match self.identity(other, file) {
+            // Another node of this very process is never dead.
+            Some(process) if process.pid == self.id().pid && process == self.storage.process() => false,
+            Some(process) => self.storage.liveness(&process) == Liveness::Dead,
+            None => false,
+        }
+    }
+
+    fn identity(&mut self, other: &NodeId, file: Option<Name>) -> Option<Process> {
+        let path = file.map(|name| self.in_registry(&name));
+        let storage = self.storage.clone();
+        self.observer.identity(other, || {
+            let bytes = storage.read_small(&path?, MAX_BYTES).ok()?;
+            let beat = Beat::decode(&bytes)?;
+            // The name is the authority: a file that speaks of somebody else proves nothing.
+            (beat.owner_id == other.to_string()).then_some(beat.process)
+        })
+    }
+}
+
+impl Name {
+    pub(super) fn beat(node: &NodeId, n: u64, lease_ms: u64) -> Name {
+        Name {
+            node: node.clone(),
+            n,
+            kind: Kind::Beat { lease_ms },
+        }
+    }
+}

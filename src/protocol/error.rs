@@ -1,0 +1,80 @@
+//! Why a step of the protocol was not made.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::names::NodeId;
+
+/// Who stands in the way.
+#[derive(Clone, Debug)]
+pub struct Holder {
+    /// `None`: a directory without a holder's name in it.
+    pub node: Option<NodeId>,
+    /// How long we know that it gives no sign of life.
+    pub silent: Duration,
+    /// Its lease; a node silent for as long may be deposed.
+    pub lease: Duration,
+    /// The name that was seen, to tell one episode from the next.
+    pub name: String,
+    /// What it does there, for people.
+    pub doing: &'static str,
+}
+
+/// A step that was not made.
+#[derive(Debug)]
+pub enum Denied {
+    /// Somebody else is using it: try again later.
+    Busy(Holder),
+    /// We were deposed: everything we had here is somebody else's now.
+    Deposed(String),
+    /// The filesystem failed us.
+    Io {
+        doing: &'static str,
+        path: PathBuf,
+        source: io::Error,
+    },
+    /// It must not be done at all; the sentence says what to do.
+    Refused(String),
+}
+
+impl Denied {
+    pub fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Denied {
+        let path = path.to_path_buf();
+        move |source| Denied::Io { doing, path, source }
+    }
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.node {
+            None => write!(f, "an abandoned lock directory"),
+            Some(node) => {
+                write!(f, "{} by process {} on {}", self.doing, node.pid, node.host)?;
+                if self.silent > self.lease / 6 {
+                    write!(
+                        f,
+                        ", silent for {:.1} s of its {:.0} s lease",
+                        self.silent.as_secs_f32(),
+                        self.lease.as_secs_f32()
+                    )?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+impl fmt::Display for Denied {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Denied::Busy(holder) => write!(f, "database is in use: {holder}"),
+            Denied::Deposed(why) => write!(f, "{why}"),
+            Denied::Io { doing, path, source } => write!(f, "cannot {doing} {}: {source}", path.display()),
+            Denied::Refused(why) => write!(f, "{why}"),
+        }
+    }
+}
+
+impl std::error::Error for Denied {}

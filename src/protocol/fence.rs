@@ -1,0 +1,218 @@
+//! The fence: database and journal are replaced by copies, so that whatever a frozen or cut-off host delivers late hits an
+//! inode that has no name any more.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::error::Denied;
+use super::names::{Copy, Kind, Name};
+use super::node::{Files, Node};
+use super::registry::Census;
+use crate::storage::{Access, DataFile};
+
+/// Copied and compared at a time; between two chunks the heartbeat is kept up.
+const CHUNK: usize = 1 << 20;
+/// Rounds of copying while a zombie still writes to the source.
+const ROUNDS: usize = 20;
+
+impl Node {
+    /// Replaces journal and database as asked (PROTOCOL.md, Fence). L is held and `exclusive.*` is up. `compare`: whoever is
+    /// fenced off may have been writing, so the copies are compared with their sources afterwards.
+    pub(super) fn fence(
+        &mut self,
+        journal: bool,
+        database: bool,
+        compare: bool,
+        census: &Census,
+        files: &mut dyn Files,
+    ) -> Result<(), Denied> {
+        let n = self.next(Kind::New).n;
+        let name = |copy: Copy| Name {
+            node: self.id().clone(),
+            n,
+            kind: Kind::Fence(copy),
+        };
+        let (journal_copy, database_copy) = (name(Copy::Journal), name(Copy::Database));
+        let ready = self.in_lock(&name(Copy::Ready));
+        let (journal_copy, database_copy) = (self.in_lock(&journal_copy), self.in_lock(&database_copy));
+        let prepared = self.prepare(journal, database, compare, &journal_copy, &database_copy);
+        if let Err(denied) = prepared {
+            self.discard(database_copy);
+            self.discard(journal_copy);
+            return Err(denied);
+        }
+        // From here on the pair counts: whoever comes after us rolls it forward.
+        if database && let Err(error) = self.storage.rename(&database_copy, &ready) {
+            self.depose_self();
+            return Err(Denied::io("complete the copy", &database_copy)(error));
+        }
+        files.release();
+        let (live_journal, live_database) = (self.paths.journal.clone(), self.paths.database.clone());
+        let replaced = match journal {
+            true => self.replace(&journal_copy, &live_journal, false),
+            false => Ok(()),
+        };
+        let replaced = replaced.and_then(|()| match database {
+            true => self.replace(&ready, &live_database, false),
+            false => Ok(()),
+        });
+        let known = replaced.and_then(|()| self.new_epoch(census));
+        if known.is_err() {
+            // Half done: the next holder finishes it, and must see that it has to.
+            self.depose_self();
+        }
+        let reopened = files.reopen(self, false);
+        known?;
+        reopened
+    }
+
+    fn prepare(
+        &mut self,
+        journal: bool,
+        database: bool,
+        compare: bool,
+        journal_copy: &Path,
+        database_copy: &Path,
+    ) -> Result<(), Denied> {
+        // Both names first, then a heartbeat: whoever deposes us after it finds and removes them.
+        let mut pairs = Vec::new();
+        for (wanted, source, copy) in [
+            (journal, self.paths.journal.clone(), journal_copy),
+            (database, self.paths.database.clone(), database_copy),
+        ] {
+            if wanted {
+                let made = self.storage.create_data(copy, self.settings.owner);
+                pairs.push((source, copy.to_path_buf(), made.map_err(Denied::io("copy to", copy))?));
+            }
+        }
+        self.heartbeat()?;
+        for (source, copy, target) in &pairs {
+            self.copy_until_equal(source, copy, &**target, compare)?;
+            if let Err(error) = self.storage.copy_attributes(source, copy)
+                && error.kind() != io::ErrorKind::NotFound
+            {
+                return Err(Denied::io("keep the owner and rights of", source)(error));
+            }
+        }
+        self.heartbeat()
+    }
+
+    fn copy_until_equal(
+        &mut self,
+        source: &Path,
+        copy: &Path,
+        target: &dyn DataFile,
+        compare: bool,
+    ) -> Result<(), Denied> {
+        let source_file = match self.storage.open(source, Access::Read) {
+            Ok(file) => file,
+            // No journal: an empty one takes the name.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && source == self.paths.journal => return Ok(()),
+            Err(error) => return Err(Denied::io("copy", source)(error)),
+        };
+        let reading = Denied::io("copy", source);
+        source_file.drop_cache().map_err(reading)?;
+        for round in 0..ROUNDS {
+            if round > 0 || !target.clone_from(&*source_file) {
+                self.copy_once(&*source_file, target)
+                    .map_err(|error| error.at(source, copy))?;
+            }
+            target.sync().map_err(Denied::io("sync", copy))?;
+            if !compare {
+                return Ok(());
+            }
+            source_file.drop_cache().map_err(Denied::io("read", source))?;
+            if self
+                .is_equal(&*source_file, target)
+                .map_err(|error| error.at(source, copy))?
+            {
+                return Ok(());
+            }
+        }
+        let busy = io::Error::new(io::ErrorKind::ResourceBusy, "a silent node is still writing to it");
+        Err(Denied::io("copy", source)(busy))
+    }
+
+    fn copy_once(&mut self, source: &dyn DataFile, target: &dyn DataFile) -> Result<(), Failed> {
+        let mut buf = vec![0; CHUNK];
+        let mut offset = 0;
+        loop {
+            self.heartbeat_if_due().map_err(Failed::Denied)?;
+            let got = source.read_at(&mut buf, offset).map_err(Failed::Source)?;
+            if got == 0 {
+                return target.set_len(offset).map_err(Failed::Copy);
+            }
+            target.write_at(&buf[..got], offset).map_err(Failed::Copy)?;
+            offset += got as u64;
+        }
+    }
+
+    fn is_equal(&mut self, source: &dyn DataFile, target: &dyn DataFile) -> Result<bool, Failed> {
+        let (mut a, mut b) = (vec![0; CHUNK], vec![0; CHUNK]);
+        let mut offset = 0;
+        loop {
+            self.heartbeat_if_due().map_err(Failed::Denied)?;
+            let got = source.read_at(&mut a, offset).map_err(Failed::Source)?;
+            let same = target.read_at(&mut b, offset).map_err(Failed::Copy)?;
+            if a[..got] != b[..same] {
+                return Ok(false);
+            }
+            if got == 0 {
+                return Ok(true);
+            }
+            offset += got as u64;
+        }
+    }
+
+    /// Renames a copy over what it replaces. A rename that reported an error is done if the copy's name is gone.
+    pub(super) fn replace(&mut self, copy: &Path, live: &Path, may_be_gone: bool) -> Result<(), Denied> {
+        match self.storage.rename(copy, live) {
+            Ok(()) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && may_be_gone => Ok(()),
+            Err(error) => {
+                let gone = self.lock_view().is_ok_and(|view| {
+                    let here = |name: &Name| self.in_lock(name) == copy;
+                    !view.copies.iter().any(|(name, _)| here(name))
+                });
+                if gone {
+                    Ok(())
+                } else {
+                    Err(Denied::io("replace", live)(error))
+                }
+            }
+        }
+    }
+
+    /// Tells every node, in a listing that is fresh anyway, that the files were replaced.
+    pub(super) fn new_epoch(&mut self, census: &Census) -> Result<(), Denied> {
+        self.storage
+            .sync_dir(&self.paths.parent)
+            .map_err(Denied::io("sync", &self.paths.parent))?;
+        let epoch = self.next(Kind::Epoch);
+        let path: PathBuf = self.in_registry(&epoch);
+        let made = self.storage.create_new(&path, b"", self.settings.owner);
+        made.map_err(Denied::io("announce the replaced files at", &path))?;
+        for old in &census.epochs {
+            let _ = self.storage.unlink(&self.in_registry(old));
+        }
+        self.epoch = [epoch].into();
+        Ok(())
+    }
+}
+
+/// Which side of a copy failed.
+enum Failed {
+    Source(io::Error),
+    Copy(io::Error),
+    Denied(Denied),
+}
+
+impl Failed {
+    fn at(self, source: &Path, copy: &Path) -> Denied {
+        match self {
+            Failed::Source(error) => Denied::io("read", source)(error),
+            Failed::Copy(error) => Denied::io("write", copy)(error),
+            Failed::Denied(denied) => denied,
+        }
+    }
+}

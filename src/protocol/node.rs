@@ -1,0 +1,420 @@
+//! This process's side of one database: its registration, its heartbeat, and the names it has on disk.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::beat::Beat;
+use super::error::{Denied, Holder};
+use super::lease::{self, Lease, Standing};
+use super::names::{Kind, Name, NodeId};
+use super::observer::Observer;
+use super::paths::Paths;
+use super::registry::{Census, LockView};
+use crate::storage::{Instant, Owner, Storage};
+
+/// What a node is told at its start.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub lease_ms: u64,
+    /// No other kernel reaches this filesystem: no fence for the provably dead, no waiting for crossing renames.
+    pub local: bool,
+    /// The server may rename by handle (SMB): a tombstone is believed only after a whole lease.
+    pub renames_by_handle: bool,
+    /// Rights for whatever is made.
+    pub owner: Owner,
+    /// `coord/<version> sqlite/<version>`, for people.
+    pub client: String,
+}
+
+/// The open handles of whoever uses a node. All calls come from inside calls of [`Node`], on the caller's thread.
+pub trait Files {
+    /// Opens what the coming level will use, by name. With `listed` the client's memory of the names is not to be trusted
+    /// ([`Storage::open_listed`]). What was open under these names is closed afterwards.
+    fn reopen(&mut self, node: &mut Node, listed: bool) -> Result<(), Denied>;
+    /// Closes what is open under the database's and the journal's name, before a fence renames over them.
+    fn release(&mut self);
+}
+
+/// A registered node. See the module's head.
+pub struct Node {
+    pub(super) storage: Arc<dyn Storage>,
+    pub(super) paths: Arc<Paths>,
+    pub(super) settings: Settings,
+    id: NodeId,
+    lease: Arc<Lease>,
+    /// Counter of names; never reset, no name is used twice.
+    n: u64,
+    beat: u64,
+    beat_sent: Instant,
+    /// Names that heartbeats tried since the last success, with the moment before they were sent.
+    tried: Vec<(u64, Instant)>,
+    pub(super) reader: Option<Name>,
+    pub(super) exclusive: Option<Name>,
+    pub(super) write: Option<Name>,
+    /// Foreign names that stood in the way when `exclusive` was put up; only these count.
+    pub(super) blockers: Option<Vec<Name>>,
+    /// Files of ours that must go and would not yet.
+    litter: Vec<PathBuf>,
+    pub(super) observer: Observer,
+    /// Replacements of database and journal that our handles know of.
+    pub(super) epoch: std::collections::BTreeSet<Name>,
+    /// Sentences for the log, oldest first.
+    pub(super) notices: Vec<String>,
+    pub(super) takeovers: u64,
+    pub(super) looked_for_idle: bool,
+}
+
+impl Node {
+    /// Registers (PROTOCOL.md, Registration). The registry must exist.
+    pub fn register(storage: Arc<dyn Storage>, paths: Arc<Paths>, mut settings: Settings) -> Result<Node, Denied> {
+        let lease = lease::clamp(settings.lease_ms);
+        settings.lease_ms = lease.as_millis() as u64;
+        let process = storage.process();
+        let id = NodeId::new(&process.hostname, &process.boot_id, process.pid, storage.random());
+        let mut node = Node {
+            lease: Arc::new(Lease::default()),
+            n: 0,
+            beat: 0,
+            beat_sent: Instant::default(),
+            tried: Vec::new(),
+            reader: None,
+            exclusive: None,
+            write: None,
+            blockers: None,
+            litter: Vec::new(),
+            observer: Observer::default(),
+            epoch: Default::default(),
+            notices: Vec::new(),
+            takeovers: 0,
+            looked_for_idle: false,
+            id,
+            storage,
+            paths,
+            settings,
+        };
+        // A repeated create must never make a second beat: it is made under another word and renamed.
+        let new = node.next(Kind::New);
+        let contents = Beat::new(
+            &*node.storage,
+            &node.id,
+            &node.paths.database,
+            node.settings.lease_ms,
+            &node.settings.client,
+        );
+        let new_path = node.in_registry(&new);
+        let made = node
+            .storage
+            .create_new(&new_path, &contents.encode(), node.settings.owner);
+        if let Err(error) = made {
+            node.discard(new_path.clone());
+            return Err(Denied::io("register at", &new_path)(error));
+        }
+        let beat = node.next(node.beat_kind());
+        let sent = node.storage.now();
+        if let Err(error) = node.storage.rename(&new_path, &node.in_registry(&beat)) {
+            node.discard(node.in_registry(&beat));
+            node.discard(new_path.clone());
+            return Err(Denied::io("register at", &new_path)(error));
+        }
+        node.beat_succeeded(beat.n, sent);
+        Ok(node)
+    }
+
+    pub fn id(&self) -> &NodeId {
+        &self.id
+    }
+
+    pub fn lease(&self) -> &Arc<Lease> {
+        &self.lease
+    }
+
+    pub fn lease_span(&self) -> Duration {
+        Duration::from_millis(self.settings.lease_ms)
+    }
+
+    pub fn holds_write_lock(&self) -> bool {
+        self.write.is_some()
+    }
+
+    pub fn is_reader(&self) -> bool {
+        self.reader.is_some()
+    }
+
+    pub fn has_exclusive(&self) -> bool {
+        self.exclusive.is_some()
+    }
+
+    /// Whether anything of ours stands on disk that others wait for.
+    pub fn has_presence(&self) -> bool {
+        self.reader.is_some() || self.write.is_some() || self.exclusive.is_some() || !self.litter.is_empty()
+    }
+
+    pub fn takeovers(&self) -> u64 {
+        self.takeovers
+    }
+
+    pub fn observer(&self) -> &Observer {
+        &self.observer
+    }
+
+    /// Sentences for the log since the last call.
+    pub fn take_notices(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.notices)
+    }
+
+    // --- names ---
+
+    pub(super) fn next(&mut self, kind: Kind) -> Name {
+        self.n += 1;
+        Name {
+            node: self.id.clone(),
+            n: self.n,
+            kind,
+        }
+    }
+
+    pub(super) fn in_registry(&self, name: &Name) -> PathBuf {
+        self.paths.registry.join(name.to_string())
+    }
+
+    pub(super) fn in_lock(&self, name: &Name) -> PathBuf {
+        self.paths.lock.join(name.to_string())
+    }
+
+    /// A name never used before in the database's own directory, for [`Storage::open_listed`].
+    pub fn scratch(&mut self) -> PathBuf {
+        let name = self.next(Kind::New);
+        let base = self.paths.database.file_name().unwrap_or_default().to_string_lossy();
+        let short: String = base.chars().take(40).collect();
+        self.paths.parent.join(format!(".{short}.{name}"))
+    }
+
+    fn beat_kind(&self) -> Kind {
+        Kind::Beat {
+            lease_ms: self.settings.lease_ms,
+        }
+    }
+
+    fn beat_path(&self, n: u64) -> PathBuf {
+        self.in_registry(&Name {
+            node: self.id.clone(),
+            n,
+            kind: self.beat_kind(),
+        })
+    }
+
+    /// Removes a file of ours: a failed create counts as made and a failed unlink as not done, until the name is gone.
+    pub(super) fn discard(&mut self, path: PathBuf) {
+        match self.storage.unlink(&path) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(_) => self.litter.push(path),
+        }
+    }
+
+    /// Tries again to remove what would not go.
+    pub fn sweep(&mut self) {
+        if self.lease.is_deposed() {
+            // A deposed node touches nothing: whoever holds L clears up after it.
+            self.litter.clear();
+            return;
+        }
+        for path in std::mem::take(&mut self.litter) {
+            self.discard(path);
+        }
+    }
+
+    // --- heartbeat ---
+
+    fn beat_succeeded(&mut self, n: u64, sent: Instant) {
+        self.beat = n;
+        self.beat_sent = sent;
+        self.tried.clear();
+        self.lease.renew(sent, self.lease_span());
+    }
+
+    /// Renames our beat file to its next name: a compare-and-swap against whoever would depose us.
+    pub fn heartbeat(&mut self) -> Result<(), Denied> {
+        if self.lease.is_deposed() {
+            return Err(self.deposed());
+        }
+        let next = self.next(self.beat_kind()).n;
+        let sent = self.storage.now();
+        match self.storage.rename(&self.beat_path(self.beat), &self.beat_path(next)) {
+            Ok(()) => {
+                self.beat_succeeded(next, sent);
+                Ok(())
+            }
+            Err(error) => {
+                self.tried.push((next, sent));
+                self.settle(error)
+            }
+        }
+    }
+
+    /// A heartbeat failed: looks which of its names is there. Only a name that was tried renews the lease, from before it
+    /// was sent; the old name says that we are not deposed and no more.
+    fn settle(&mut self, error: io::Error) -> Result<(), Denied> {
+        for _ in 0..3 {
+            let census = self.fresh_census()?;
+            if census.tombstone(&self.id).is_some() {
+                break;
+            }
+            let Some((n, _)) = census.beat(&self.id) else { continue };
+            if n == self.beat {
+                return Err(Denied::io("renew the heartbeat in", &self.paths.registry)(error));
+            }
+            if let Some(&(_, sent)) = self.tried.iter().find(|(tried, _)| *tried == n) {
+                self.beat_succeeded(n, sent);
+                return match self.lease.standing(self.storage.now()) {
+                    Standing::Valid => Ok(()),
+                    _ => Err(Denied::io("renew the heartbeat in time in", &self.paths.registry)(
+                        error,
+                    )),
+                };
+            }
+        }
+        self.lease.depose();
+        Err(self.deposed())
+    }
+
+    /// A heartbeat if the last one is older than a sixth of the lease.
+    pub fn heartbeat_if_due(&mut self) -> Result<(), Denied> {
+        let age = self.storage.now().since(self.beat_sent);
+        if age >= self.lease_span() / 6 || self.lease.standing(self.storage.now()) != Standing::Valid {
+            return self.heartbeat();
+        }
+        Ok(())
+    }
+
+    /// When the next heartbeat is due.
+    pub fn heartbeat_due(&self) -> Instant {
+        self.beat_sent.after(self.lease_span() / 6)
+    }
+
+    pub(super) fn deposed(&self) -> Denied {
+        Denied::Deposed(format!(
+            "coord: this process was silent for longer than its lease of {} ms and lost its locks on {}; nothing it had not \
+             yet committed was written. Roll back and run the transaction again",
+            self.settings.lease_ms,
+            self.paths.database.display()
+        ))
+    }
+
+    /// Gives ourselves up: the next holder of L clears up and fences, as after any silent node. For when an operation
+    /// failed that may still be carried out late.
+    pub fn depose_self(&mut self) {
+        if self.lease.is_deposed() {
+            return;
+        }
+        self.lease.depose();
+        let m = self.next(Kind::New).n;
+        let stone = Name {
+            node: self.id.clone(),
+            n: self.beat,
+            kind: Kind::Deposed { by: self.id.key, m },
+        };
+        // If this fails too, the lease runs out and somebody else says so.
+        let _ = self
+            .storage
+            .rename(&self.beat_path(self.beat), &self.in_registry(&stone));
+    }
+
+    // --- listings ---
+
+    /// Lists G. Fresh if this node has just changed it.
+    pub(super) fn census(&mut self) -> Result<Census, Denied> {
+        let asked = self.storage.now();
+        let listed = self.storage.list(&self.paths.registry);
+        let names = listed.map_err(Denied::io("list", &self.paths.registry))?;
+        let census = Census::sort(names, asked, self.storage.now());
+        self.observer.sample(&census, &self.id);
+        if !self.lease.is_deposed() {
+            self.remove_unheld(&census);
+        }
+        Ok(census)
+    }
+
+    /// Lists G after an own change in it that needs no heartbeat.
+    pub(super) fn fresh_census(&mut self) -> Result<Census, Denied> {
+        let name = self.next(Kind::New);
+        let path = self.in_registry(&name);
+        let made = self.storage.create_new(&path, b"", self.settings.owner);
+        self.discard(path.clone());
+        made.map_err(Denied::io("make a file in", &self.paths.registry))?;
+        self.census()
+    }
+
+    /// Names of ours in G that we do not hold come from creates that failed and landed: away with them.
+    fn remove_unheld(&mut self, census: &Census) {
+        let held = [self.reader.clone(), self.exclusive.clone()];
+        let stray = census.readers.iter().chain(&census.exclusives).chain(&census.litter);
+        let stray: Vec<PathBuf> = stray
+            .filter(|name| name.node == self.id && !held.contains(&Some((*name).clone())) && name.n <= self.n)
+            .filter(|name| !matches!(name.kind, Kind::Beat { .. }))
+            .map(|name| self.in_registry(name))
+            .collect();
+        for path in stray {
+            self.discard(path);
+        }
+    }
+
+    pub(super) fn lock_view(&self) -> Result<LockView, Denied> {
+        let listed = self.storage.list(&self.paths.lock);
+        Ok(LockView::sort(listed.map_err(Denied::io("list", &self.paths.lock))?))
+    }
+
+    /// Whether a census shows us in good standing; where our beat is missing (it may just have moved) a heartbeat decides.
+    pub(super) fn confirm(&mut self, census: &Census) -> Result<(), Denied> {
+        if census.tombstone(&self.id).is_some() {
+            self.lease.depose();
+            return Err(self.deposed());
+        }
+        match census.beat(&self.id) {
+            Some((n, _)) if n == self.beat => self.check_lease(),
+            _ => self.heartbeat(),
+        }
+    }
+
+    /// The lease by our own clock; where it has run out, a heartbeat decides.
+    pub fn check_lease(&mut self) -> Result<(), Denied> {
+        match self.lease.standing(self.storage.now()) {
+            Standing::Valid => Ok(()),
+            Standing::Lapsed => self.heartbeat(),
+            Standing::Deposed => Err(self.deposed()),
+        }
+    }
+
+    /// Describes who stands in the way, with what is known of its silence.
+    pub(super) fn holder(&self, name: &Name, lease_ms: Option<u64>, doing: &'static str) -> Holder {
+        Holder {
+            silent: self.observer.silent(&name.node),
+            lease: lease::clamp(lease_ms.unwrap_or(lease::DEFAULT_MS)),
+            node: Some(name.node.clone()),
+            name: name.to_string(),
+            doing,
+        }
+    }
+
+    /// Ends this node: presence first, the beat last. A deposed node leaves everything but its reader's name.
+    pub fn unregister(&mut self) {
+        if let Some(name) = self.reader.take() {
+            self.discard(self.in_registry(&name));
+        }
+        if self.lease.is_deposed() {
+            return;
+        }
+        self.release_write_lock();
+        if let Some(name) = self.exclusive.take() {
+            self.discard(self.in_registry(&name));
+        }
+        self.sweep();
+        if self.litter.is_empty() {
+            // With something left behind the beat stays too: it is what lets others depose us and clear up.
+            let _ = self.storage.unlink(&self.beat_path(self.beat));
+        }
+        self.lease.depose();
+    }
+}

@@ -1,0 +1,157 @@
+//! Readers and exclusive: presence is created and unlinked, never renamed, and whoever puts his down and then lists sees
+//! everybody who was there before.
+
+use super::depose::Verdict;
+use super::error::Denied;
+use super::names::{Kind, Name};
+use super::node::{Files, Node};
+use super::registry::Census;
+use super::switches::{self, Guard};
+use super::takeover::Scope;
+
+impl Node {
+    /// SHARED: puts up `reader.*` and confirms it. On success the handles are on the live files and nobody is exclusive.
+    pub fn enter_reader(&mut self, files: &mut dyn Files) -> Result<(), Denied> {
+        debug_assert!(self.reader.is_none(), "one reader's name a node");
+        self.heartbeat_if_due()?;
+        let name = self.next(Kind::Reader);
+        let path = self.in_registry(&name);
+        if let Err(error) = self.storage.create_new(&path, b"", self.settings.owner) {
+            self.discard(path.clone());
+            return Err(Denied::io("announce a reader at", &path)(error));
+        }
+        self.reader = Some(name);
+        let entered = self.confirm_reader(files);
+        if entered.is_err() {
+            self.leave_reader();
+        }
+        entered
+    }
+
+    fn confirm_reader(&mut self, files: &mut dyn Files) -> Result<(), Denied> {
+        for round in 0..8 {
+            if round > 0 {
+                self.heartbeat()?;
+            }
+            let census = self.census()?;
+            self.confirm(&census)?;
+            let foreign: Vec<Name> = census
+                .exclusives
+                .iter()
+                .filter(|name| name.node != *self.id())
+                .cloned()
+                .collect();
+            for name in &foreign {
+                match self.judge(&name.node, &census)? {
+                    Verdict::Deposed { .. } => {}
+                    verdict => return Err(self.busy(name, &census, verdict, "being written")),
+                }
+            }
+            if !foreign.is_empty() {
+                // All of them are deposed: what they left is cleared up under L, then we look again.
+                self.clear_up_as_cleaner(files)?;
+                continue;
+            }
+            if !self.same_epoch(&census) {
+                self.learn_epoch(&census);
+                files.reopen(self, true)?;
+                continue;
+            }
+            self.check_lease()?;
+            return Ok(());
+        }
+        Err(Denied::Refused(format!(
+            "coord: {} is being replaced again and again; look at {}",
+            self.paths.database.display(),
+            self.paths.takeovers().display()
+        )))
+    }
+
+    /// Takes L for no other purpose than to clear up after deposed nodes.
+    fn clear_up_as_cleaner(&mut self, files: &mut dyn Files) -> Result<(), Denied> {
+        if self.write.is_some() {
+            return Err(self.deposed());
+        }
+        self.acquire_write_lock(files)?;
+        self.release_write_lock();
+        Ok(())
+    }
+
+    /// Back from SHARED to nothing. Also for a deposed node: a reader's name tells nobody anything any more.
+    pub fn leave_reader(&mut self) {
+        if let Some(name) = self.reader.take() {
+            self.discard(self.in_registry(&name));
+        }
+    }
+
+    /// EXCLUSIVE, with L held: puts up `exclusive.*` (this is PENDING, it stays while we wait) and waits for nobody: busy
+    /// as long as a reader that was there before us still is.
+    pub fn become_exclusive(&mut self, files: &mut dyn Files) -> Result<(), Denied> {
+        debug_assert!(self.write.is_some(), "exclusive without L");
+        self.put_up_exclusive()?;
+        for round in 0..8 {
+            if round > 0 || self.blockers.is_some() {
+                // Makes the listing fresh, and says that we are not deposed.
+                self.heartbeat()?;
+            }
+            let census = self.census()?;
+            self.confirm(&census)?;
+            let present = self.foreign_presence(&census);
+            // Who came after our `exclusive.*` has seen it: only those of the first listing count.
+            let blockers = self.blockers.get_or_insert_with(|| present.clone());
+            let remaining: Vec<Name> = blockers.iter().filter(|name| present.contains(name)).cloned().collect();
+            *blockers = remaining.clone();
+            let mut deposed = false;
+            for name in &remaining {
+                match self.judge(&name.node, &census)? {
+                    Verdict::Deposed { .. } => deposed = true,
+                    verdict => return Err(self.busy(name, &census, verdict, "being read")),
+                }
+            }
+            if deposed {
+                let census = self.census()?;
+                let view = self.lock_view()?;
+                self.clear_up(&census, &view, files, Scope::DatabaseOnly)?;
+                continue;
+            }
+            if !self.same_epoch(&census) {
+                self.learn_epoch(&census);
+                files.reopen(self, true)?;
+                continue;
+            }
+            self.check_lease()?;
+            return Ok(());
+        }
+        Err(self.deposed())
+    }
+
+    pub(super) fn put_up_exclusive(&mut self) -> Result<(), Denied> {
+        if self.exclusive.is_some() {
+            return Ok(());
+        }
+        let name = self.next(Kind::Exclusive);
+        let path = self.in_registry(&name);
+        if let Err(error) = self.storage.create_new(&path, b"", self.settings.owner) {
+            self.discard(path.clone());
+            return Err(Denied::io("announce a writer at", &path)(error));
+        }
+        self.exclusive = Some(name);
+        self.blockers = None;
+        Ok(())
+    }
+
+    pub(super) fn withdraw_exclusive(&mut self) {
+        self.blockers = None;
+        if let Some(name) = self.exclusive.take() {
+            self.discard(self.in_registry(&name));
+        }
+    }
+
+    fn foreign_presence(&self, census: &Census) -> Vec<Name> {
+        if switches::off(Guard::ReaderRegistry) {
+            return Vec::new();
+        }
+        let all = census.readers.iter().chain(&census.exclusives);
+        all.filter(|name| name.node != *self.id()).cloned().collect()
+    }
+}

@@ -1,0 +1,282 @@
+//! Clearing up after deposed nodes, by whoever holds L: finish or throw away their copies, fence what they could still write
+//! to, then remove their names, the tombstone last.
+
+use std::io;
+
+use super::depose::Verdict;
+use super::error::{Denied, Holder};
+use super::names::{Copy, Kind, Name, NodeId};
+use super::node::{Files, Node};
+use super::registry::{Census, LockView};
+use super::switches::{self, Guard};
+
+/// What a fence may replace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    All,
+    /// In the middle of a commit of our own: our journal is never replaced under us.
+    DatabaseOnly,
+}
+
+/// A takeover that could not be fenced counts as safe after this many leases: no client keeps a request alive for longer.
+const UNFENCED_LEASES: u32 = 10;
+
+/// Everything that one deposed node left.
+struct Remains {
+    stone: Name,
+    provably_dead: bool,
+    in_lock: Vec<Name>,
+    copies: Vec<(Name, Copy)>,
+    in_registry: Vec<Name>,
+}
+
+impl Remains {
+    fn node(&self) -> &NodeId {
+        &self.stone.node
+    }
+
+    fn had(&self, kind: Kind) -> bool {
+        self.in_lock
+            .iter()
+            .chain(&self.in_registry)
+            .any(|name| name.kind == kind)
+    }
+
+    fn had_presence(&self) -> bool {
+        !self.in_lock.is_empty() || self.had(Kind::Reader) || self.had(Kind::Exclusive)
+    }
+}
+
+impl Node {
+    /// Clears up after every deposed node that `census` and `view` show. True if anything was done: look again then. L is
+    /// held, by us, and was confirmed.
+    pub(super) fn clear_up(
+        &mut self,
+        census: &Census,
+        view: &LockView,
+        files: &mut dyn Files,
+        scope: Scope,
+    ) -> Result<bool, Denied> {
+        let remains = self.remains(census, view);
+        if remains.is_empty() {
+            return Ok(false);
+        }
+        let copies: Vec<&(Name, Copy)> = remains.iter().flat_map(|one| &one.copies).collect();
+        self.finish_copies(&copies, census, files)?;
+        let fenced = self.fence_off(&remains, census, files, scope)?;
+        for one in remains.iter().filter(|one| one.had_presence()) {
+            self.record(one, fenced);
+        }
+        for one in &remains {
+            self.remove(one)?;
+        }
+        Ok(true)
+    }
+
+    fn remains(&mut self, census: &Census, view: &LockView) -> Vec<Remains> {
+        let mut all = Vec::new();
+        for stone in census.tombstones() {
+            let node = &stone.node;
+            if *node == *self.id() || census.tombstone(node) != Some(stone) {
+                continue;
+            }
+            let Verdict::Deposed { provably_dead } = self.verdict_of(stone) else {
+                continue;
+            };
+            let of =
+                |names: &[Name]| -> Vec<Name> { names.iter().filter(|name| name.node == *node).cloned().collect() };
+            let mut in_registry = of(&census.readers);
+            in_registry.extend(of(&census.exclusives));
+            in_registry.extend(of(&census.litter));
+            let copies = view
+                .copies
+                .iter()
+                .filter(|(name, _)| name.node == *node)
+                .cloned()
+                .collect();
+            all.push(Remains {
+                provably_dead,
+                in_lock: of(&view.writes),
+                copies,
+                in_registry,
+                stone: stone.clone(),
+            });
+        }
+        all
+    }
+
+    /// Dead breakers' copies: a complete pair is rolled forward, every other is thrown away, the database's first, so that
+    /// it is never renamed over the live one later.
+    fn finish_copies(
+        &mut self,
+        copies: &[&(Name, Copy)],
+        census: &Census,
+        files: &mut dyn Files,
+    ) -> Result<(), Denied> {
+        let of = |kind: Copy| {
+            copies
+                .iter()
+                .filter(move |(_, copy)| *copy == kind)
+                .map(|(name, _)| name)
+        };
+        for ready in of(Copy::Ready) {
+            self.put_up_exclusive()?;
+            self.heartbeat()?;
+            let journal = Name {
+                kind: Kind::Fence(Copy::Journal),
+                ..ready.clone()
+            };
+            files.release();
+            let rolled = self
+                .replace(&self.in_lock(&journal), &self.paths.journal.clone(), true)
+                .and_then(|()| self.replace(&self.in_lock(ready), &self.paths.database.clone(), false));
+            let epoch = rolled.and_then(|()| self.new_epoch(census));
+            let reopened = files.reopen(self, false);
+            epoch?;
+            reopened?;
+            self.notices.push(format!(
+                "coord: finished the replacement of {} that node {} had begun",
+                self.paths.database.display(),
+                ready.node
+            ));
+        }
+        let loose = of(Copy::Database)
+            .chain(of(Copy::Journal))
+            .map(|name| self.in_lock(name))
+            .collect::<Vec<_>>();
+        for path in loose {
+            self.remove_foreign(&path)?;
+        }
+        Ok(())
+    }
+
+    /// Replaces what the deposed could still write to. Returns whether everything that had to be was.
+    fn fence_off(
+        &mut self,
+        remains: &[Remains],
+        census: &Census,
+        files: &mut dyn Files,
+        scope: Scope,
+    ) -> Result<bool, Denied> {
+        // Whoever is provably dead on a filesystem that no other kernel reaches has nothing on its way any more.
+        let harmless = |one: &&Remains| !(one.provably_dead && self.settings.local);
+        let zombies: Vec<&Remains> = remains.iter().filter(harmless).collect();
+        let wrote = zombies.iter().any(|one| one.had(Kind::Exclusive));
+        let database = wrote || zombies.iter().any(|one| one.had(Kind::Reader));
+        let journal = scope == Scope::All && (wrote || zombies.iter().any(|one| !one.in_lock.is_empty()));
+        if switches::off(Guard::Fence) || !(database || journal) {
+            return Ok(true);
+        }
+        let was_exclusive = self.has_exclusive();
+        self.put_up_exclusive()?;
+        let fenced = self.fence(journal, database, wrote, census, files);
+        if !was_exclusive {
+            self.withdraw_exclusive();
+        }
+        match fenced {
+            Ok(()) => Ok(true),
+            Err(Denied::Io { source, path, doing }) if !self.lease().is_deposed() => {
+                let key = zombies
+                    .iter()
+                    .map(|one| one.stone.to_string())
+                    .collect::<Vec<_>>()
+                    .join(" ");
+                let wait = self.lease_span() * UNFENCED_LEASES;
+                let waited = self
+                    .storage
+                    .known_for(&format!("unfenced {} {key}", self.paths.registry.display()));
+                let reason = format!("cannot {doing} {}: {source}", path.display());
+                if waited >= wait {
+                    self.notices.push(format!(
+                        "coord: took {} over without replacing it ({reason}), after waiting {} s for late writes",
+                        self.paths.database.display(),
+                        waited.as_secs()
+                    ));
+                    return Ok(false);
+                }
+                self.notices.push(format!(
+                    "coord: {} cannot be replaced ({reason}); it can be used again in {} s, when no late write of the silent \
+                     node is possible any more. Freeing disk space or giving write permission in the directory ends the wait",
+                    self.paths.database.display(),
+                    (wait - waited).as_secs() + 1
+                ));
+                let lease = self.lease_span();
+                let node = zombies.first().map(|one| one.node().clone());
+                Err(Denied::Busy(Holder {
+                    node,
+                    silent: lease,
+                    lease,
+                    name: key,
+                    doing: "left unfenced",
+                }))
+            }
+            Err(denied) => Err(denied),
+        }
+    }
+
+    /// One line for people, and one for the log.
+    fn record(&mut self, one: &Remains, fenced: bool) {
+        self.takeovers += 1;
+        let had: Vec<String> = one
+            .in_lock
+            .iter()
+            .chain(&one.in_registry)
+            .map(Name::to_string)
+            .collect();
+        let why = if one.provably_dead {
+            "its process is dead"
+        } else {
+            "it was silent for its whole lease"
+        };
+        let line = serde_json::json!({
+            "at": self.storage.date(), "by": self.id().to_string(), "from": one.node().to_string(),
+            "why": why, "had": had, "fenced": fenced && !(one.provably_dead && self.settings.local),
+        });
+        let _ = self
+            .storage
+            .append_line(&self.paths.takeovers(), &line.to_string(), self.settings.owner);
+        self.notices.push(format!(
+            "coord: took over {} from process {} on {}: {why}",
+            self.paths.database.display(),
+            one.node().pid,
+            one.node().host
+        ));
+    }
+
+    /// The names, in L first, then in G, the tombstone last.
+    fn remove(&mut self, one: &Remains) -> Result<(), Denied> {
+        self.heartbeat_if_due()?;
+        let mut paths: Vec<_> = one.in_lock.iter().map(|name| self.in_lock(name)).collect();
+        paths.extend(one.in_registry.iter().map(|name| self.in_registry(name)));
+        paths.push(self.in_registry(&one.stone));
+        for path in paths {
+            self.remove_foreign(&path)?;
+        }
+        Ok(())
+    }
+
+    fn remove_foreign(&self, path: &std::path::Path) -> Result<(), Denied> {
+        match self.storage.unlink(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(Denied::io("clear up after a silent node at", path)(error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Dead nodes without presence hinder nobody; whoever holds L deposes those that are known dead, once in its life.
+    pub(super) fn depose_idle(&mut self, census: &Census) -> Result<(), Denied> {
+        if std::mem::replace(&mut self.looked_for_idle, true) {
+            return Ok(());
+        }
+        let idle: Vec<NodeId> = census
+            .beats()
+            .map(|(node, ..)| node.clone())
+            .filter(|node| node != self.id())
+            .collect();
+        for node in idle {
+            self.judge(&node, census)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,217 @@
+//! The write lock L: taking it and giving it back.
+
+use std::io;
+use std::time::Duration;
+
+use super::depose::Verdict;
+use super::error::{Denied, Holder};
+use super::names::{Kind, Name};
+use super::node::{Files, Node};
+use super::registry::{Census, LockView};
+use super::switches::{self, Guard};
+use super::takeover::Scope;
+
+/// How often a lock that somebody else holds is looked at.
+pub const POLL: Duration = Duration::from_millis(20);
+/// Longest time from asking for L to standing in it, whatever the lease.
+const ENTRY_LIMIT: Duration = Duration::from_secs(30);
+
+impl Node {
+    /// Takes L (RESERVED). On success the caller's handles are on the live database and journal, and everything that
+    /// deposed nodes left has been cleared up.
+    pub fn acquire_write_lock(&mut self, files: &mut dyn Files) -> Result<(), Denied> {
+        debug_assert!(self.write.is_none(), "L is taken once");
+        self.heartbeat_if_due()?;
+        let view = self.enter()?;
+        match self.settle_in(view, files) {
+            Ok(()) => Ok(()),
+            Err(denied) => {
+                self.release_write_lock();
+                Err(denied)
+            }
+        }
+    }
+
+    /// Steps 1 to 3: stand in L, alone among the living.
+    fn enter(&mut self) -> Result<LockView, Denied> {
+        for _ in 0..8 {
+            let asked = self.storage.now();
+            match self.storage.make_dir(&self.paths.lock, self.settings.owner) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => self.look_inside()?,
+                // It may have been made all the same: an empty L may be entered, the listing decides.
+                Err(error) => match self.lock_view() {
+                    Ok(view) if view.writes.is_empty() => {}
+                    _ => return Err(Denied::io("make the lock directory", &self.paths.lock)(error)),
+                },
+            }
+            let name = self.next(Kind::Write);
+            let path = self.in_lock(&name);
+            match self.storage.create_new(&path, b"", self.settings.owner) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => {
+                    self.discard(path);
+                    let _ = self.storage.remove_dir(&self.paths.lock);
+                    return Err(Denied::io("enter the lock directory", &self.paths.lock)(error));
+                }
+            }
+            self.write = Some(name);
+            let alone = self.alone_in_lock();
+            let limit = (self.lease_span() / 2).min(ENTRY_LIMIT);
+            let late = self.storage.now().since(asked) > limit;
+            if late || alone.is_err() {
+                self.release_write_lock();
+            }
+            return if late {
+                Err(self.anonymous("this process was slow to enter the lock directory"))
+            } else {
+                alone
+            };
+        }
+        Err(self.anonymous("others enter and leave the lock directory"))
+    }
+
+    fn anonymous(&self, doing: &'static str) -> Denied {
+        let holder = Holder {
+            node: None,
+            silent: Duration::ZERO,
+            lease: self.lease_span(),
+            name: String::new(),
+            doing,
+        };
+        Denied::Busy(holder)
+    }
+
+    /// L exists. Returns if it may be entered: all its holders are deposed, or it has none.
+    fn look_inside(&mut self) -> Result<(), Denied> {
+        for round in 0.. {
+            let view = match self.lock_view() {
+                Ok(view) => view,
+                // Given back meanwhile.
+                Err(Denied::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => return Ok(()),
+                Err(denied) => return Err(self.not_a_lock(denied)),
+            };
+            if self.others(&view).is_empty() {
+                // Somebody is between two steps, or died there: entered after it was seen so twice, two intervals apart.
+                if round == 1 {
+                    return Ok(());
+                }
+                self.storage.sleep(POLL * 2);
+                continue;
+            }
+            return self.judge_holders(&view);
+        }
+        unreachable!("the loop ends by returning");
+    }
+
+    fn not_a_lock(&self, denied: Denied) -> Denied {
+        match self.storage.attributes(&self.paths.lock) {
+            Ok(found) if found.is_symlink || !found.is_dir => Denied::Refused(format!(
+                "coord: {} is in the way: it must be coord's lock directory, but is a {}. Look what made it and remove it",
+                self.paths.lock.display(),
+                if found.is_symlink { "symbolic link" } else { "file" }
+            )),
+            _ => denied,
+        }
+    }
+
+    fn others(&self, view: &LockView) -> Vec<Name> {
+        view.writes
+            .iter()
+            .filter(|name| name.node != *self.id())
+            .cloned()
+            .collect()
+    }
+
+    /// Busy unless every holder in L other than us has been deposed.
+    fn judge_holders(&mut self, view: &LockView) -> Result<(), Denied> {
+        let others = self.others(view);
+        if others.is_empty() {
+            return Ok(());
+        }
+        // Who is deposed is written in G, which a heartbeat makes fresh.
+        self.heartbeat()?;
+        let census = self.census()?;
+        for name in &others {
+            match self.judge(&name.node, &census)? {
+                Verdict::Deposed { .. } => {}
+                verdict => return Err(self.busy(name, &census, verdict, "being written")),
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn busy(&self, name: &Name, census: &Census, verdict: Verdict, doing: &'static str) -> Denied {
+        let mut holder = self.holder(name, census.beat(&name.node).map(|(_, lease_ms)| lease_ms), doing);
+        if verdict == Verdict::Settling {
+            holder.silent = holder.lease;
+        }
+        Denied::Busy(holder)
+    }
+
+    /// Step 3: whoever looks second sees the first.
+    fn alone_in_lock(&mut self) -> Result<LockView, Denied> {
+        if switches::off(Guard::LockListing) {
+            return Ok(LockView::default());
+        }
+        let view = self.lock_view()?;
+        self.judge_holders(&view)?;
+        Ok(view)
+    }
+
+    /// Step 4: opens what RESERVED will use, confirms at the server that we are still somebody, learns what was replaced,
+    /// and clears up after the deposed.
+    fn settle_in(&mut self, mut view: LockView, files: &mut dyn Files) -> Result<(), Denied> {
+        for round in 0..8 {
+            if !switches::off(Guard::ReservedCheck) {
+                self.heartbeat()?;
+            }
+            let census = self.census()?;
+            if !switches::off(Guard::ReservedCheck) {
+                self.confirm(&census)?;
+            }
+            if round > 0 {
+                view = self.lock_view()?;
+            }
+            self.depose_idle(&census)?;
+            if self.clear_up(&census, &view, files, Scope::All)? {
+                continue;
+            }
+            if !self.same_epoch(&census) {
+                // A handle counts only once it is confirmed after its opening.
+                self.learn_epoch(&census);
+                files.reopen(self, true)?;
+                continue;
+            }
+            return Ok(());
+        }
+        Err(self.anonymous("others keep taking it over"))
+    }
+
+    /// Whether this listing shows the replacements that our handles know of, and no more.
+    pub(super) fn same_epoch(&self, census: &Census) -> bool {
+        census.epochs == self.epoch || switches::off(Guard::Epoch)
+    }
+
+    pub(super) fn learn_epoch(&mut self, census: &Census) {
+        self.epoch = census.epochs.clone();
+    }
+
+    /// Gives L back: our holder's name, our `exclusive.*`, the directory.
+    pub fn release_write_lock(&mut self) {
+        if self.lease().is_deposed() {
+            // Whoever deposed us may need to see what we had.
+            self.write = None;
+            self.exclusive = None;
+            self.blockers = None;
+            return;
+        }
+        if let Some(name) = self.write.take() {
+            self.discard(self.in_lock(&name));
+        }
+        self.withdraw_exclusive();
+        // Not empty: somebody else has entered, or a stranger's file is in it.
+        let _ = self.storage.remove_dir(&self.paths.lock);
+    }
+}
