@@ -1,0 +1,149 @@
+//! File names in the layout that SQLite hands to `xOpen` of a VFS.
+//!
+//! The name of a main database is more than a C text: its URI parameters follow it, each a key and a value, until an empty
+//! key. VFS code looks behind names for them, so a name of our own must have the same shape.
+
+use std::ffi::{CStr, c_char};
+
+/// More parameters than a URI for a person or program would have.
+const PARAMETERS_MAX: usize = 256;
+
+/// Longer than any key or value that means something to a VFS.
+const PARAMETER_BYTES_MAX: usize = 64 * 1024;
+
+/// The path itself: the part of a name that ordinary C code sees.
+///
+/// # Safety
+/// `name` is a C text that is alive and unchanged for `'a`.
+pub unsafe fn path_of<'a>(name: *const c_char) -> &'a CStr {
+    // SAFETY: the caller's promise.
+    unsafe { CStr::from_ptr(name) }
+}
+
+/// The URI parameters behind the name of a main database, in their order, percent signs already decoded by the host. Stops
+/// at a number and a length of parameters beyond all reason, so that a damaged name does not lead through all memory.
+///
+/// # Safety
+/// `name` is null, or a name that a host has handed to `xOpen` with `SQLITE_OPEN_MAIN_DB`, still alive. **Other names (of
+/// journals, of temporary files, of `xDelete` or `xAccess`) need not have parameters, nor an end to them.**
+pub unsafe fn uri_parameters(name: *const c_char) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let mut parameters = Vec::new();
+    if name.is_null() {
+        return parameters;
+    }
+    // SAFETY: a name begins with a C text, and the caller promises that parameters follow its end.
+    let mut next = unsafe { name.add(path_of(name).count_bytes() + 1) };
+    while parameters.len() < PARAMETERS_MAX {
+        // SAFETY: after the name and after each value there is a key, empty for the last.
+        let Some(key) = (unsafe { bounded(next) }).filter(|key| !key.is_empty()) else {
+            break;
+        };
+        // SAFETY: a key that is not empty is followed by a value.
+        let Some(value) = (unsafe { bounded(next.add(key.len() + 1)) }) else {
+            break;
+        };
+        // SAFETY: past the ends of both, the next key begins.
+        next = unsafe { next.add(key.len() + value.len() + 2) };
+        parameters.push((key, value));
+    }
+    parameters
+}
+
+/// A copy of the C text at `start`, `None` if it does not end within the limit.
+///
+/// # Safety
+/// `start` is a C text, or at least as many readable bytes as the limit.
+unsafe fn bounded(start: *const c_char) -> Option<Vec<u8>> {
+    let mut text = Vec::new();
+    while text.len() < PARAMETER_BYTES_MAX {
+        // SAFETY: not past the text's end, which would have ended the loop.
+        match unsafe { start.add(text.len()).read() } as u8 {
+            0 => return Some(text),
+            byte => text.push(byte),
+        }
+    }
+    None
+}
+
+/// A path of our own, in the layout of a host's name: for files that we open beneath the host and that may outlive the memory
+/// in which the host keeps its names.
+///
+/// Four zero bytes come before it, by which SQLite finds the beginning of a name, and three after its end: no parameters, an
+/// empty journal name, an empty WAL name.
+pub struct OwnedName(Box<[u8]>);
+
+const BEFORE: usize = 4;
+const AFTER: usize = 1 + 3;
+
+impl OwnedName {
+    /// A copy of `path`.
+    pub fn new(path: &CStr) -> OwnedName {
+        let path = path.to_bytes();
+        let mut bytes = vec![0; BEFORE + path.len() + AFTER];
+        bytes[BEFORE..BEFORE + path.len()].copy_from_slice(path);
+        OwnedName(bytes.into_boxed_slice())
+    }
+
+    /// For `xOpen` and its likes. Valid until this value is dropped; moving the value does not move the name.
+    pub fn as_ptr(&self) -> *const c_char {
+        self.0[BEFORE..].as_ptr().cast()
+    }
+
+    /// The path alone.
+    pub fn path(&self) -> &CStr {
+        CStr::from_bytes_until_nul(&self.0[BEFORE..]).unwrap_or(c"")
+    }
+}
+
+impl std::fmt::Debug for OwnedName {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.path().fmt(formatter)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(block: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
+        // SAFETY: the tests' blocks have the shape that is asked for.
+        unsafe { uri_parameters(block.as_ptr().cast()) }
+    }
+
+    #[test]
+    fn parameters_follow_the_name() {
+        let found = parse(b"/a/b.db\0vfs\0coord\0empty\0\0mode\0ro\0\0");
+        let expected: Vec<(Vec<u8>, Vec<u8>)> = [("vfs", "coord"), ("empty", ""), ("mode", "ro")]
+            .map(|(key, value)| (key.into(), value.into()))
+            .into();
+        assert_eq!(found, expected);
+        assert!(parse(b"/a/b.db\0\0").is_empty());
+        // SAFETY: null is allowed.
+        assert!(unsafe { uri_parameters(std::ptr::null()) }.is_empty());
+    }
+
+    /// A block without an end, or with far too much in it, is cut off and not followed for ever.
+    #[test]
+    fn limits_hold() {
+        let mut many = b"n\0".to_vec();
+        many.extend(b"k\0v\0".repeat(PARAMETERS_MAX + 10));
+        many.push(0);
+        assert_eq!(parse(&many).len(), PARAMETERS_MAX);
+
+        let mut long = b"n\0k\0".to_vec();
+        long.extend(std::iter::repeat_n(b'v', PARAMETER_BYTES_MAX));
+        assert!(parse(&long).is_empty());
+    }
+
+    #[test]
+    fn own_names_have_the_layout() {
+        let name = OwnedName::new(c"/a/b.db");
+        let start = name.as_ptr();
+        assert_eq!(name.path(), c"/a/b.db");
+        assert_eq!(&*name.0, b"\0\0\0\0/a/b.db\0\0\0\0");
+        let moved = Box::new(name);
+        assert_eq!(moved.as_ptr(), start);
+        // SAFETY: the name has the layout of a main database's.
+        assert!(unsafe { uri_parameters(moved.as_ptr()) }.is_empty());
+    }
+}
