@@ -6,7 +6,7 @@ use std::ptr::null;
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
 use coord::host::ffi::{SQLITE_OK, sqlite3, sqlite3_api_routines};
-use coord::host::{Api, capture};
+use coord::host::{Api, capture, in_slot};
 use rusqlite::Connection;
 
 /// The table of rusqlite's SQLite, as a loadable extension gets it.
@@ -82,6 +82,7 @@ fn a_real_host_is_captured_once() {
     assert_eq!(api.version_text(), rusqlite::version());
     assert!(api.threadsafe());
     assert!(std::ptr::eq(api, real_api()));
+    assert!(std::ptr::eq(api, in_slot(api.slot()).unwrap()));
     let threads: Vec<_> = (0..4)
         .map(|_| std::thread::spawn(|| std::ptr::from_ref(real_api()).addr()))
         .collect();

@@ -2,11 +2,15 @@
 //!
 //! A process can hold several copies of SQLite. Each has a table of its own, and an object made by one copy must only ever
 //! be given to functions of that copy: so there is one [`Api`] for each table, and it is passed along, never kept in a global.
+//!
+//! Where the host calls us with nothing that leads to an [`Api`] (an SQL function, whose data is only to be had by the host's own
+//! `sqlite3_user_data`; a VFS method, whose `sqlite3_vfs` may be a stranger's), the function itself must know the host: make
+//! it generic over [`Api::slot`], one instance for each of [`HOSTS_MAX`], and begin it with [`in_slot`].
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::mem::{MaybeUninit, offset_of, size_of, transmute};
 use std::ptr::{copy_nonoverlapping, null, null_mut};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use super::ffi::*;
 
@@ -18,6 +22,7 @@ const TRUST_MARKS_SINCE: i32 = 3_031_000;
 
 /// One host copy's functions. Lives for ever; [`capture`] gives the same one for the same table.
 pub struct Api {
+    slot: usize,
     /// Where the host's table is; only compared.
     address: usize,
     version: i32,
@@ -25,14 +30,25 @@ pub struct Api {
     table: sqlite3_api_routines,
 }
 
-/// One for each table seen. Grows with the number of SQLite copies in the process, so by a handful at most.
-static KNOWN: Mutex<Vec<&'static Api>> = Mutex::new(Vec::new());
+/// How many copies of SQLite in one process coord can serve.
+pub const HOSTS_MAX: usize = 16;
+
+/// The copies seen so far, from the front.
+static HOSTS: [OnceLock<Api>; HOSTS_MAX] = [const { OnceLock::new() }; HOSTS_MAX];
+
+/// Held while a host is added, so that each is added once.
+static ADDING: Mutex<()> = Mutex::new(());
+
+/// The host with that [`Api::slot`]. No lock, no I/O.
+pub fn in_slot(slot: usize) -> Option<&'static Api> {
+    HOSTS.get(slot)?.get()
+}
 
 /// Takes in the table that a host has handed to an entry point.
 ///
 /// # Errors
-/// A sentence for the user, if there is no table, the host is older than [`OLDEST_VERSION`], or it was built without a function
-/// that coord needs.
+/// A sentence for the user, if there is no table, the host is older than [`OLDEST_VERSION`], it was built without a function
+/// that coord needs, or is one copy too many.
 ///
 /// # Safety
 /// `raw` is null or a table of SQLite's, true to what its `libversion_number` says.
@@ -59,13 +75,20 @@ pub unsafe fn capture(raw: *const sqlite3_api_routines) -> Result<&'static Api, 
         ));
     }
 
-    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    let adding = ADDING.lock().unwrap_or_else(PoisonError::into_inner);
+    let known = HOSTS.iter().map_while(OnceLock::get);
     if let Some(api) = known
-        .iter()
+        .clone()
         .find(|api| api.address == raw.addr() && api.version == version)
     {
         return Ok(api);
     }
+    let slot = known.count();
+    let Some(place) = HOSTS.get(slot) else {
+        return Err(format!(
+            "coord: there are more than {HOSTS_MAX} copies of SQLite in this process, too many for coord."
+        ));
+    };
     let mut table = MaybeUninit::<sqlite3_api_routines>::zeroed();
     // SAFETY: a host of this version has a table of at least that many bytes, ours has room for them, they do not overlap.
     unsafe { copy_nonoverlapping(raw.cast::<u8>(), table.as_mut_ptr().cast::<u8>(), known_bytes(version)) };
@@ -77,12 +100,13 @@ pub unsafe fn capture(raw: *const sqlite3_api_routines) -> Result<&'static Api, 
             dotted(version)
         ));
     }
-    let api: &'static Api = Box::leak(Box::new(Api {
+    let api = place.get_or_init(|| Api {
+        slot,
         address: raw.addr(),
         version,
         table,
-    }));
-    known.push(api);
+    });
+    drop(adding);
     Ok(api)
 }
 
@@ -143,6 +167,11 @@ impl Api {
     pub fn threadsafe(&self) -> bool {
         // SAFETY: takes nothing and has no conditions.
         unsafe { call!(self.xthreadsafe()) != 0 }
+    }
+
+    /// Which of the hosts of this process this is, from 0 below [`HOSTS_MAX`]; see [`in_slot`].
+    pub fn slot(&self) -> usize {
+        self.slot
     }
 
     /// Where the host's table is: tells host copies apart.

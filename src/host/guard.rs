@@ -22,10 +22,15 @@ pub fn guard<R>(fallback: R, f: impl FnOnce() -> R) -> R {
 /// # Errors
 /// Only for a panic.
 pub fn caught<R>(f: impl FnOnce() -> R) -> Result<R, String> {
+    caught_telling(HOOK.get(), f)
+}
+
+/// [`caught`], with the hook to tell.
+fn caught_telling<R>(hook: Option<&fn(&str)>, f: impl FnOnce() -> R) -> Result<R, String> {
     // What a panic leaves half done lies behind locks, whose owners treat a poisoned one as they see fit.
     catch_unwind(AssertUnwindSafe(f)).map_err(|payload| {
         let sentence = format!("coord: internal error, please report it: {}", describe(payload));
-        if let Some(hook) = HOOK.get() {
+        if let Some(hook) = hook {
             // A payload's destructor is foreign code that could panic once more.
             let _ = catch_unwind(|| hook(&sentence)).map_err(std::mem::forget);
         }
@@ -53,12 +58,27 @@ mod tests {
 
     #[test]
     fn a_panic_becomes_the_fallback() {
-        on_panic(|_| panic!("even the hook"));
         assert_eq!(guard(1, || 2), 2);
         assert_eq!(guard(1, || panic!("static")), 1);
         assert_eq!(guard(1, || std::panic::panic_any(7_u8)), 1);
         let number = 42;
         let sentence = caught(|| panic!("formatted {number}")).unwrap_err();
         assert!(sentence.ends_with("formatted 42"), "{sentence}");
+    }
+
+    #[test]
+    fn a_hook_is_told_and_may_panic() {
+        use std::sync::atomic::{AtomicBool, Ordering};
+        static TOLD: AtomicBool = AtomicBool::new(false);
+        let hook: fn(&str) = |sentence| {
+            TOLD.store(sentence.ends_with("first"), Ordering::SeqCst);
+            panic!("second");
+        };
+        assert!(
+            caught_telling(Some(&hook), || panic!("first"))
+                .unwrap_err()
+                .ends_with("first")
+        );
+        assert!(TOLD.load(Ordering::SeqCst));
     }
 }

@@ -11,6 +11,6 @@ pub mod ffi;
 pub mod guard;
 pub mod name;
 
-pub use api::{Api, capture};
+pub use api::{Api, HOSTS_MAX, capture, in_slot};
 pub use guard::{caught, guard, on_panic};
 pub use name::{OwnedName, path_of, uri_parameters};
