@@ -1,2 +1,22 @@
-//! The lock manager of one process: one per database, shared by all its connections.
+//! The lock manager of one process: one [`Database`] for each file, shared by all its connections, also by those of several
+//! copies of SQLite. It holds the disk's locks for the node, arbitrates between connections in memory by SQLite's rules, and
+//! never waits for another connection of its own process, which may be the same thread.
+
+mod database;
+mod handles;
+mod intruder;
+mod level;
+mod messages;
+mod process;
 pub mod report;
+mod seat;
+mod service;
+mod settings;
+mod trusted;
+
+pub use database::{Database, Mode};
+pub use level::Level;
+pub use messages::{Weight, last as last_message, say, take as take_messages};
+pub use process::{Writing, attach, canonical, check, storage};
+pub use seat::{Base, LockError, Seat};
+pub use settings::{ModeWish, Wishes};

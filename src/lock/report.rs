@@ -1,21 +1,29 @@
 //! What this process can tell about locks, for SQL and the command.
 
+use std::collections::HashMap;
 use std::io;
 use std::path::Path;
+
+use super::process;
+use crate::protocol::beat::{Beat, MAX_BYTES, PROTOCOL};
+use crate::protocol::names::{Kind, Name, NodeId};
+use crate::protocol::registry::Census;
+use crate::protocol::{Paths, lease};
+use crate::storage::{Liveness, Storage};
 
 /// One row of `coord_locks(path)`: one name found in the lock directory or the registry.
 #[derive(Clone, Debug, Default, serde::Serialize)]
 pub struct LockRow {
-    /// `write`, `exclusive`, `reader`, `beat`, `deposed`, `fence`, `unknown`.
+    /// `write`, `exclusive`, `reader`, `beat`, `deposed`, `fence`, `epoch`, `new`, `unknown`.
     pub kind: String,
     pub node: String,
     pub host: String,
     pub pid: Option<u32>,
     pub user: String,
     pub command: String,
-    /// Milliseconds since the node registered, by its own record.
+    /// Milliseconds since the node registered, by its own record and clock.
     pub age_ms: Option<u64>,
-    /// Milliseconds since this process first saw the node's present heartbeat (a lower bound).
+    /// Milliseconds for which the node's present heartbeat is known to this host (a lower bound).
     pub beat_age_ms: Option<u64>,
     pub lease_ms: Option<u64>,
     /// `alive`, `dead`, `silent`, `deposed`, `unknown`, and why.
@@ -26,21 +34,182 @@ pub struct LockRow {
 
 /// Grants of SHARED or more by coord in this process since it was loaded.
 pub fn locks_taken() -> u64 {
-    0
+    process::locks_taken()
 }
 
 /// The last sentence that coord had to say in this process, an error or a refusal.
 pub fn last_error() -> Option<String> {
-    None
+    super::messages::last()
 }
 
 /// Who holds what on a database, read from the files beside it; changes nothing.
+///
+/// # Errors
+/// If the database's directory or one of coord's cannot be read.
 pub fn inspect(path: &Path) -> io::Result<Vec<LockRow>> {
-    let _ = path;
-    Ok(Vec::new())
+    let storage = process::storage();
+    let paths = Paths::new(&process::canonical(path)?);
+    storage.attributes(&paths.parent)?;
+    let registry = list(&*storage, &paths.registry)?;
+    let lock = list(&*storage, &paths.lock)?;
+    let asked = storage.now();
+    let census = Census::sort(registry.clone(), asked, asked);
+    let mut inspector = Inspector { storage: &*storage, paths: &paths, census: &census, beats: HashMap::new() };
+    let mut rows = Vec::new();
+    for (dir, names) in [(&paths.lock, lock), (&paths.registry, registry)] {
+        for text in names.into_iter().filter(|text| text != "takeovers.jsonl") {
+            rows.push(match Name::parse(&text) {
+                Some(name) => inspector.row(&name),
+                None => LockRow {
+                    kind: "unknown".to_string(),
+                    verdict: format!("unknown: not a name of coord's: {}", dir.join(&text).display()),
+                    ..LockRow::default()
+                },
+            });
+        }
+    }
+    rows.sort_by_key(|row| (rank(&row.kind), row.node.clone()));
+    Ok(rows)
+}
+
+fn rank(kind: &str) -> usize {
+    let order = ["write", "exclusive", "reader", "beat", "deposed", "fence", "new", "epoch"];
+    order.iter().position(|known| *known == kind).unwrap_or(order.len())
+}
+
+fn list(storage: &dyn Storage, dir: &Path) -> io::Result<Vec<std::ffi::OsString>> {
+    match storage.list(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(io::Error::new(error.kind(), format!("cannot list {}: {error}", dir.display()))),
+        listed => listed,
+    }
+}
+
+struct Inspector<'a> {
+    storage: &'a dyn Storage,
+    paths: &'a Paths,
+    census: &'a Census,
+    beats: HashMap<NodeId, Option<Beat>>,
+}
+
+impl Inspector<'_> {
+    fn row(&mut self, name: &Name) -> LockRow {
+        let node = &name.node;
+        let beat = self.beat(node);
+        let process = beat.as_ref().map(|beat| beat.process.clone()).unwrap_or_default();
+        let own = self.storage.process();
+        let heartbeat = self.census.beat(node);
+        let known_ms = heartbeat.map(|(n, lease_ms)| {
+            let key = format!("{} {}", self.paths.registry.display(), Name { node: node.clone(), n, kind: Kind::Beat { lease_ms } });
+            self.storage.known_for(&key).as_millis() as u64
+        });
+        let lease_ms = heartbeat.map(|(_, lease_ms)| lease::clamp(lease_ms).as_millis() as u64);
+        LockRow {
+            kind: kind_word(name.kind).to_string(),
+            node: node.to_string(),
+            host: if process.hostname.is_empty() { node.host.clone() } else { process.hostname.clone() },
+            pid: Some(node.pid),
+            age_ms: beat.as_ref().and_then(|beat| age_ms(&beat.created_at)),
+            beat_age_ms: known_ms,
+            lease_ms,
+            verdict: self.verdict(name, beat.as_ref(), known_ms, lease_ms),
+            mine: !own.liveness.is_empty() && process.liveness == own.liveness && process.pid == own.pid,
+            user: process.user,
+            command: process.command,
+        }
+    }
+
+    fn verdict(&self, name: &Name, beat: Option<&Beat>, known_ms: Option<u64>, lease_ms: Option<u64>) -> String {
+        let node = &name.node;
+        if matches!(name.kind, Kind::Epoch) {
+            return "the files were replaced by this node in a takeover".to_string();
+        }
+        if let Some(stone) = self.census.tombstone(node) {
+            return match stone.kind {
+                Kind::Deposed { by, .. } => format!("deposed: by the node with key {by:016x}; the next writer clears up"),
+                _ => "deposed".to_string(),
+            };
+        }
+        if let Some(beat) = beat.filter(|beat| !beat.protocol.is_empty() && beat.protocol != PROTOCOL) {
+            return format!("unknown: it speaks the protocol {}, this is {PROTOCOL}", beat.protocol);
+        }
+        match beat.map(|beat| self.storage.liveness(&beat.process)) {
+            Some(Liveness::Dead) => return "dead: its process on this host has ended".to_string(),
+            Some(Liveness::Alive) => return "alive: its process runs on this host".to_string(),
+            _ => {}
+        }
+        match (known_ms, lease_ms) {
+            (Some(known), Some(lease)) if known > lease => {
+                format!("silent: no heartbeat for at least {known} ms of a lease of {lease} ms; the next writer takes over")
+            }
+            (Some(_), _) => "unknown: its heartbeat is there; look again to see whether it moves".to_string(),
+            _ if matches!(name.kind, Kind::Write) && self.census.beats().next().is_none() => {
+                "unknown: a writer in trusted mode, or one without heartbeat".to_string()
+            }
+            _ => "unknown: it has no heartbeat".to_string(),
+        }
+    }
+
+    fn beat(&mut self, node: &NodeId) -> Option<Beat> {
+        let name = match (self.census.beat(node), self.census.tombstone(node)) {
+            (Some((n, lease_ms)), _) => Name { node: node.clone(), n, kind: Kind::Beat { lease_ms } },
+            (None, Some(stone)) => stone.clone(),
+            (None, None) => return None,
+        };
+        let path = self.paths.registry.join(name.to_string());
+        let read = || Beat::decode(&self.storage.read_small(&path, MAX_BYTES).ok()?);
+        self.beats.entry(node.clone()).or_insert_with(read).clone()
+    }
+}
+
+fn kind_word(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Write => "write",
+        Kind::Fence(_) => "fence",
+        Kind::Beat { .. } => "beat",
+        Kind::New => "new",
+        Kind::Reader => "reader",
+        Kind::Exclusive => "exclusive",
+        Kind::Deposed { .. } => "deposed",
+        Kind::Epoch => "epoch",
+    }
+}
+
+fn age_ms(created_at: &str) -> Option<u64> {
+    let created: jiff::Timestamp = created_at.parse().ok()?;
+    u64::try_from(jiff::Timestamp::now().as_millisecond() - created.as_millisecond()).ok()
 }
 
 /// The JSON of `coord_info()` apart from what is the host's (SQLite version, base VFS): versions, protocol, node, modes.
 pub fn info() -> serde_json::Value {
-    serde_json::json!({})
+    let databases: Vec<serde_json::Value> = process::databases().iter().map(|database| database.status()).collect();
+    serde_json::json!({
+        "protocol": PROTOCOL,
+        "process": process::storage().process(),
+        "databases": databases,
+    })
+}
+
+/// What `PRAGMA coord_status` says of one database, as JSON.
+pub fn status(path: &Path) -> Option<serde_json::Value> {
+    Some(process::manager_of(path)?.status())
+}
+
+impl super::Database {
+    pub fn status(&self) -> serde_json::Value {
+        let inner = self.inner();
+        let node = inner.node.as_ref();
+        serde_json::json!({
+            "path": self.paths.database.to_string_lossy(),
+            "mode": inner.mode.name(),
+            "filesystem": self.kind.name,
+            "node": node.map(|node| node.id().to_string()),
+            "leaseMs": inner.lease_ms,
+            "connections": inner.seats,
+            "level": inner.arbiter.highest().name(),
+            "holdsWriteLock": node.is_some_and(|node| node.holds_write_lock()) || inner.trusted.is_held(),
+            "takeovers": inner.takeovers,
+            "intrusions": inner.intrusions,
+        })
+    }
 }

@@ -16,10 +16,32 @@ pub struct Holder {
     pub silent: Duration,
     /// Its lease; a node silent for as long may be deposed.
     pub lease: Duration,
-    /// The name that was seen, to tell one episode from the next.
+    /// The name that was seen.
     pub name: String,
+    /// Its heartbeat's name: unchanged for as long as it gives no sign of life. Empty if unknown.
+    pub sign: String,
     /// What it does there, for people.
     pub doing: &'static str,
+}
+
+impl Holder {
+    /// Nobody in particular.
+    pub fn nobody(doing: &'static str, lease: Duration) -> Holder {
+        Holder { node: None, silent: Duration::ZERO, lease, name: String::new(), sign: String::new(), doing }
+    }
+
+    /// A wait that will be over in `wait`: to be waited out like a silent holder's lease.
+    pub fn waiting(doing: &'static str, wait: Duration) -> Holder {
+        Holder { silent: wait, ..Holder::nobody(doing, wait) }
+    }
+
+    /// Tells one stay of one holder from the next.
+    pub fn episode(&self) -> String {
+        match &self.node {
+            Some(node) => format!("{node}"),
+            None => self.doing.to_string(),
+        }
+    }
 }
 
 /// A step that was not made.
@@ -49,7 +71,7 @@ impl Denied {
 impl fmt::Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.node {
-            None => write!(f, "an abandoned lock directory"),
+            None => write!(f, "{}", self.doing),
             Some(node) => {
                 write!(f, "{} by process {} on {}", self.doing, node.pid, node.host)?;
                 if self.silent > self.lease / 6 {
@@ -78,3 +100,12 @@ impl fmt::Display for Denied {
 }
 
 impl std::error::Error for Denied {}
+
+/// What stands where the lock directory must be.
+pub fn not_a_lock(path: &Path, is_symlink: bool) -> String {
+    let what = if is_symlink { "symbolic link" } else { "file" };
+    format!(
+        "coord: {} is in the way: it must be coord's lock directory, but is a {what}. Look what made it and remove it",
+        path.display()
+    )
+}

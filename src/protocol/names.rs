@@ -4,6 +4,8 @@
 use std::ffi::OsStr;
 use std::fmt;
 
+use crate::storage::Process;
+
 /// A node: one process incarnation at one database. Written `<host>-<pid>-<16 hex digits>` and made once.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct NodeId {
@@ -36,6 +38,13 @@ impl NodeId {
             format!("{name}-{boot}")
         };
         NodeId { host, pid, key }
+    }
+
+    /// A process as a node of trusted mode: its key is the one in the name of its liveness file, by which others find that.
+    pub fn of(process: &Process) -> NodeId {
+        let stem = process.liveness.strip_suffix(".alive").unwrap_or_default();
+        let key = stem.rsplit_once('-').and_then(|(_, key)| hex(key)).unwrap_or_default();
+        NodeId::new(&process.hostname, &process.boot_id, process.pid, key)
     }
 
     fn parse(text: &str) -> Option<NodeId> {

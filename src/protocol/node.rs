@@ -337,6 +337,11 @@ impl Node {
         Ok(census)
     }
 
+    /// Takes one more sample of everybody else.
+    pub fn observe(&mut self) -> Result<(), Denied> {
+        self.census().map(drop)
+    }
+
     /// Lists G after an own change in it that needs no heartbeat.
     pub(super) fn fresh_census(&mut self) -> Result<Census, Denied> {
         let name = self.next(Kind::New);
@@ -388,13 +393,14 @@ impl Node {
     }
 
     /// Describes who stands in the way, with what is known of its silence.
-    pub(super) fn holder(&self, name: &Name, lease_ms: Option<u64>, doing: &'static str) -> Holder {
+    pub(super) fn holder(&self, name: &Name, beat: Option<(u64, u64)>, doing: &'static str) -> Holder {
+        let lease = lease::clamp(beat.map_or(lease::DEFAULT_MS, |(_, lease_ms)| lease_ms));
         Holder {
             silent: self.observer.silent(&name.node),
-            lease: lease::clamp(lease_ms.unwrap_or(lease::DEFAULT_MS)),
             node: Some(name.node.clone()),
             name: name.to_string(),
-            doing,
+            sign: beat.map_or(String::new(), |(n, lease_ms)| Name::beat(&name.node, n, lease_ms).to_string()),
+            ..Holder::nobody(doing, lease)
         }
     }
 

@@ -4,7 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use super::depose::Verdict;
-use super::error::{Denied, Holder};
+use super::error::{Denied, Holder, not_a_lock};
 use super::names::{Kind, Name};
 use super::node::{Files, Node};
 use super::registry::{Census, LockView};
@@ -107,11 +107,9 @@ impl Node {
 
     fn not_a_lock(&self, denied: Denied) -> Denied {
         match self.storage.attributes(&self.paths.lock) {
-            Ok(found) if found.is_symlink || !found.is_dir => Denied::Refused(format!(
-                "coord: {} is in the way: it must be coord's lock directory, but is a {}. Look what made it and remove it",
-                self.paths.lock.display(),
-                if found.is_symlink { "symbolic link" } else { "file" }
-            )),
+            Ok(found) if found.is_symlink || !found.is_dir => {
+                Denied::Refused(not_a_lock(&self.paths.lock, found.is_symlink))
+            }
             _ => denied,
         }
     }
@@ -143,7 +141,7 @@ impl Node {
     }
 
     pub(super) fn busy(&self, name: &Name, census: &Census, verdict: Verdict, doing: &'static str) -> Denied {
-        let mut holder = self.holder(name, census.beat(&name.node).map(|(_, lease_ms)| lease_ms), doing);
+        let mut holder = self.holder(name, census.beat(&name.node), doing);
         if verdict == Verdict::Settling {
             holder.silent = holder.lease;
         }

@@ -6,6 +6,7 @@
 
 use std::ffi::OsString;
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -131,6 +132,38 @@ pub trait Storage: Send + Sync {
     /// How long this host has known `key` (a foreign beat's path), remembered in a host-local file across short-lived
     /// processes; zero at the first call. A hint for waiting only; zero on any error.
     fn known_for(&self, key: &str) -> Duration;
+    /// Waits for, and holds until it is dropped, a lock among this user's processes on this host that remembers one bit.
+    fn local_guard(&self, path: &Path) -> LocalGuard;
+}
+
+/// See [`Storage::local_guard`]. Without a host-local directory it guards nothing and remembers nothing.
+#[derive(Default)]
+pub struct LocalGuard {
+    file: Option<std::fs::File>,
+    ours: bool,
+}
+
+impl LocalGuard {
+    /// Takes over a file that is already locked.
+    pub fn holding(file: std::fs::File) -> LocalGuard {
+        let mut byte = [0];
+        let ours = file.read_at(&mut byte, 0).is_ok_and(|got| got == 1) && byte[0] == b'1';
+        LocalGuard { file: Some(file), ours }
+    }
+
+    /// The bit.
+    pub fn was_ours(&self) -> bool {
+        self.ours
+    }
+
+    pub fn set_ours(&mut self, ours: bool) {
+        if ours != self.ours
+            && let Some(file) = &self.file
+        {
+            let _ = file.write_at(if ours { b"1" } else { b"0" }, 0);
+        }
+        self.ours = ours;
+    }
 }
 
 /// An open data file. Closed on drop.

@@ -1,0 +1,55 @@
+//! Sentences for people: kept for `coord_last_error()`, and queued for the host's log, which only a thread that SQLite has
+//! called may write to.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, PoisonError};
+
+/// What a sentence is, in SQLite's terms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Weight {
+    /// `SQLITE_NOTICE`: worth knowing.
+    Notice,
+    /// `SQLITE_WARNING`: something was refused or went wrong.
+    Warning,
+}
+
+/// More than this many sentences that nobody fetched are dropped, the oldest first.
+const QUEUE_MAX: usize = 100;
+
+struct Messages {
+    queue: VecDeque<(Weight, String)>,
+    last: Option<String>,
+}
+
+static MESSAGES: Mutex<Messages> = Mutex::new(Messages { queue: VecDeque::new(), last: None });
+
+fn with<R>(work: impl FnOnce(&mut Messages) -> R) -> R {
+    work(&mut MESSAGES.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// Queues a sentence; a warning becomes `coord_last_error()`.
+pub fn say(weight: Weight, text: impl Into<String>) {
+    let text = text.into();
+    with(|messages| {
+        if weight == Weight::Warning {
+            messages.last = Some(text.clone());
+        }
+        if messages.queue.back().is_some_and(|(_, last)| *last == text) {
+            return;
+        }
+        if messages.queue.len() == QUEUE_MAX {
+            messages.queue.pop_front();
+        }
+        messages.queue.push_back((weight, text));
+    });
+}
+
+/// What is to be logged. Called on a thread that SQLite has called.
+pub fn take() -> Vec<(Weight, String)> {
+    with(|messages| messages.queue.drain(..).collect())
+}
+
+/// The last warning.
+pub fn last() -> Option<String> {
+    with(|messages| messages.last.clone())
+}

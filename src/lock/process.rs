@@ -1,0 +1,263 @@
+//! What belongs to the process: its lock managers, its end, and its children.
+//!
+//! A forked child is not the node that its parent was. What it inherits it may not use, renew or release, and it must not
+//! touch a lock that another thread of the parent may have held at the fork: so the managers hang on one pointer that the
+//! child drops, and every seat remembers the fork generation that it was taken in.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use super::database::{Database, Inner, Mode};
+use super::service::Service;
+use super::settings::{ModeWish, Wishes};
+use crate::protocol::Paths;
+use crate::storage::disk::Disk;
+use crate::storage::kind::Class;
+use crate::storage::{FileId, Storage, liveness};
+
+struct Process {
+    generation: u32,
+    storage: Arc<dyn Storage>,
+    databases: Mutex<Vec<Weak<Database>>>,
+    service: Service,
+}
+
+static PROCESS: AtomicPtr<Process> = AtomicPtr::new(std::ptr::null_mut());
+/// The program is ending: nothing may be locked or written any more.
+static CLOSED: AtomicBool = AtomicBool::new(false);
+/// Calls that write to a database at this moment.
+static WRITING: AtomicU32 = AtomicU32::new(0);
+static LOCKS_TAKEN: AtomicU64 = AtomicU64::new(0);
+
+pub fn fork_generation() -> u32 {
+    liveness::fork_generation()
+}
+
+/// This process's state, made at first use and anew in a forked child.
+fn process() -> &'static Process {
+    let generation = fork_generation();
+    loop {
+        let present = PROCESS.load(Ordering::Acquire);
+        // SAFETY: what the pointer leads to is never freed: a child cannot know whether its parent's threads held its locks.
+        if let Some(process) = unsafe { present.as_ref() }
+            && process.generation == generation
+        {
+            return process;
+        }
+        let fresh = Box::into_raw(Box::new(Process {
+            generation,
+            storage: Arc::new(Disk::new()),
+            databases: Mutex::new(Vec::new()),
+            service: Service::default(),
+        }));
+        match PROCESS.compare_exchange(present, fresh, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => {
+                release_at_exit(generation);
+                // SAFETY: just made, and never freed.
+                return unsafe { &*fresh };
+            }
+            // SAFETY: nobody else has seen it.
+            Err(_) => drop(unsafe { Box::from_raw(fresh) }),
+        }
+    }
+}
+
+/// Whether a seat was taken by the parent of this process.
+pub(super) fn is_stranger(fork: u32) -> bool {
+    fork != fork_generation()
+}
+
+/// Whether a seat may be used at all.
+pub fn check(fork: u32) -> Result<(), String> {
+    if is_stranger(fork) {
+        return Err("coord: this connection was opened before a fork; its locks belong to the parent process. Close it \
+                    without using it and open the database anew"
+            .to_string());
+    }
+    if CLOSED.load(Ordering::Acquire) {
+        return Err("coord: this program is ending and has given its locks back".to_string());
+    }
+    Ok(())
+}
+
+pub(super) fn count_lock() {
+    LOCKS_TAKEN.fetch_add(1, Ordering::Relaxed);
+}
+
+/// Grants of SHARED or more since coord was loaded.
+pub fn locks_taken() -> u64 {
+    LOCKS_TAKEN.load(Ordering::Relaxed)
+}
+
+/// A call that writes: the end of the program waits for it.
+pub struct Writing(());
+
+impl Writing {
+    pub fn begin(fork: u32) -> Result<Writing, String> {
+        WRITING.fetch_add(1, Ordering::AcqRel);
+        let writing = Writing(());
+        check(fork)?;
+        Ok(writing)
+    }
+}
+
+impl Drop for Writing {
+    fn drop(&mut self) {
+        WRITING.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// Why a database is not to be used.
+pub type Refusal = String;
+
+/// Finds or makes the manager of a database. Waits for nobody.
+///
+/// # Errors
+/// A sentence that says what to do.
+pub fn attach(path: &Path, wishes: &Wishes) -> Result<Arc<Database>, Refusal> {
+    let process = process();
+    let storage = &process.storage;
+    let id = storage.attributes(path).ok().map(|found| found.id);
+    let mut databases = process.databases.lock().unwrap_or_else(PoisonError::into_inner);
+    databases.retain(|database| database.strong_count() > 0);
+    let known = databases.iter().filter_map(Weak::upgrade).find(|database| is_same(database, path, id, &**storage));
+    if let Some(database) = known {
+        if let Some(text) = database.contradiction(database.mode(), wishes.mode) {
+            return Err(text);
+        }
+        return Ok(database);
+    }
+    let paths = Arc::new(Paths::new(path));
+    let kind = storage.kind(path);
+    let mode = first_mode(&**storage, &paths, &kind, wishes)?;
+    let database = Arc::new(Database::new(storage.clone(), paths, kind, mode, wishes.lease_ms));
+    databases.push(Arc::downgrade(&database));
+    Ok(database)
+}
+
+fn is_same(database: &Database, path: &Path, id: Option<FileId>, storage: &dyn Storage) -> bool {
+    let named = |path: &Path| storage.attributes(path).ok().map(|found| found.id);
+    database.paths().database == path || (id.is_some() && named(&database.paths().database) == id)
+}
+
+/// The mode a database starts in, by its own mark, its filesystem and the wish.
+fn first_mode(
+    storage: &dyn Storage,
+    paths: &Paths,
+    kind: &crate::storage::Kind,
+    wishes: &Wishes,
+) -> Result<Mode, Refusal> {
+    if let Class::Unfit(why) = &kind.class
+        && !wishes.force_fs
+    {
+        return Err(format!(
+            "coord: {} is on {}: {why} (coord_force_fs=1 uses it all the same, at your own risk)",
+            paths.database.display(),
+            kind.name
+        ));
+    }
+    let registered = match storage.attributes(&paths.registry) {
+        Ok(_) => true,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+        Err(error) => return Err(format!("coord: cannot look at {}: {error}", paths.registry.display())),
+    };
+    match (registered, kind.is_local(), wishes.mode) {
+        (true, _, ModeWish::Trusted) => Err(format!(
+            "coord: {} is in network-exclusive mode (its registry {} exists), so coord_mode=trusted would let this program read \
+             and write beside the others' locks. Leave coord_mode out",
+            paths.database.display(),
+            paths.registry.display()
+        )),
+        (true, ..) => Ok(Mode::NetworkExclusive),
+        (false, true, _) => Ok(Mode::Trusted),
+        (false, false, ModeWish::Trusted) if !wishes.force_fs => Err(format!(
+            "coord: coord_mode=trusted relies on native file locks, which do not reach every client of {} on {}. Leave \
+             coord_mode out, or say coord_mode=network-exclusive",
+            kind.name,
+            paths.database.display()
+        )),
+        (false, false, ModeWish::Trusted) => Ok(Mode::Trusted),
+        (false, false, _) => Ok(Mode::NetworkExclusive),
+    }
+}
+
+/// This process's storage, for whoever looks at a database without opening it.
+pub fn storage() -> Arc<dyn Storage> {
+    process().storage.clone()
+}
+
+/// The managers in use.
+pub fn databases() -> Vec<Arc<Database>> {
+    let databases = process().databases.lock().unwrap_or_else(PoisonError::into_inner);
+    databases.iter().filter_map(Weak::upgrade).collect()
+}
+
+/// The manager of this path, if this process uses it.
+pub fn manager_of(path: &Path) -> Option<Arc<Database>> {
+    databases().into_iter().find(|database| database.paths().database == path)
+}
+
+/// Something is held from now on: its heartbeat must be kept up.
+pub(super) fn wake_service(database: &Database, inner: &Inner) {
+    let process = process();
+    let Some(node) = &inner.node else { return };
+    process.service.attend(database.device(), node.heartbeat_due(), || {
+        let mut databases = databases();
+        databases.retain(|other| other.device() == database.device());
+        databases
+    });
+}
+
+/// Resolves a path as the shim does: absolute, with symbolic links followed as far as the file exists.
+pub fn canonical(path: &Path) -> io::Result<PathBuf> {
+    match path.canonicalize() {
+        Ok(found) => Ok(found),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            let name = path.file_name().ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
+            Ok(parent.canonicalize()?.join(name))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Gives everything back when the program ends normally.
+fn release_at_exit(generation: u32) {
+    static ASKED: AtomicBool = AtomicBool::new(false);
+    extern "C" fn at_exit() {
+        crate::host::guard((), release_all);
+    }
+    if generation == fork_generation() && !ASKED.swap(true, Ordering::AcqRel) {
+        // SAFETY: the library is never unloaded (SQLITE_OK_LOAD_PERMANENTLY), so the function stays.
+        unsafe { libc::atexit(at_exit) };
+    }
+}
+
+/// First nobody may begin anything, then what is in flight ends, then the locks go.
+fn release_all() {
+    let present = PROCESS.load(Ordering::Acquire);
+    // SAFETY: never freed.
+    let Some(process) = (unsafe { present.as_ref() }) else { return };
+    if process.generation != fork_generation() {
+        return;
+    }
+    CLOSED.store(true, Ordering::Release);
+    let patient = |done: &dyn Fn() -> bool| {
+        for _ in 0..200 {
+            if done() {
+                return true;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        false
+    };
+    patient(&|| WRITING.load(Ordering::Acquire) == 0);
+    let Ok(databases) = process.databases.try_lock() else { return };
+    for database in databases.iter().filter_map(Weak::upgrade) {
+        patient(&|| database.release_everything());
+    }
+    liveness::retire();
+}

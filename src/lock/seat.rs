@@ -1,0 +1,78 @@
+//! One connection at a lock manager, and what the manager needs of it.
+
+use std::io;
+use std::sync::Arc;
+
+use super::level::Level;
+use super::settings::Wishes;
+use crate::protocol::Lease;
+
+/// The connection's own handles, opened through the host's platform VFS. Called on the connection's thread, inside its own
+/// lock calls; `native_*` also, in trusted mode with two copies of SQLite in one process, inside another connection's.
+pub trait Base {
+    /// Opens the database anew through its path, the new handle first, then closes the old one. Without native locks in
+    /// network-exclusive mode. `NotFound` if there is no such file and `create` is not set.
+    fn reopen(&mut self, native_locks: bool, create: bool) -> io::Result<()>;
+    /// Closes the database's handle.
+    fn close(&mut self);
+    /// Opens the journal for reading and writing, making it if it is missing, and keeps it. Nothing if that was done.
+    fn open_journal(&mut self) -> io::Result<()>;
+    fn close_journal(&mut self);
+    /// Whether a journal is kept open.
+    fn has_journal(&self) -> bool;
+    /// Whether this connection opened its database for writing.
+    fn is_writable(&self) -> bool;
+    /// Whether the database may be made if it is missing.
+    fn may_create(&self) -> bool;
+    /// Writes what was not synced yet to stable storage.
+    fn sync(&mut self) -> io::Result<()>;
+    /// The platform's own lock: a result code of SQLite's.
+    fn native_lock(&mut self, level: Level) -> i32;
+    fn native_unlock(&mut self, level: Level) -> i32;
+    /// Whether the program wants the running statement to stop.
+    fn is_interrupted(&self) -> bool;
+    /// The host's SQLite version, for people.
+    fn client(&self) -> String;
+}
+
+/// Why a lock call failed.
+#[derive(Debug)]
+pub enum LockError {
+    /// Try again later.
+    Busy,
+    /// The platform's own code (trusted mode).
+    Native(i32),
+    /// The lock was lost, or could not be taken for a reason that trying again will not cure.
+    Failed(String),
+    /// The database cannot be opened any more.
+    CannotOpen(String),
+    /// A read-only connection asked for what needs writing.
+    ReadOnly(String),
+    Interrupted,
+}
+
+/// A connection's place.
+pub struct Seat {
+    pub(super) id: u64,
+    pub(super) level: Level,
+    /// The node under which the present lock was taken; `None` in trusted mode or without a lock.
+    pub(super) lease: Option<Arc<Lease>>,
+    /// Which replacement of the files the connection's handles belong to.
+    pub(super) generation: u64,
+    /// Which copy of SQLite the connection is of.
+    pub(super) copy: usize,
+    pub(super) wishes: Wishes,
+    pub(super) fork: u32,
+    /// Foreign names for which a full wait was made: the same one still there is busy at once.
+    pub(super) waited_for: Vec<String>,
+}
+
+impl Seat {
+    pub fn level(&self) -> Level {
+        self.level
+    }
+
+    pub fn lease(&self) -> Option<&Arc<Lease>> {
+        self.lease.as_ref()
+    }
+}

@@ -1,0 +1,146 @@
+//! The service threads, one for each filesystem, so that one that hangs does not let the leases on the others lapse. They
+//! keep up heartbeats, watch silent nodes, and sweep what would not go. They never call into SQLite and never touch a handle
+//! that SQLite uses. With nothing held they sleep without waking.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+use super::database::{Database, Mode};
+use crate::protocol::Denied;
+use crate::storage::Instant;
+
+/// The threads of one process.
+#[derive(Default)]
+pub(super) struct Service {
+    threads: Mutex<HashMap<u64, Arc<Bell>>>,
+}
+
+/// Wakes one thread.
+#[derive(Default)]
+struct Bell {
+    /// When the thread will look again by itself; `None` while it has no reason to.
+    next: Mutex<Option<Instant>>,
+    rung: Condvar,
+}
+
+impl Service {
+    /// The databases of `device` must be looked at by `due`. Cheap when the thread would be awake by then anyway.
+    pub fn attend<F>(&self, device: u64, due: Instant, databases: F)
+    where
+        F: Fn() -> Vec<Arc<Database>>,
+    {
+        let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(bell) = threads.get(&device) {
+            let mut next = bell.next.lock().unwrap_or_else(PoisonError::into_inner);
+            if next.is_none_or(|next| next > due) {
+                *next = Some(due);
+                bell.rung.notify_one();
+            }
+            return;
+        }
+        let bell = Arc::new(Bell::default());
+        *bell.next.lock().unwrap_or_else(PoisonError::into_inner) = Some(due);
+        threads.insert(device, bell.clone());
+        drop(threads);
+        drop(databases);
+        spawn(move || run(device, &bell));
+    }
+}
+
+/// A thread on which none of the host's signal handlers run.
+fn spawn(work: impl FnOnce() + Send + 'static) {
+    // SAFETY: plain libc calls on sets of our own; the calling thread gets its own mask back.
+    let before = unsafe {
+        let mut all: libc::sigset_t = std::mem::zeroed();
+        let mut before: libc::sigset_t = std::mem::zeroed();
+        libc::sigfillset(&mut all);
+        libc::pthread_sigmask(libc::SIG_SETMASK, &all, &mut before);
+        before
+    };
+    // Without the thread leases are still kept up by the calls themselves, as far as there are any.
+    let _ = std::thread::Builder::new().name("coord".to_string()).stack_size(256 * 1024).spawn(work);
+    // SAFETY: as above.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &before, std::ptr::null_mut()) };
+}
+
+fn run(device: u64, bell: &Bell) {
+    let storage = super::process::storage();
+    loop {
+        {
+            let mut next = bell.next.lock().unwrap_or_else(PoisonError::into_inner);
+            loop {
+                let now = storage.now();
+                next = match *next {
+                    None => bell.rung.wait(next).unwrap_or_else(PoisonError::into_inner),
+                    Some(due) if due > now => {
+                        // The host's clock stands still while it sleeps, ours does not: look now and then.
+                        let span = due.since(now).min(Duration::from_secs(5));
+                        bell.rung.wait_timeout(next, span).unwrap_or_else(PoisonError::into_inner).0
+                    }
+                    Some(_) => break,
+                };
+            }
+            *next = None;
+        }
+        let due = super::process::databases()
+            .into_iter()
+            .filter(|database| database.device() == device)
+            .filter_map(|database| crate::host::guard(None, || database.tick()))
+            .min();
+        let mut next = bell.next.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(due) = due {
+            *next = Some(next.map_or(due, |rung| rung.min(due)));
+        }
+    }
+}
+
+impl Database {
+    /// Identity of the filesystem, to share a service thread.
+    pub(super) fn device(&self) -> u64 {
+        self.device
+    }
+
+    /// What has to be done now and then. Returns when it is due again, `None` while nothing is held or watched.
+    pub(super) fn tick(&self) -> Option<Instant> {
+        let mut inner = self.inner();
+        if inner.mode == Mode::Trusted {
+            return None;
+        }
+        let now = self.storage.now();
+        let watching = inner.watch_until > now;
+        let node = inner.node.as_mut()?;
+        let pause = node.lease_span() / 12;
+        if node.lease().is_deposed() {
+            return None;
+        }
+        if !node.has_presence() && !watching {
+            return None;
+        }
+        node.sweep();
+        let beaten = node.heartbeat_if_due();
+        if watching {
+            // Keeps the runs of silent nodes going between the attempts of whoever waits for them.
+            let _ = node.observe();
+        }
+        let due = match (&beaten, watching) {
+            (Ok(()), false) => node.heartbeat_due(),
+            (Err(Denied::Deposed(_)), _) => return None,
+            _ => node.heartbeat_due().min(now.after(pause)).max(now.after(Duration::from_millis(50))),
+        };
+        let paths = self.paths.clone();
+        inner.look_for_intruders(&self.storage, &paths);
+        self.flush(&mut inner);
+        Some(due)
+    }
+
+    /// The program ends: everything goes back. False if somebody is in the middle of a lock call; try again.
+    pub(super) fn release_everything(&self) -> bool {
+        let Ok(mut inner) = self.inner.try_lock() else { return false };
+        if let Some(mut node) = inner.node.take() {
+            node.unregister();
+        }
+        self.release_trusted(&mut inner);
+        true
+    }
+}

@@ -1,0 +1,316 @@
+//! Trusted mode: the platform's own locks decide, on a local filesystem, beside clients that know nothing of coord. Writers
+//! also hold the lock directory, which keeps `unix-dotfile` clients out and shows who writes.
+
+use std::io;
+use std::path::PathBuf;
+
+use super::database::{Database, Failure, Inner, Mode};
+use super::level::Level;
+use super::seat::{Base, LockError, Seat};
+use super::settings::ModeWish;
+use crate::host::ffi::{SQLITE_BUSY, SQLITE_OK};
+use crate::protocol::names::{Kind, Name};
+use crate::protocol::registry::LockView;
+use crate::protocol::{Denied, Holder, NodeId};
+use crate::storage::{Instant, Liveness, Process};
+
+/// An empty lock directory that coord did not make belongs to a `unix-dotfile` client for this long.
+const STRANGER: std::time::Duration = std::time::Duration::from_secs(300);
+
+/// The lock directory in trusted mode.
+#[derive(Default)]
+pub(super) struct TrustedLock {
+    node: Option<NodeId>,
+    n: u64,
+    held: Option<PathBuf>,
+    /// Who was seen in the directory, and since when.
+    seen: Option<(Option<String>, Instant)>,
+    /// Connections of a second copy of SQLite whose native unlock would drop the first copy's locks.
+    deferred: Vec<(usize, *mut dyn Base, u64)>,
+}
+
+impl TrustedLock {
+    pub fn is_held(&self) -> bool {
+        self.held.is_some()
+    }
+}
+
+// SAFETY: the pointers are only followed under the manager's mutex, and only while their seat is taken (`forget`).
+unsafe impl Send for TrustedLock {}
+
+impl Database {
+    pub(super) fn lock_trusted(
+        &self,
+        inner: &mut Inner,
+        seat: &mut Seat,
+        level: Level,
+        base: &mut dyn Base,
+    ) -> Result<(), Failure> {
+        if !inner.arbiter.admits(seat.id, level) && !(level == Level::Exclusive && seat.level >= Level::Reserved) {
+            return Err(Failure::Lock(LockError::Busy));
+        }
+        match level {
+            Level::Shared => {
+                self.forget_deferred(inner, seat);
+                if seat.wishes.mode == ModeWish::NetworkExclusive {
+                    self.make_network_exclusive(inner, base)?;
+                    return self.follow_registry(inner, seat, base);
+                }
+                native(base.native_lock(Level::Shared))?;
+                if self.storage.attributes(&self.paths.registry).is_ok() {
+                    // Looked for under the native lock: it is made under native EXCLUSIVE, so there is no gap.
+                    base.native_unlock(Level::None);
+                    return self.follow_registry(inner, seat, base);
+                }
+            }
+            Level::Reserved => {
+                self.enter_lock(inner)?;
+                if let Err(failure) = native(base.native_lock(Level::Reserved)) {
+                    self.leave_lock(inner);
+                    return Err(failure);
+                }
+            }
+            _ => {
+                let entered = seat.level == Level::Shared;
+                if entered {
+                    self.enter_lock(inner)?;
+                }
+                if !inner.arbiter.admits(seat.id, Level::Exclusive) {
+                    if entered {
+                        self.leave_lock(inner);
+                    }
+                    return Err(Failure::Lock(LockError::Busy));
+                }
+                if let Err(failure) = native(base.native_lock(Level::Exclusive)) {
+                    if entered {
+                        self.leave_lock(inner);
+                    } else {
+                        // SQLite keeps PENDING; nobody of ours may start to read either.
+                        seat.level = Level::Pending;
+                        inner.arbiter.set(seat.id, Level::Pending, None, seat.copy);
+                    }
+                    return Err(failure);
+                }
+            }
+        }
+        seat.level = level;
+        inner.arbiter.set(seat.id, level, None, seat.copy);
+        Ok(())
+    }
+
+    pub(super) fn unlock_trusted(&self, inner: &mut Inner, seat: &mut Seat, level: Level, base: &mut dyn Base) {
+        let wrote = seat.level >= Level::Reserved;
+        seat.level = level;
+        inner.arbiter.set(seat.id, level, None, seat.copy);
+        // Byte-range locks belong to the process: giving SHARED up here would give up the other copy's as well.
+        let shared_with_other_copy = level == Level::None && inner.arbiter.other_copy(seat.copy);
+        if shared_with_other_copy {
+            base.native_unlock(Level::Shared);
+            // SAFETY (of the later use): see `TrustedLock`; the lifetime is that of the seat, which `forget` ends.
+            let pointer = unsafe { std::mem::transmute::<*mut (dyn Base + '_), *mut (dyn Base + 'static)>(base) };
+            inner.trusted.deferred.push((seat.copy, pointer, seat.id));
+        } else {
+            base.native_unlock(level);
+        }
+        if wrote {
+            self.leave_lock(inner);
+        }
+        self.run_deferred(inner);
+    }
+
+    /// Native unlocks that had to wait for another copy of SQLite.
+    fn run_deferred(&self, inner: &mut Inner) {
+        let waiting = std::mem::take(&mut inner.trusted.deferred);
+        for (copy, base, id) in waiting {
+            if inner.arbiter.other_copy(copy) {
+                inner.trusted.deferred.push((copy, base, id));
+            } else {
+                // SAFETY: under the manager's mutex, and the seat is still taken: `forget` removes its entry first.
+                unsafe { (*base).native_unlock(Level::None) };
+            }
+        }
+    }
+
+    /// The seat locks again, or goes: its native lock is its own business from here on.
+    pub(super) fn forget_deferred(&self, inner: &mut Inner, seat: &Seat) {
+        inner.trusted.deferred.retain(|(_, _, id)| *id != seat.id);
+    }
+
+    /// Whether closing a handle of this copy would drop native locks that another copy in this process holds.
+    pub fn must_stay_open(&self, copy: usize) -> bool {
+        let inner = self.inner();
+        inner.mode == Mode::Trusted && inner.arbiter.other_copy(copy)
+    }
+
+    /// The program ends: the native locks go with it, the directory must be given back.
+    pub(super) fn release_trusted(&self, inner: &mut Inner) {
+        self.leave_lock(inner);
+    }
+
+    /// The registry appeared: from here on this process follows it.
+    fn follow_registry(&self, inner: &mut Inner, seat: &mut Seat, base: &mut dyn Base) -> Result<(), Failure> {
+        if let Some(text) = self.contradiction(Mode::NetworkExclusive, seat.wishes.mode) {
+            return Err(Failure::Lock(LockError::Failed(text)));
+        }
+        if !inner.arbiter.is_idle() {
+            return Err(Failure::Lock(LockError::Busy));
+        }
+        inner.mode = Mode::NetworkExclusive;
+        // Every connection's handle was opened with native locks.
+        inner.generation += 1;
+        base.reopen(false, false).map_err(Denied::io("open", &self.paths.database))?;
+        seat.generation = inner.generation;
+        self.lock_shared(inner, seat, base)
+    }
+
+    /// Makes the registry while nobody else can be in the database.
+    fn make_network_exclusive(&self, inner: &mut Inner, base: &mut dyn Base) -> Result<(), Failure> {
+        if self.storage.attributes(&self.paths.registry).is_ok() {
+            return Ok(());
+        }
+        if !inner.arbiter.is_idle() {
+            return Err(Failure::Lock(LockError::Busy));
+        }
+        self.enter_lock(inner)?;
+        let made = native(base.native_lock(Level::Shared))
+            .and_then(|()| native(base.native_lock(Level::Exclusive)))
+            .and_then(|()| {
+                let made = self.storage.make_dir(&self.paths.registry, self.owner()?);
+                match made {
+                    Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                        Err(Denied::io("make the registry", &self.paths.registry)(error).into())
+                    }
+                    _ => Ok(()),
+                }
+            });
+        base.native_unlock(Level::None);
+        self.leave_lock(inner);
+        made
+    }
+
+    /// mkdir L and our name in it. The native locks decide; what is found here only ever makes us busy.
+    fn enter_lock(&self, inner: &mut Inner) -> Result<(), Failure> {
+        let owner = self.owner()?;
+        let mut guard = self.storage.local_guard(&self.paths.lock);
+        let process = self.storage.process();
+        let lock = &mut inner.trusted;
+        let node = lock.node.get_or_insert_with(|| NodeId::of(&process)).clone();
+        for _ in 0..4 {
+            match self.storage.make_dir(&self.paths.lock, owner) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    self.may_enter(lock, guard.was_ours(), &process)?;
+                }
+                Err(error) => return Err(Denied::io("make the lock directory", &self.paths.lock)(error).into()),
+            }
+            guard.set_ours(true);
+            lock.n += 1;
+            let name = Name { node: node.clone(), n: lock.n, kind: Kind::Write };
+            let path = self.paths.lock.join(name.to_string());
+            match self.storage.create_new(&path, b"", owner) {
+                Ok(()) => {
+                    lock.held = Some(path);
+                    lock.seen = None;
+                    return Ok(());
+                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => {
+                    let _ = self.storage.remove_dir(&self.paths.lock);
+                    return Err(Denied::io("enter the lock directory", &self.paths.lock)(error).into());
+                }
+            }
+        }
+        Err(Failure::Lock(LockError::Busy))
+    }
+
+    fn leave_lock(&self, inner: &mut Inner) {
+        let Some(path) = inner.trusted.held.take() else { return };
+        let mut guard = self.storage.local_guard(&self.paths.lock);
+        let _ = self.storage.unlink(&path);
+        if self.storage.remove_dir(&self.paths.lock).is_ok() {
+            guard.set_ours(false);
+        }
+    }
+
+    /// L exists: whether its holder is gone for certain. Removes the dead holder's name.
+    fn may_enter(&self, lock: &mut TrustedLock, ours: bool, process: &Process) -> Result<(), Failure> {
+        let listed = self.storage.list(&self.paths.lock);
+        let view = match listed {
+            Ok(names) => LockView::sort(names),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(self.wrong_lock(error)),
+        };
+        let now = self.storage.now();
+        let Some(name) = view.writes.first() else {
+            let since = match &lock.seen {
+                Some((None, since)) => *since,
+                _ => now,
+            };
+            lock.seen = Some((None, since));
+            if ours || now.since(since) >= STRANGER {
+                return Ok(());
+            }
+            return Err(busy(Holder::nobody("locked by a unix-dotfile client, or left so by one", STRANGER)));
+        };
+        let holder = self.process_of(name, process);
+        // A lock of another run of this machine: in trusted mode the filesystem is its own, so nobody of then is alive.
+        let other_boot = name.node.host != NodeId::of(process).host;
+        let dead = other_boot || self.storage.liveness(&holder) == Liveness::Dead;
+        // Who holds L takes the native lock at once; one that does not for a whole lease is dead, and if it is not, the
+        // native lock decides all the same.
+        let text = name.to_string();
+        let since = match &lock.seen {
+            Some((Some(seen), since)) if *seen == text => *since,
+            _ => now,
+        };
+        lock.seen = Some((Some(text.clone()), since));
+        let lease = std::time::Duration::from_millis(crate::protocol::lease::DEFAULT_MS);
+        if dead || now.since(since) >= lease {
+            let _ = self.storage.unlink(&self.paths.lock.join(text));
+            return Ok(());
+        }
+        let node = Some(name.node.clone());
+        Err(busy(Holder { node, name: text, ..Holder::nobody("being written", lease) }))
+    }
+
+    /// The process behind a name: its liveness file has the node's process id and key in its own name.
+    fn process_of(&self, name: &Name, own: &Process) -> Process {
+        let suffix = |node: &NodeId| format!("-{}-{:016x}.alive", node.pid, node.key);
+        let uid = |path: &std::path::Path| self.storage.attributes(path).map(|found| found.uid).ok();
+        let mut liveness = String::new();
+        if let Some((dir, file)) = own.liveness.rsplit_once('/')
+            && let Some(host) = file.strip_suffix(&suffix(&NodeId::of(own)))
+        {
+            let mut dir = dir.to_string();
+            let theirs = uid(&self.paths.lock.join(name.to_string()));
+            if let (Some(mine), Some(theirs)) = (uid(std::path::Path::new(&own.liveness)), theirs)
+                && let Some(common) = dir.strip_suffix(&format!("coord-{mine}"))
+            {
+                dir = format!("{common}coord-{theirs}");
+            }
+            liveness = format!("{dir}/{host}{}", suffix(&name.node));
+        }
+        Process { pid: name.node.pid, liveness, ..own.clone() }
+    }
+
+    fn wrong_lock(&self, error: io::Error) -> Failure {
+        match self.storage.attributes(&self.paths.lock) {
+            Ok(found) if found.is_symlink || !found.is_dir => {
+                Failure::Protocol(Denied::Refused(crate::protocol::error::not_a_lock(&self.paths.lock, found.is_symlink)))
+            }
+            _ => Denied::io("list", &self.paths.lock)(error).into(),
+        }
+    }
+}
+
+fn busy(holder: Holder) -> Failure {
+    Failure::Protocol(Denied::Busy(holder))
+}
+
+fn native(code: i32) -> Result<(), Failure> {
+    match code {
+        SQLITE_OK => Ok(()),
+        SQLITE_BUSY => Err(Failure::Lock(LockError::Busy)),
+        code => Err(Failure::Lock(LockError::Native(code))),
+    }
+}
