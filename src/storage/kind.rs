@@ -1,4 +1,24 @@
 //! Which filesystem a path is on, and what coord thinks of it.
+//!
+//! Two witnesses are asked on Linux: `statfs` (a number for the type, cheap, always there) and `/proc/self/mountinfo` (the
+//! type's name and the mount's options, which tell one FUSE or 9p mount from another). **Local is said only where both
+//! agree**: a wrong "shared" costs time, a wrong "local" costs data.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+#[cfg(target_os = "linux")]
+mod linux;
+#[cfg(target_os = "linux")]
+pub(crate) mod mountinfo;
+mod types;
+
+#[cfg(target_os = "linux")]
+use linux as platform;
+#[cfg(not(target_os = "linux"))]
+#[path = "kind/other.rs"]
+mod platform;
 
 /// A filesystem, classified.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,5 +42,68 @@ pub enum Class {
 impl Kind {
     pub fn is_local(&self) -> bool {
         self.class == Class::Local
+    }
+
+    /// A filesystem about which nothing could be learned.
+    fn unknown() -> Kind {
+        Kind {
+            name: "unknown".into(),
+            class: Class::Shared,
+        }
+    }
+}
+
+/// The kind of filesystem that `path` is on, or its nearest ancestor that exists.
+pub fn classify(path: &Path) -> Kind {
+    match existing(path) {
+        Some(found) => platform::classify(&found),
+        None => Kind::unknown(),
+    }
+}
+
+/// Whether an open file, reached through `path`, is on a filesystem of this host alone. One system call for most.
+pub(crate) fn is_local(file: &File, path: &Path) -> bool {
+    platform::is_local(file, path)
+}
+
+/// Whether the server of this open file may copy within itself (`copy_file_range` on NFS 4.2 and SMB).
+pub(crate) fn copies_on_server(file: &File) -> bool {
+    platform::copies_on_server(file)
+}
+
+/// `path` without symbolic links, cut back to what exists.
+fn existing(path: &Path) -> Option<PathBuf> {
+    path.ancestors().find_map(|part| match part.canonicalize() {
+        Ok(found) => Some(Some(found)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => None,
+        Err(_) => Some(None),
+    })?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_that_does_not_exist_is_classified_by_its_nearest_ancestor() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(classify(dir.path()), classify(&dir.path().join("none/such/file")));
+    }
+
+    #[test]
+    fn an_open_file_and_its_path_are_judged_alike() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        let file = File::create(&path).unwrap();
+        assert_eq!(classify(&path).is_local(), is_local(&file, &path));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn proc_is_not_taken_for_a_local_disk() {
+        let kind = classify(Path::new("/proc/self/status"));
+        assert_eq!(kind.name, "proc");
+        assert_eq!(kind.class, Class::Shared);
     }
 }

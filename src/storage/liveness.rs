@@ -1,6 +1,24 @@
 //! Who a process is to the other processes of its host, and whether it is provably dead.
+//!
+//! Each process keeps one file in a host-local directory exclusively locked (`flock`) for its whole life; the kernel drops
+//! the lock when the process ends, however it ends. Whoever can share that lock has proof that the owner is gone. A forked
+//! child closes its copy of the descriptor at once and is a new identity. **Any doubt is [`Liveness::Unknown`]**: another
+//! boot, another pid namespace, a file that is not what its owner would have written, a directory that is not local.
+
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+
+mod forks;
+mod identity;
+mod judge;
+mod memory;
+mod runtime;
+
+pub use forks::fork_generation;
+pub(crate) use forks::watch_forks;
+pub use identity::{retire, this_process};
+pub use judge::judge;
 
 /// A process as it describes itself in its beat file. Unknown fields are ignored, missing ones are empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,4 +45,12 @@ pub enum Liveness {
     Alive,
     /// Another host, or any doubt.
     Unknown,
+}
+
+/// See [`crate::storage::Storage::known_for`].
+pub fn known_for(key: &str) -> Duration {
+    match identity::runtime_dir() {
+        Some(dir) => memory::known_for(&dir, key),
+        None => Duration::ZERO,
+    }
 }

@@ -1,0 +1,145 @@
+//! An open data file.
+
+use std::fs::File;
+use std::io::{self, ErrorKind};
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use super::super::{DataFile, FileId};
+use super::id_of;
+use crate::storage::kind;
+
+/// A file on a filesystem whose class was looked up when it was opened.
+pub(super) struct DiskFile {
+    file: File,
+    local: bool,
+}
+
+impl DiskFile {
+    pub(super) fn new(file: File, path: &Path) -> DiskFile {
+        let local = kind::is_local(&file, path);
+        DiskFile { file, local }
+    }
+}
+
+impl DataFile for DiskFile {
+    fn id(&self) -> io::Result<FileId> {
+        Ok(id_of(&self.file.metadata()?))
+    }
+
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
+    }
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        let mut done = 0;
+        while done < buf.len() {
+            match self.file.read_at(&mut buf[done..], offset + done as u64) {
+                Ok(0) => break,
+                Ok(count) => done += count,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(done)
+    }
+
+    fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
+        self.file.write_all_at(buf, offset)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.file.set_len(len)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        sync(&self.file)
+    }
+
+    fn drop_cache(&self) -> io::Result<()> {
+        if self.local { Ok(()) } else { drop_cache(&self.file) }
+    }
+
+    fn clone_from(&self, source: &dyn DataFile) -> bool {
+        let Some(source) = source.raw_fd() else { return false };
+        // SAFETY: the descriptor belongs to `source`, which is borrowed for the length of this call.
+        let source = unsafe { BorrowedFd::borrow_raw(source) };
+        let done = clone(&self.file, source).unwrap_or(false);
+        if !done && self.size().is_ok_and(|size| size > 0) {
+            // What a copy that broke off has left would outlast a shorter source.
+            let _ = self.file.set_len(0);
+        }
+        done
+    }
+
+    fn raw_fd(&self) -> Option<i32> {
+        Some(self.file.as_raw_fd())
+    }
+}
+
+/// fdatasync: the data, and of the metadata what is needed to read it back, that is the size.
+#[cfg(not(target_vendor = "apple"))]
+fn sync(file: &File) -> io::Result<()> {
+    Ok(rustix::io::retry_on_intr(|| rustix::fs::fdatasync(file))?)
+}
+
+/// fsync on macOS stops at the drive's cache; not every filesystem has the real one.
+#[cfg(target_vendor = "apple")]
+fn sync(file: &File) -> io::Result<()> {
+    use rustix::io::Errno;
+    match rustix::io::retry_on_intr(|| rustix::fs::fcntl_fullfsync(file)) {
+        Err(Errno::INVAL | Errno::NOTSUP | Errno::OPNOTSUPP | Errno::NOTTY) => {
+            Ok(rustix::io::retry_on_intr(|| rustix::fs::fsync(file))?)
+        }
+        other => Ok(other?),
+    }
+}
+
+/// Clean pages of the whole inode, for every descriptor of this host; dirty ones stay (posix_fadvise(2)).
+#[cfg(target_os = "linux")]
+fn drop_cache(file: &File) -> io::Result<()> {
+    Ok(rustix::io::retry_on_intr(|| {
+        rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed)
+    })?)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn drop_cache(_file: &File) -> io::Result<()> {
+    Err(io::Error::new(
+        ErrorKind::Unsupported,
+        "this system cannot drop what it has cached of a shared file; use a Linux host for databases on a network",
+    ))
+}
+
+/// Reflink, or a copy within the server. True if `to` now is as long as `from` was.
+#[cfg(target_os = "linux")]
+fn clone(to: &File, from: BorrowedFd<'_>) -> io::Result<bool> {
+    use rustix::fs;
+    let size = fs::fstat(from)?.st_size as u64;
+    if fs::ioctl_ficlone(to, from).is_ok() {
+        return Ok(to.metadata()?.len() == size);
+    }
+    if !kind::copies_on_server(to) {
+        return Ok(false);
+    }
+    let (mut read, mut written) = (0, 0);
+    while written < size {
+        let rest = usize::try_from(size - written).unwrap_or(usize::MAX).min(1 << 30);
+        let copied = rustix::io::retry_on_intr(|| {
+            let (mut start, mut end) = (read, written);
+            let count = fs::copy_file_range(from, Some(&mut start), to, Some(&mut end), rest)?;
+            (read, written) = (start, end);
+            Ok(count)
+        })?;
+        if copied == 0 {
+            return Ok(false);
+        }
+    }
+    Ok(to.metadata()?.len() == size)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn clone(_to: &File, _from: BorrowedFd<'_>) -> io::Result<bool> {
+    Ok(false)
+}

@@ -1,0 +1,181 @@
+//! Opening data files by name, and making sure that the name still means that file.
+
+use std::fs::File;
+use std::io::{self, ErrorKind};
+use std::path::Path;
+use std::time::Duration;
+
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+
+use super::super::Access;
+use super::{id_of, listing, refuse};
+use crate::storage::kind;
+
+/// How often, and how long apart, the directory is listed again while the name leads to another inode.
+const TRIES: u32 = 6;
+const FIRST_PAUSE: Duration = Duration::from_millis(5);
+
+/// Opens a regular file and nothing else: no symbolic link at the end of `path`, no FIFO to hang on.
+pub(super) fn regular(path: &Path, access: Access) -> io::Result<File> {
+    let access = match access {
+        Access::Read => OFlags::RDONLY,
+        Access::ReadWrite => OFlags::RDWR,
+    };
+    let flags = access | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let attempt = |flags| rustix::io::retry_on_intr(|| rustix::fs::open(path, flags, Mode::empty()));
+    let file = match attempt(flags | OFlags::NONBLOCK) {
+        // A lease or delegation on the file is being called back (fcntl(2), F_SETLEASE): wait for that.
+        Err(Errno::AGAIN) if std::fs::symlink_metadata(path)?.is_file() => File::from(attempt(flags)?),
+        // ENXIO: a socket, or a FIFO without a reader.
+        Err(Errno::LOOP | Errno::NXIO) => return Err(refuse(ErrorKind::InvalidInput, path, "not a regular file")),
+        other => File::from(other?),
+    };
+    if !file.metadata()?.is_file() {
+        return Err(refuse(ErrorKind::InvalidInput, path, "not a regular file"));
+    }
+    Ok(file)
+}
+
+/// Opens the file that the server has under this name now; see [`crate::storage::Storage::open_listed`].
+pub(super) fn listed(path: &Path, access: Access, scratch: &Path) -> io::Result<File> {
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(refuse(ErrorKind::InvalidInput, path, "not a file's path"));
+    };
+    if kind::is_local(&File::from(listing::open_dir(parent)?), parent) {
+        return regular(path, access);
+    }
+    void_listing(scratch)?;
+    until_listed(path, || listing_inode(parent, name), || regular(path, access))
+}
+
+/// Changes the directory, so that this client knows that it knows nothing of it.
+fn void_listing(scratch: &Path) -> io::Result<()> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    drop(rustix::fs::open(scratch, flags, Mode::RUSR | Mode::WUSR)?);
+    std::fs::remove_file(scratch)
+}
+
+fn listing_inode(parent: &Path, name: &std::ffi::OsStr) -> io::Result<Option<u64>> {
+    Ok(listing::entries(parent)?
+        .into_iter()
+        .find(|entry| entry.name == name)
+        .map(|entry| entry.inode))
+}
+
+/// Lists and opens in turn until both speak of one inode.
+fn until_listed(
+    path: &Path,
+    mut inode_listed: impl FnMut() -> io::Result<Option<u64>>,
+    mut open: impl FnMut() -> io::Result<File>,
+) -> io::Result<File> {
+    let mut pause = FIRST_PAUSE;
+    let mut seen = String::new();
+    for attempt in 0..TRIES {
+        if attempt > 0 {
+            std::thread::sleep(pause);
+            pause *= 2;
+        }
+        let Some(expected) = inode_listed()? else {
+            return Err(refuse(ErrorKind::NotFound, path, "not in its directory's listing"));
+        };
+        match open() {
+            Ok(file) => match id_of(&file.metadata()?).inode {
+                found if found == expected => return Ok(file),
+                found => seen = format!("its directory lists inode {expected}, opening it gave inode {found}"),
+            },
+            // Replaced between the listing and the opening, or the client's old handle.
+            Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESTALE)) => {
+                seen = format!("its directory lists inode {expected}, opening it gave: {error}");
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Err(refuse(
+        ErrorKind::Other,
+        path,
+        &format!("{seen}; still so after {TRIES} tries"),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+    use std::fs;
+    use std::os::unix::fs::MetadataExt;
+
+    #[test]
+    fn only_regular_files_are_opened_and_nothing_hangs() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, link, fifo) = (
+            dir.path().join("file"),
+            dir.path().join("link"),
+            dir.path().join("fifo"),
+        );
+        fs::write(&file, b"x").unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            &fifo,
+            rustix::fs::FileType::Fifo,
+            Mode::RUSR | Mode::WUSR,
+            0,
+        )
+        .unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(dir.path().join("socket")).unwrap();
+        assert!(regular(&file, Access::ReadWrite).is_ok());
+        for name in ["link", "fifo", "socket", "."] {
+            assert!(regular(&dir.path().join(name), Access::Read).is_err(), "{name}");
+        }
+        assert_eq!(
+            regular(&dir.path().join("none"), Access::Read).unwrap_err().kind(),
+            ErrorKind::NotFound
+        );
+    }
+
+    #[test]
+    fn a_name_that_leads_elsewhere_is_listed_and_opened_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let (old, new) = (dir.path().join("old"), dir.path().join("new"));
+        fs::write(&old, b"old").unwrap();
+        fs::write(&new, b"new").unwrap();
+        let inode = fs::metadata(&new).unwrap().ino();
+        let opens = Cell::new(0);
+        let file = until_listed(
+            &new,
+            || Ok(Some(inode)),
+            || {
+                opens.set(opens.get() + 1);
+                File::open(if opens.get() < 3 { &old } else { &new })
+            },
+        );
+        assert_eq!(file.unwrap().metadata().unwrap().ino(), inode);
+        assert_eq!(opens.get(), 3);
+    }
+
+    #[test]
+    fn a_name_that_never_leads_there_is_an_error_that_says_what_was_seen() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        fs::write(&path, b"").unwrap();
+        let error = until_listed(&path, || Ok(Some(1)), || File::open(&path)).unwrap_err();
+        assert!(
+            error.to_string().contains("lists inode 1, opening it gave inode"),
+            "{error}"
+        );
+        let error = until_listed(&path, || Ok(None), || File::open(&path)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn the_scratch_name_is_gone_again_and_never_replaces_anything() {
+        let dir = tempfile::tempdir().unwrap();
+        let scratch = dir.path().join("scratch");
+        void_listing(&scratch).unwrap();
+        assert_eq!(listing_inode(dir.path(), "scratch".as_ref()).unwrap(), None);
+        fs::write(&scratch, b"kept").unwrap();
+        assert!(void_listing(&scratch).is_err());
+        assert_eq!(fs::read(&scratch).unwrap(), b"kept");
+    }
+}

@@ -1,0 +1,117 @@
+//! Mode and owner of what is made here: those of the database, whatever the umask.
+//!
+//! Costs nothing in the usual case: the umask strips no wanted bit, and we are who owns the database.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use rustix::fs::{Gid, Mode, Uid};
+use rustix::io::Errno;
+
+use super::super::Owner;
+
+/// The mode of a file beside the database.
+pub(super) fn file_mode(owner: Owner) -> u32 {
+    owner.mode & 0o777
+}
+
+/// The mode of a directory beside the database: searchable for who may read.
+pub(super) fn dir_mode(owner: Owner) -> u32 {
+    let mode = owner.mode & 0o777;
+    mode | (mode & 0o444) >> 2
+}
+
+/// As the system calls want it.
+pub(super) fn raw(mode: u32) -> Mode {
+    Mode::from_raw_mode(mode as rustix::fs::RawMode)
+}
+
+/// Whether something made with `mode` comes out with fewer rights.
+pub(super) fn umask_strips(mode: u32) -> bool {
+    umask() & mode != 0
+}
+
+/// Sets the mode of what was just made, where the umask has taken some of it.
+pub(super) fn set_mode(made: impl AsFd, mode: u32) -> io::Result<()> {
+    if umask_strips(mode) {
+        forgive(rustix::fs::fchmod(made, raw(mode)))
+    } else {
+        Ok(())
+    }
+}
+
+/// Whether what is made must be given away: only root can, and does so only for another's database.
+pub(super) fn gives_away(owner: Owner) -> bool {
+    rustix::process::geteuid().is_root() && (owner.uid != 0 || owner.gid != rustix::process::getegid().as_raw())
+}
+
+/// Gives what was just made to the database's owner, if we are root and it is not ours.
+pub(super) fn set_owner(made: &File, owner: Owner) -> io::Result<()> {
+    if !gives_away(owner) {
+        return Ok(());
+    }
+    forgive(rustix::fs::fchown(
+        made,
+        Some(Uid::from_raw(owner.uid)),
+        Some(Gid::from_raw(owner.gid)),
+    ))
+}
+
+/// A server that knows no owners or modes, or does not take root for root, is no reason to fail: the name is there.
+pub(super) fn forgive(result: rustix::io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => Ok(()),
+        other => Ok(other?),
+    }
+}
+
+const NOT_READ: u32 = u32::MAX;
+
+/// The process's umask, read once. Where it cannot be read without changing it: everything, so that modes are always set.
+fn umask() -> u32 {
+    static UMASK: AtomicU32 = AtomicU32::new(NOT_READ);
+    let known = UMASK.load(Ordering::Relaxed);
+    if known != NOT_READ {
+        return known;
+    }
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let umask = parse_umask(&status).unwrap_or(0o777);
+    UMASK.store(umask, Ordering::Relaxed);
+    umask
+}
+
+fn parse_umask(status: &str) -> Option<u32> {
+    let digits = status.lines().find_map(|line| line.strip_prefix("Umask:"))?;
+    u32::from_str_radix(digits.trim(), 8).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn directories_are_searchable_where_they_are_readable() {
+        let of = |mode| dir_mode(Owner { mode, uid: 0, gid: 0 });
+        assert_eq!(
+            [of(0o644), of(0o600), of(0o660), of(0o100_664)],
+            [0o755, 0o700, 0o770, 0o775]
+        );
+        assert_eq!(
+            file_mode(Owner {
+                mode: 0o4755,
+                uid: 0,
+                gid: 0
+            }),
+            0o755
+        );
+    }
+
+    #[test]
+    fn the_umask_is_read_from_status() {
+        assert_eq!(parse_umask("Name:\tcat\nUmask:\t0027\nState:\tR\n"), Some(0o027));
+        assert_eq!(parse_umask("Name:\tcat\n"), None);
+        assert_eq!(parse_umask("Umask:\tx\n"), None);
+    }
+}
