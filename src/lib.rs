@@ -1,4 +1,10 @@
-//! `coord`: share an ordinary SQLite file where file locks are broken, missing or local to a node.
+//! `coord`: share an ordinary SQLite file where file locks are broken, missing or local to a node, without a server.
+//!
+//! The library is a loadable extension ([`entry`]) that registers a VFS ([`vfs`]) over the platform's. Locks are kept by a
+//! manager for each database ([`lock`]), which speaks the on-disk protocol ([`protocol`]) through a narrow view of
+//! filesystem and clock ([`storage`]). Imports go down only, in this order.
+
+pub mod entry;
 pub mod host;
 pub mod lock;
 pub mod protocol;

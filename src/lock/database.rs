@@ -433,6 +433,17 @@ impl Database {
         node.heartbeat().map_err(|denied| denied.to_string())
     }
 
+    /// Opens the connection's handles anew under its present lock: true if that worked.
+    pub fn reopen(&self, seat: &mut Seat, base: &mut dyn Base) -> bool {
+        let mut inner = self.inner();
+        Handles::new(self, &mut inner, seat, base).reopen_base().is_ok()
+    }
+
+    /// What a connection is told whose node was deposed.
+    pub fn lost(&self) -> String {
+        lost(&self.paths)
+    }
+
     /// Whether a connection of this process holds RESERVED or more.
     pub fn is_reserved(&self) -> bool {
         self.inner().arbiter.reserved()

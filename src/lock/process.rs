@@ -138,6 +138,13 @@ pub fn attach(path: &Path, wishes: &Wishes) -> Result<Arc<Database>, Refusal> {
     Ok(database)
 }
 
+/// A manager for a database that is refused: nobody shares it and nothing is ever locked through it.
+pub fn detached(path: &Path) -> Arc<Database> {
+    let storage = process().storage.clone();
+    let kind = crate::storage::Kind { name: String::new(), class: Class::Local };
+    Arc::new(Database::new(storage, Arc::new(Paths::new(path)), kind, Mode::Trusted, 0))
+}
+
 fn is_same(database: &Database, path: &Path, id: Option<FileId>, storage: &dyn Storage) -> bool {
     let named = |path: &Path| storage.attributes(path).ok().map(|found| found.id);
     database.paths().database == path || (id.is_some() && named(&database.paths().database) == id)

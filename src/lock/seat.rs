@@ -72,6 +72,11 @@ impl Seat {
         self.level
     }
 
+    /// In which process, counted by forks, it was taken.
+    pub fn fork(&self) -> u32 {
+        self.fork
+    }
+
     pub fn lease(&self) -> Option<&Arc<Lease>> {
         self.lease.as_ref()
     }

@@ -27,6 +27,8 @@ pub(super) struct TrustedLock {
     seen: Option<(Option<String>, Instant)>,
     /// Connections of a second copy of SQLite whose native unlock would drop the first copy's locks.
     deferred: Vec<(usize, *mut dyn Base, u64)>,
+    /// Handles of a second copy of SQLite whose closing would do the same.
+    kept_open: Vec<(usize, Box<dyn std::any::Any + Send>)>,
 }
 
 impl TrustedLock {
@@ -129,6 +131,13 @@ impl Database {
                 unsafe { (*base).native_unlock(Level::None) };
             }
         }
+        let arbiter = &inner.arbiter;
+        inner.trusted.kept_open.retain(|(copy, _)| arbiter.other_copy(*copy));
+    }
+
+    /// Closes a handle of this copy of SQLite when no other copy holds a lock any more.
+    pub fn keep_open(&self, copy: usize, handle: Box<dyn std::any::Any + Send>) {
+        self.inner().trusted.kept_open.push((copy, handle));
     }
 
     /// The seat locks again, or goes: its native lock is its own business from here on.

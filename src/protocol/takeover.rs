@@ -202,13 +202,7 @@ impl Node {
                 ));
                 let lease = self.lease_span();
                 let node = zombies.first().map(|one| one.node().clone());
-                Err(Denied::Busy(Holder {
-                    node,
-                    silent: lease,
-                    lease,
-                    name: key,
-                    doing: "left unfenced",
-                }))
+                Err(Denied::Busy(Holder { node, silent: lease, name: key, ..Holder::nobody("left unfenced", lease) }))
             }
             Err(denied) => Err(denied),
         }

@@ -73,14 +73,7 @@ impl Node {
     }
 
     fn anonymous(&self, doing: &'static str) -> Denied {
-        let holder = Holder {
-            node: None,
-            silent: Duration::ZERO,
-            lease: self.lease_span(),
-            name: String::new(),
-            doing,
-        };
-        Denied::Busy(holder)
+        Denied::Busy(Holder::nobody(doing, self.lease_span()))
     }
 
     /// L exists. Returns if it may be entered: all its holders are deposed, or it has none.

@@ -9,7 +9,7 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use super::{Access, Attributes, DataFile, FileId, Instant, Kind, Liveness, Owner, Process, Storage};
+use super::{Access, Attributes, DataFile, FileId, Instant, Kind, Liveness, LocalGuard, Owner, Process, Storage};
 use super::{kind, liveness};
 
 mod attributes;
@@ -125,6 +125,10 @@ impl Storage for Disk {
 
     fn known_for(&self, key: &str) -> Duration {
         liveness::known_for(key)
+    }
+
+    fn local_guard(&self, path: &Path) -> LocalGuard {
+        liveness::local_guard(path).map_or_else(LocalGuard::default, LocalGuard::holding)
     }
 }
 

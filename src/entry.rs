@@ -1,0 +1,222 @@
+//! The C entry points, by the names that SQLite derives from the library's file name and a few more. Every panic stops here.
+//!
+//! No exported function is called from inside: the dynamic linker could lead such a call to a second copy of the library.
+
+use std::ffi::{CStr, c_char, c_int, c_void};
+
+use crate::host::ffi::*;
+use crate::host::{self, Api};
+use crate::vfs::{self, Registered};
+use crate::{lock, sql};
+
+/// What an entry point is to do beyond registering.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    Plain,
+    Default,
+    /// Called by SQLite for each new connection.
+    Auto,
+}
+
+/// Registers the VFS `coord` and the SQL functions, on this and on every later connection. With `COORD_DEFAULT=1` in the
+/// environment the VFS becomes the default too.
+///
+/// # Safety
+/// Called by SQLite as an extension's entry point.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sqlite3_coord_init(
+    db: *mut sqlite3,
+    message: *mut *mut c_char,
+    table: *const sqlite3_api_routines,
+) -> c_int {
+    // SAFETY: the caller's promise.
+    unsafe { enter(db, message, table, Wanted::Plain) }
+}
+
+/// As `sqlite3_coord_init`, for a library named `sqlite_coord.so`.
+///
+/// # Safety
+/// As [`sqlite3_coord_init`].
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sqlite3_sqlitecoord_init(
+    db: *mut sqlite3,
+    message: *mut *mut c_char,
+    table: *const sqlite3_api_routines,
+) -> c_int {
+    // SAFETY: the caller's promise.
+    unsafe { enter(db, message, table, Wanted::Plain) }
+}
+
+/// As `sqlite3_coord_init`, and `coord` becomes the default VFS: for programs that cannot say `vfs=coord`.
+///
+/// # Safety
+/// As [`sqlite3_coord_init`].
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sqlite3_coord_default_init(
+    db: *mut sqlite3,
+    message: *mut *mut c_char,
+    table: *const sqlite3_api_routines,
+) -> c_int {
+    // SAFETY: the caller's promise.
+    unsafe { enter(db, message, table, Wanted::Default) }
+}
+
+/// The entry point for `sqlite3_auto_extension()`, which wants `SQLITE_OK`. Fails the opening of a database that coord
+/// refuses, which is the only way in which a sentence reaches `sqlite3_errmsg()`.
+///
+/// # Safety
+/// As [`sqlite3_coord_init`].
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sqlite3_coord_auto_init(
+    db: *mut sqlite3,
+    message: *mut *mut c_char,
+    table: *const sqlite3_api_routines,
+) -> c_int {
+    // SAFETY: the caller's promise.
+    unsafe { enter(db, message, table, Wanted::Auto) }
+}
+
+unsafe extern "C" fn auto(
+    db: *mut sqlite3,
+    message: *mut *mut c_char,
+    table: *const sqlite3_api_routines,
+) -> c_int {
+    // SAFETY: called by SQLite as an entry point.
+    unsafe { enter(db, message, table, Wanted::Auto) }
+}
+
+unsafe fn enter(
+    db: *mut sqlite3,
+    message: *mut *mut c_char,
+    table: *const sqlite3_api_routines,
+    wanted: Wanted,
+) -> c_int {
+    host::on_panic(|sentence| lock::say(lock::Weight::Warning, sentence));
+    // SAFETY: the caller's promise.
+    let done = host::caught(|| unsafe { start(db, message, table, wanted) });
+    match done.and_then(|result| result) {
+        Ok(code) => code,
+        Err(sentence) => {
+            // SAFETY: the caller's promise.
+            unsafe { say(message, table, &sentence) };
+            SQLITE_ERROR
+        }
+    }
+}
+
+/// Puts a sentence where SQLite expects an entry point's message. Also for a host that is too old for everything else.
+unsafe fn say(message: *mut *mut c_char, table: *const sqlite3_api_routines, sentence: &str) {
+    if message.is_null() || table.is_null() {
+        return;
+    }
+    // SAFETY: `malloc` and `mprintf` have had their places in the table since there were loadable extensions.
+    let Some(malloc) = (unsafe { (*table).malloc }) else { return };
+    let bytes: Vec<u8> = sentence.bytes().filter(|byte| *byte != 0).collect();
+    // SAFETY: room for the text and its end is asked for and filled.
+    unsafe {
+        let copy = malloc(c_int::try_from(bytes.len() + 1).unwrap_or(0)).cast::<u8>();
+        if !copy.is_null() {
+            copy.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len());
+            copy.add(bytes.len()).write(0);
+            *message = copy.cast();
+        }
+    }
+}
+
+unsafe fn start(
+    db: *mut sqlite3,
+    message: *mut *mut c_char,
+    table: *const sqlite3_api_routines,
+    wanted: Wanted,
+) -> Result<c_int, String> {
+    if let Some(first) = first_copy() {
+        // The same library from a second path: the first one serves this host too, so that there is one lock manager.
+        // SAFETY: an entry point by its name, with the arguments of one.
+        return Ok(unsafe { first(db, message, table) });
+    }
+    // SAFETY: the caller's promise.
+    let api = unsafe { host::capture(table) }?;
+    let registered = vfs::register(api)?;
+    if let Registered::Elsewhere = registered {
+        return Err("coord: another copy of coord serves this program already; load only one of them".to_string());
+    }
+    // SAFETY: the function stays, as the library is never unloaded.
+    unsafe { api.auto_extension(auto) };
+    if !db.is_null() {
+        // SAFETY: the connection that SQLite calls us for.
+        unsafe { sql::register(api, db) }?;
+    }
+    if wanted == Wanted::Default || (wanted == Wanted::Plain && std::env::var("COORD_DEFAULT").is_ok_and(|v| v == "1")) {
+        vfs::make_default(api)?;
+    }
+    // SAFETY: as above.
+    let complaint = unsafe { look_at(api, db, wanted) };
+    vfs::flush_log(api);
+    match complaint {
+        Some(sentence) => Err(sentence),
+        None if wanted == Wanted::Auto => Ok(SQLITE_OK),
+        None => Ok(SQLITE_OK_LOAD_PERMANENTLY),
+    }
+}
+
+/// What is to be said of the connection itself: that coord refuses its database, or that it is not on coord.
+unsafe fn look_at(api: &'static Api, db: *mut sqlite3, wanted: Wanted) -> Option<String> {
+    if db.is_null() {
+        return None;
+    }
+    if wanted != Wanted::Auto {
+        // SAFETY: the connection that SQLite calls us for.
+        if let Some(path) = unsafe { api.db_filename(db, c"main") } {
+            let mut name: *mut c_char = std::ptr::null_mut();
+            // SAFETY: this operation gives a text that is ours to free.
+            let vfs = unsafe {
+                api.file_control(db, None, SQLITE_FCNTL_VFSNAME, (&raw mut name).cast::<c_void>());
+                let text = if name.is_null() { String::new() } else { CStr::from_ptr(name).to_string_lossy().into_owned() };
+                api.free(name.cast());
+                text
+            };
+            if !vfs.starts_with("coord") {
+                lock::say(
+                    lock::Weight::Warning,
+                    format!(
+                        "coord: {} was opened before coord was loaded, so it goes past coord (VFS {vfs}); open it anew with \
+                         vfs=coord",
+                        path.to_string_lossy()
+                    ),
+                );
+            }
+        }
+        return None;
+    }
+    let mut text: *mut c_char = std::ptr::null_mut();
+    // SAFETY: an operation of ours; other VFSes do not know it and leave the place alone.
+    let code = unsafe { api.file_control(db, None, vfs::FCNTL_REFUSAL, (&raw mut text).cast::<c_void>()) };
+    if code != SQLITE_OK || text.is_null() {
+        return None;
+    }
+    // SAFETY: our own C text, in memory of the host's.
+    unsafe {
+        let sentence = CStr::from_ptr(text).to_string_lossy().into_owned();
+        api.free(text.cast());
+        Some(sentence)
+    }
+}
+
+/// The entry point of another copy of this library that was loaded before, if there is one. SQLite loads extensions with
+/// global symbols, so the first is found by its exported name.
+fn first_copy() -> Option<EntryPoint> {
+    let base_of = |address: *const c_void| {
+        // SAFETY: fills a structure of ours.
+        unsafe {
+            let mut info: libc::Dl_info = std::mem::zeroed();
+            (libc::dladdr(address, &mut info) != 0).then_some(info.dli_fbase.addr())
+        }
+    };
+    // SAFETY: a constant name.
+    let found = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"sqlite3_coord_init".as_ptr()) };
+    if found.is_null() || base_of(found) == base_of(first_copy as *const c_void) {
+        return None;
+    }
+    // SAFETY: a function of that name is an entry point of coord's.
+    Some(unsafe { std::mem::transmute::<*mut c_void, EntryPoint>(found) })
+}

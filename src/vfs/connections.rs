@@ -1,0 +1,62 @@
+//! Which open database a name belongs to. SQLite hands `xOpen`, `xDelete` and `xAccess` the names of journal and WAL by
+//! pointers into the same block of memory as the database's own name (the pager's), in every version since 3.26; the
+//! database with the next lower name is the owner.
+
+use std::collections::BTreeMap;
+use std::ffi::{CStr, c_char};
+use std::os::unix::ffi::OsStrExt;
+use std::sync::{Mutex, PoisonError};
+
+use super::database_file::DatabaseFile;
+
+/// Longest distance between a database's name and its journal's: two paths and the parameters of a URI.
+const BLOCK_MAX: usize = 1 << 17;
+
+struct Open(*mut DatabaseFile);
+
+// SAFETY: only handed out again to the thread that runs the owning connection.
+unsafe impl Send for Open {}
+
+static OPEN: Mutex<BTreeMap<usize, Open>> = Mutex::new(BTreeMap::new());
+
+/// What a name is to its database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    Journal,
+    Wal,
+}
+
+pub fn add(name: *const c_char, file: *mut DatabaseFile) {
+    OPEN.lock().unwrap_or_else(PoisonError::into_inner).insert(name.addr(), Open(file));
+}
+
+pub fn remove(name: *const c_char) {
+    OPEN.lock().unwrap_or_else(PoisonError::into_inner).remove(&name.addr());
+}
+
+/// The open database that `name` belongs to as its journal or WAL. The result is only to be used by the calling thread,
+/// which runs that connection.
+///
+/// # Safety
+/// `name` is null or a C text that SQLite handed to a VFS method.
+pub unsafe fn owner(name: *const c_char) -> Option<(*mut DatabaseFile, Part)> {
+    if name.is_null() {
+        return None;
+    }
+    let open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+    let (address, found) = open.range(..name.addr()).next_back()?;
+    if name.addr() - address > BLOCK_MAX {
+        return None;
+    }
+    let file = found.0;
+    // SAFETY: it is removed before it is freed; the path does not change while it is open.
+    let paths = unsafe { (*file).paths() };
+    // SAFETY: the caller's promise.
+    let name = unsafe { CStr::from_ptr(name) }.to_bytes();
+    let suffix = name.strip_prefix(paths.database.as_os_str().as_bytes())?;
+    match suffix {
+        b"-journal" => Some((file, Part::Journal)),
+        b"-wal" => Some((file, Part::Wal)),
+        _ => None,
+    }
+}

@@ -1,0 +1,144 @@
+//! `xFileControl` of a database: pragmas, the commit's second phase, and what must not reach the platform's VFS.
+
+use std::ffi::{CStr, c_char, c_int, c_void};
+
+use super::database_file::DatabaseFile;
+use crate::host::ffi::*;
+use crate::lock::Mode;
+
+/// Asks a file of coord's for its refusal: `char **`, allocated by the host, null if there is none. Any other VFS answers
+/// `SQLITE_NOTFOUND`. In the range that SQLite leaves to VFSes.
+pub const FCNTL_REFUSAL: c_int = 0x636f_7264;
+
+const WAL_TEXT: &str = "coord: a WAL needs memory shared by all clients, which no network gives; the database keeps its rollback \
+                        journal";
+
+impl DatabaseFile {
+    /// # Safety
+    /// `argument` is what the operation asks for.
+    pub unsafe fn control(&mut self, operation: c_int, argument: *mut c_void) -> c_int {
+        // SAFETY: throughout: SQLite's argument for the operation of that number.
+        unsafe {
+            match operation {
+                FCNTL_REFUSAL => {
+                    let text = self.refusal.as_deref().map_or(std::ptr::null_mut(), |text| self.alloc(text));
+                    argument.cast::<*mut c_char>().write(text);
+                    SQLITE_OK
+                }
+                SQLITE_FCNTL_LOCKSTATE => {
+                    argument.cast::<c_int>().write(self.seat.level().code());
+                    SQLITE_OK
+                }
+                SQLITE_FCNTL_VFSNAME => {
+                    let text = self.alloc(&format!("coord/{}", self.handles.host.base_name()));
+                    argument.cast::<*mut c_char>().write(text);
+                    SQLITE_OK
+                }
+                SQLITE_FCNTL_PRAGMA => self.pragma(argument.cast()),
+                SQLITE_FCNTL_PDB => {
+                    self.handles.connection = argument.cast();
+                    self.handles.control(operation, argument);
+                    SQLITE_OK
+                }
+                // Pages served from a mapping would come past every check.
+                SQLITE_FCNTL_MMAP_SIZE => {
+                    argument.cast::<i64>().write(0);
+                    SQLITE_OK
+                }
+                SQLITE_FCNTL_SYNC if !argument.is_null() && self.database.mode() == Mode::NetworkExclusive => {
+                    let text = format!(
+                        "coord: a transaction that writes {} and another database file at once cannot be committed: the moment in \
+                         which both count is outside of what the lock protocol guards. Write them in two transactions",
+                        self.paths().database.display()
+                    );
+                    self.fail(SQLITE_ERROR, text)
+                }
+                SQLITE_FCNTL_COMMIT_PHASETWO => match self.commit_confirmed() {
+                    SQLITE_OK => {
+                        self.handles.control(operation, argument);
+                        SQLITE_OK
+                    }
+                    code => code,
+                },
+                SQLITE_FCNTL_HAS_MOVED if self.database.mode() == Mode::NetworkExclusive => {
+                    argument.cast::<c_int>().write(c_int::from(self.database.has_moved()));
+                    SQLITE_OK
+                }
+                // Would make the file longer, without a journal.
+                SQLITE_FCNTL_SIZE_HINT if self.database.mode() == Mode::NetworkExclusive => SQLITE_OK,
+                SQLITE_FCNTL_CHUNK_SIZE | SQLITE_FCNTL_POWERSAFE_OVERWRITE | SQLITE_FCNTL_PERSIST_WAL => {
+                    let value = *argument.cast::<c_int>();
+                    if value >= 0 {
+                        self.handles.remember(operation, value);
+                    }
+                    self.handles.control(operation, argument)
+                }
+                SQLITE_FCNTL_BEGIN_ATOMIC_WRITE
+                | SQLITE_FCNTL_COMMIT_ATOMIC_WRITE
+                | SQLITE_FCNTL_ROLLBACK_ATOMIC_WRITE => SQLITE_NOTFOUND,
+                // Lock waits of the platform's VFS are not ours.
+                SQLITE_FCNTL_LOCK_TIMEOUT if self.database.mode() == Mode::NetworkExclusive => SQLITE_NOTFOUND,
+                _ => self.handles.control(operation, argument),
+            }
+        }
+    }
+
+    fn alloc(&self, text: &str) -> *mut c_char {
+        self.handles.host.api.alloc_text(text)
+    }
+
+    /// # Safety
+    /// `argument` is the array of `SQLITE_FCNTL_PRAGMA`: answer, name, value or null.
+    unsafe fn pragma(&mut self, argument: *mut *mut c_char) -> c_int {
+        let text = |at: usize| {
+            // SAFETY: the caller's promise.
+            let text = unsafe { *argument.add(at) };
+            // SAFETY: a C text of SQLite's.
+            (!text.is_null()).then(|| unsafe { CStr::from_ptr(text) }.to_string_lossy().to_ascii_lowercase())
+        };
+        let (name, value) = (text(1).unwrap_or_default(), text(2));
+        let answer = match name.as_str() {
+            "coord_status" => Some((SQLITE_OK, self.status())),
+            "coord_error" => Some((SQLITE_OK, self.last_error.clone().unwrap_or_default())),
+            "mmap_size" => Some((SQLITE_OK, "0".to_string())),
+            "locking_mode" => {
+                if let Some(value) = &value {
+                    self.locking_mode_exclusive = value == "exclusive";
+                }
+                None
+            }
+            "journal_mode" if value.as_deref() == Some("wal") => {
+                if self.locking_mode_exclusive {
+                    // SQLite would do it: without shared memory a WAL works for one connection alone.
+                    Some((SQLITE_ERROR, WAL_TEXT.to_string()))
+                } else {
+                    self.say(WAL_TEXT.to_string());
+                    None
+                }
+            }
+            name if name.starts_with("coord_") => Some((
+                SQLITE_ERROR,
+                format!("coord: there is no PRAGMA {name}; there are coord_status and coord_error"),
+            )),
+            _ => None,
+        };
+        match answer {
+            Some((code, text)) => {
+                // SAFETY: SQLite's place for the answer, which it frees.
+                unsafe { *argument = self.alloc(&text) };
+                code
+            }
+            // SAFETY: SQLite's argument.
+            None => unsafe { self.handles.control(SQLITE_FCNTL_PRAGMA, argument.cast()) },
+        }
+    }
+
+    fn status(&self) -> String {
+        let mut status = self.database.status();
+        if let Some(fields) = status.as_object_mut() {
+            fields.insert("connectionLevel".to_string(), self.seat.level().name().into());
+            fields.insert("refusal".to_string(), self.refusal.clone().into());
+        }
+        status.to_string()
+    }
+}

@@ -1,0 +1,354 @@
+//! An open database: SQLite's file methods over the platform's handle, with the lock manager asked for locks and the lease
+//! checked around everything that reads or writes.
+
+use std::ffi::{c_char, c_int, c_void};
+use std::sync::Arc;
+
+use super::handles::Handles;
+use super::host_copy::{HostCopy, flush_log};
+use super::transaction::Transaction;
+use crate::host::ffi::*;
+use crate::lock::{self, Database, Level, LockError, Mode, Seat, Weight, Wishes, Writing};
+use crate::protocol::Paths;
+use crate::protocol::lease::Standing;
+use crate::protocol::switches::{self, Guard};
+
+/// Device characteristics that stay true through coord; the others promise what only the platform's own path keeps
+/// (commits without a journal, no need for journal syncs, handles that are kept open).
+const CHARACTERISTICS: c_int = SQLITE_IOCAP_POWERSAFE_OVERWRITE | SQLITE_IOCAP_SUBPAGE_READ;
+
+/// One open database. Lives in its own allocation, which SQLite's file points to.
+pub struct DatabaseFile {
+    pub handles: Handles,
+    pub seat: Seat,
+    pub database: Arc<Database>,
+    pub transaction: Transaction,
+    /// Why nothing may be done with this database; noted at open, where no sentence would reach the user.
+    pub refusal: Option<String>,
+    /// What was last said to this connection's user.
+    pub last_error: Option<String>,
+    name: *const c_char,
+    /// Answered from what was true at the first opening, as SQLite reads them at odd times.
+    sector_size: c_int,
+    characteristics: c_int,
+    /// `PRAGMA locking_mode=EXCLUSIVE` was given.
+    pub locking_mode_exclusive: bool,
+}
+
+impl DatabaseFile {
+    pub fn new(
+        host: &'static HostCopy,
+        name: *const c_char,
+        flags: c_int,
+        database: Arc<Database>,
+        wishes: Wishes,
+    ) -> DatabaseFile {
+        let seat = database.sit(host.api.slot(), wishes);
+        DatabaseFile {
+            handles: Handles::new(host, name, database.paths(), flags),
+            seat,
+            database,
+            transaction: Transaction::default(),
+            refusal: None,
+            last_error: None,
+            name,
+            sector_size: 4096,
+            characteristics: SQLITE_IOCAP_POWERSAFE_OVERWRITE,
+            locking_mode_exclusive: false,
+        }
+    }
+
+    pub fn paths(&self) -> &Paths {
+        self.database.paths()
+    }
+
+    pub fn name(&self) -> *const c_char {
+        self.name
+    }
+
+    /// After the first opening.
+    pub fn opened(&mut self) {
+        if let Some(file) = &self.handles.database {
+            self.sector_size = file.sector_size();
+            self.characteristics = file.characteristics() & CHARACTERISTICS;
+        }
+    }
+
+    /// Says a sentence to whoever listens: the log, `coord_last_error()`, `PRAGMA coord_error`.
+    pub fn say(&mut self, text: String) {
+        lock::say(Weight::Warning, text.clone());
+        self.last_error = Some(text);
+        flush_log(self.handles.host.api);
+    }
+
+    /// `code`, with a sentence.
+    pub fn fail(&mut self, code: c_int, text: impl Into<String>) -> c_int {
+        self.say(text.into());
+        code
+    }
+
+    fn is_network(&self) -> bool {
+        self.seat.lease().is_some()
+    }
+
+    // --- the lease ---
+
+    /// Whether what we hold is still ours; where our clock says that the lease has run out, a heartbeat decides.
+    pub fn check_lease(&mut self, code: c_int) -> c_int {
+        let Some(lease) = self.seat.lease() else { return SQLITE_OK };
+        if switches::off(Guard::LeaseCheck) {
+            return SQLITE_OK;
+        }
+        match lease.standing(self.database.now()) {
+            Standing::Valid => SQLITE_OK,
+            Standing::Lapsed => self.confirm(code),
+            Standing::Deposed => {
+                let text = self.database.lost();
+                self.fail(code, text)
+            }
+        }
+    }
+
+    /// A heartbeat now, or `code` with a sentence.
+    pub fn confirm(&mut self, code: c_int) -> c_int {
+        match self.database.confirm(&self.seat) {
+            Ok(()) => SQLITE_OK,
+            Err(text) => self.fail(code, text),
+        }
+    }
+
+    // --- reading ---
+
+    /// # Safety
+    /// `buffer` has room for `amount` bytes.
+    pub unsafe fn read(&mut self, buffer: *mut c_void, amount: c_int, offset: i64) -> c_int {
+        if self.transaction.poisoned {
+            return self.fail(
+                SQLITE_IOERR_READ,
+                format!(
+                    "coord: {} was left in the middle of a transaction, and this connection (journal_mode=OFF?) did not roll it \
+                     back. Set journal_mode=DELETE and try again",
+                    self.paths().database.display()
+                ),
+            );
+        }
+        // SAFETY: the caller's promise, here and below.
+        let mut code = unsafe { self.read_base(buffer, amount, offset) };
+        if code != SQLITE_OK && code != SQLITE_IOERR_SHORT_READ && self.is_network() {
+            // A takeover elsewhere may have replaced the file; while our reader's name stands nobody can have written.
+            if self.confirm(code) == SQLITE_OK && self.database.reopen(&mut self.seat, &mut self.handles) {
+                // SAFETY: as above.
+                code = unsafe { self.read_base(buffer, amount, offset) };
+            }
+        }
+        if code == SQLITE_OK || code == SQLITE_IOERR_SHORT_READ {
+            let checked = self.check_lease(SQLITE_IOERR_READ);
+            if checked != SQLITE_OK {
+                return checked;
+            }
+        }
+        if self.handles.doubt && offset == 24 && amount == 16 {
+            // SQLite compares these bytes to know whether its cache is still good. The file is another one: it is not.
+            self.handles.doubt = false;
+            // SAFETY: at least 16 bytes.
+            unsafe { *buffer.cast::<u8>() ^= 0x80 };
+        }
+        code
+    }
+
+    unsafe fn read_base(&self, buffer: *mut c_void, amount: c_int, offset: i64) -> c_int {
+        match &self.handles.database {
+            // SAFETY: the caller's promise.
+            Some(file) => unsafe { file.read(buffer, amount, offset) },
+            None => {
+                // Not made yet, or just being replaced: empty until it is locked.
+                // SAFETY: the caller's promise.
+                unsafe { buffer.write_bytes(0, usize::try_from(amount).unwrap_or(0)) };
+                SQLITE_IOERR_SHORT_READ
+            }
+        }
+    }
+
+    pub fn size(&mut self, out: &mut i64) -> c_int {
+        match self.handles.database.as_ref().map_or(Ok(0), |file| file.size()) {
+            Ok(size) => {
+                *out = size;
+                self.check_lease(SQLITE_IOERR_FSTAT)
+            }
+            Err(code) => code,
+        }
+    }
+
+    // --- writing ---
+
+    pub fn write(&mut self, data: &[u8], offset: i64) -> c_int {
+        if let Err(code) = self.may_write(false) {
+            return code;
+        }
+        let cleaned = self.without_wal_mark(data, offset);
+        let data = cleaned.as_deref().unwrap_or(data);
+        self.changed(SQLITE_IOERR_WRITE, |file| file.write(data, offset))
+    }
+
+    pub fn truncate(&mut self, size: i64) -> c_int {
+        if let Err(code) = self.may_write(true) {
+            return code;
+        }
+        self.changed(SQLITE_IOERR_TRUNCATE, |file| file.truncate(size))
+    }
+
+    /// One change of the database, with the lease checked before and after.
+    fn changed(&mut self, code: c_int, change: impl FnOnce(&super::base::BaseFile) -> c_int) -> c_int {
+        let _writing = match Writing::begin(self.seat.fork()) {
+            Ok(writing) => writing,
+            Err(text) => return self.fail(code, text),
+        };
+        let before = self.check_lease(code);
+        if before != SQLITE_OK {
+            return before;
+        }
+        let Some(file) = &self.handles.database else { return code };
+        self.handles.database_dirty = true;
+        switches::stop_point("database-write");
+        let done = change(file);
+        if done != SQLITE_OK {
+            self.write_failed(done);
+            return done;
+        }
+        self.check_lease(code)
+    }
+
+    /// A change failed: unless the disk was full it may still be carried out, late.
+    pub fn write_failed(&mut self, code: c_int) {
+        self.transaction.failed = true;
+        if code & 0xff != SQLITE_FULL {
+            self.database.write_failed(&self.seat);
+        }
+    }
+
+    /// A page 1 that says "WAL" (a backup from such a database) would leave a file that nobody can open through coord.
+    fn without_wal_mark(&mut self, data: &[u8], offset: i64) -> Option<Vec<u8>> {
+        let mark = |at: i64| {
+            let position = usize::try_from(at - offset).ok()?;
+            (data.get(position) == Some(&2)).then_some(position)
+        };
+        let marks: Vec<usize> = [18, 19].into_iter().filter_map(mark).collect();
+        if marks.is_empty() {
+            return None;
+        }
+        let mut cleaned = data.to_vec();
+        for position in marks {
+            cleaned[position] = 1;
+        }
+        lock::say(
+            Weight::Notice,
+            format!(
+                "coord: {} was to be marked as a WAL database, which needs shared memory; it stays one with a rollback journal",
+                self.paths().database.display()
+            ),
+        );
+        Some(cleaned)
+    }
+
+    pub fn sync(&mut self, flags: c_int) -> c_int {
+        if !self.handles.database_dirty {
+            return SQLITE_OK;
+        }
+        let before = self.check_lease(SQLITE_IOERR_FSYNC);
+        if before != SQLITE_OK {
+            return before;
+        }
+        let Some(file) = &self.handles.database else { return SQLITE_IOERR_FSYNC };
+        match file.sync(flags) {
+            SQLITE_OK => {
+                self.handles.database_dirty = false;
+                self.check_lease(SQLITE_IOERR_FSYNC)
+            }
+            code => {
+                self.transaction.sync_failed = true;
+                self.write_failed(code);
+                code
+            }
+        }
+    }
+
+    // --- locks ---
+
+    pub fn lock(&mut self, level: c_int) -> c_int {
+        flush_log(self.handles.host.api);
+        if let Some(text) = self.refusal.clone() {
+            return self.fail(SQLITE_CANTOPEN, text);
+        }
+        let before = self.seat.level();
+        let wanted = Level::from_code(level);
+        let result = self.database.lock(&mut self.seat, wanted, &mut self.handles);
+        let code = match result {
+            Ok(()) => {
+                self.transaction.locked(before, wanted);
+                if wanted == Level::Reserved && before == Level::Shared {
+                    self.prepare_journal()
+                } else {
+                    SQLITE_OK
+                }
+            }
+            Err(LockError::Busy | LockError::Interrupted) => SQLITE_BUSY,
+            Err(LockError::Native(code)) => code,
+            Err(LockError::Failed(text)) => self.fail(SQLITE_IOERR_LOCK, text),
+            Err(LockError::CannotOpen(text)) => self.fail(SQLITE_CANTOPEN, text),
+            Err(LockError::ReadOnly(text)) => self.fail(SQLITE_READONLY, text),
+        };
+        flush_log(self.handles.host.api);
+        code
+    }
+
+    pub fn unlock(&mut self, level: c_int) -> c_int {
+        let level = Level::from_code(level);
+        if level < self.seat.level() {
+            if self.is_network() && self.seat.level() >= Level::Reserved {
+                self.end_recovery(level);
+            }
+            self.transaction.unlocked(level);
+            self.database.unlock(&mut self.seat, level, &mut self.handles);
+        }
+        flush_log(self.handles.host.api);
+        SQLITE_OK
+    }
+
+    pub fn check_reserved(&mut self, out: &mut c_int) -> c_int {
+        match (&self.handles.database, self.database.mode()) {
+            (Some(file), Mode::Trusted) => file.check_reserved(out),
+            _ => {
+                // Only connections of this very process count: in doubt no, which makes SQLite ask for EXCLUSIVE and be busy.
+                *out = c_int::from(self.database.is_reserved());
+                SQLITE_OK
+            }
+        }
+    }
+
+    pub fn sector_size(&self) -> c_int {
+        self.sector_size
+    }
+
+    pub fn characteristics(&self) -> c_int {
+        self.characteristics
+    }
+
+    /// Gives everything back.
+    pub fn close(mut self: Box<Self>) -> c_int {
+        let fork = lock::check(self.seat.fork()).is_err();
+        self.database.clone().stand_up(&mut self.seat, &mut self.handles);
+        if fork {
+            return SQLITE_OK;
+        }
+        self.handles.journal = None;
+        let copy = self.handles.host.api.slot();
+        if self.database.must_stay_open(copy) {
+            // Closing would drop the locks that another copy of SQLite in this process holds on the same file.
+            if let Some(file) = self.handles.database.take() {
+                self.database.keep_open(copy, Box::new(file));
+            }
+        }
+        flush_log(self.handles.host.api);
+        SQLITE_OK
+    }
+}

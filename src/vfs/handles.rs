@@ -1,0 +1,231 @@
+//! One connection's handles on the platform's VFS: its database, and the journal that is kept open while the connection
+//! holds the write lock, across SQLite's own opening and closing.
+
+use std::ffi::{CString, c_char, c_int, c_void};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+use super::base::BaseFile;
+use super::host_copy::HostCopy;
+use crate::host::OwnedName;
+use crate::host::ffi::*;
+use crate::lock::{Base, Level};
+use crate::protocol::Paths;
+
+/// See the module's head.
+pub struct Handles {
+    pub host: &'static HostCopy,
+    /// SQLite's own name of the database: valid until the connection closes it, URI parameters included.
+    name: *const c_char,
+    journal_name: OwnedName,
+    path: PathBuf,
+    journal_path: PathBuf,
+    /// The flags SQLite asked for, and those that it was told.
+    asked: c_int,
+    pub told: c_int,
+    pub database: Option<BaseFile>,
+    pub journal: Option<BaseFile>,
+    /// Written and not synced.
+    pub database_dirty: bool,
+    pub journal_dirty: bool,
+    /// The file behind the handle changed without a trace that SQLite could see: its cache must go.
+    pub doubt: bool,
+    /// What the connection was set to, to be set again on a new handle: operation and value.
+    settings: Vec<(c_int, c_int)>,
+    /// Where SQLite keeps its connection (`SQLITE_FCNTL_PDB`), for interrupts.
+    pub connection: *mut *mut sqlite3,
+}
+
+impl Handles {
+    pub fn new(host: &'static HostCopy, name: *const c_char, paths: &Paths, asked: c_int) -> Handles {
+        let journal = CString::new(paths.journal.as_os_str().as_bytes()).unwrap_or_default();
+        Handles {
+            host,
+            name,
+            journal_name: OwnedName::new(&journal),
+            path: paths.database.clone(),
+            journal_path: paths.journal.clone(),
+            asked,
+            told: asked,
+            database: None,
+            journal: None,
+            database_dirty: false,
+            journal_dirty: false,
+            doubt: false,
+            settings: Vec::new(),
+            connection: std::ptr::null_mut(),
+        }
+    }
+
+    /// The first opening, as SQLite asked for it.
+    pub fn open_first(&mut self, native_locks: bool, flags: c_int) -> Result<(), c_int> {
+        // SAFETY: the VFS is registered, and SQLite's name outlives the connection's handles.
+        let (file, told) = unsafe { BaseFile::open(self.host.base(native_locks), self.name, flags)? };
+        self.install(file);
+        self.told = (told & !SQLITE_OPEN_CREATE) | (self.asked & SQLITE_OPEN_CREATE);
+        Ok(())
+    }
+
+    fn install(&mut self, file: BaseFile) {
+        // The base must not map the file: pages would be read past our checks.
+        let mut none: i64 = 0;
+        // SAFETY: this operation takes the address of a 64-bit number, the others of an int.
+        unsafe {
+            file.control(SQLITE_FCNTL_MMAP_SIZE, (&raw mut none).cast());
+            for (operation, value) in &self.settings {
+                let mut value = *value;
+                file.control(*operation, (&raw mut value).cast());
+            }
+        }
+        self.database = Some(file);
+    }
+
+    /// Remembers a setting for handles to come.
+    pub fn remember(&mut self, operation: c_int, value: c_int) {
+        self.settings.retain(|(known, _)| *known != operation);
+        self.settings.push((operation, value));
+    }
+
+    pub fn is_read_only(&self) -> bool {
+        self.told & SQLITE_OPEN_READONLY != 0
+    }
+
+    /// Forwards an operation to the database's handle.
+    ///
+    /// # Safety
+    /// `argument` is what the operation asks for.
+    pub unsafe fn control(&self, operation: c_int, argument: *mut c_void) -> c_int {
+        match &self.database {
+            // SAFETY: the caller's promise.
+            Some(file) => unsafe { file.control(operation, argument) },
+            None => SQLITE_NOTFOUND,
+        }
+    }
+
+    /// Syncs the journal if anything in it is not on stable storage.
+    pub fn sync_journal(&mut self) -> Result<(), c_int> {
+        if self.journal_dirty
+            && let Some(journal) = &self.journal
+        {
+            match journal.sync(SQLITE_SYNC_NORMAL) {
+                SQLITE_OK => self.journal_dirty = false,
+                code => return Err(code),
+            }
+        }
+        Ok(())
+    }
+
+    pub fn sync_database(&mut self) -> Result<(), c_int> {
+        if self.database_dirty
+            && let Some(database) = &self.database
+        {
+            match database.sync(SQLITE_SYNC_NORMAL) {
+                SQLITE_OK => self.database_dirty = false,
+                code => return Err(code),
+            }
+        }
+        Ok(())
+    }
+
+    fn open_journal_with(&self, flags: c_int) -> Result<BaseFile, c_int> {
+        let base = self.host.base(false);
+        // SAFETY: the name is ours and outlives the handle: both belong to this struct, and the handle is declared after
+        // it and dropped by `close_journal` at the latest.
+        unsafe { BaseFile::open(base, self.journal_name.as_ptr(), flags | SQLITE_OPEN_MAIN_JOURNAL) }
+            .map(|(file, _)| file)
+    }
+}
+
+/// What a failed opening means: the platform's VFS says only that it could not.
+fn why(path: &std::path::Path, code: c_int) -> io::Error {
+    match std::fs::symlink_metadata(path) {
+        Err(error) => error,
+        Ok(_) => io::Error::other(format!("SQLite's VFS cannot open it (code {code})")),
+    }
+}
+
+fn failed(code: c_int) -> io::Error {
+    io::Error::other(format!("SQLite's VFS reports code {code}"))
+}
+
+impl Base for Handles {
+    fn reopen(&mut self, native_locks: bool, create: bool) -> io::Result<()> {
+        let mut flags = self.asked & !(SQLITE_OPEN_CREATE | SQLITE_OPEN_EXCLUSIVE);
+        if create {
+            flags |= SQLITE_OPEN_CREATE;
+        }
+        // SAFETY: as in `open_first`.
+        let opened = unsafe { BaseFile::open(self.host.base(native_locks), self.name, flags) };
+        let (file, told) = opened.map_err(|code| why(&self.path, code))?;
+        if told & SQLITE_OPEN_READONLY != 0 && !self.is_read_only() && self.database.is_some() {
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, "it can only be read now"));
+        }
+        let first = self.database.is_none() && !self.doubt;
+        self.install(file);
+        self.database_dirty = create;
+        self.doubt = !first;
+        Ok(())
+    }
+
+    fn close(&mut self) {
+        self.database = None;
+        self.doubt = true;
+    }
+
+    fn open_journal(&mut self) -> io::Result<()> {
+        if self.journal.is_some() {
+            return Ok(());
+        }
+        // Without CREATE first: the platform's VFS syncs the directory at every commit of a journal that it may have made.
+        let opened = self
+            .open_journal_with(SQLITE_OPEN_READWRITE)
+            .or_else(|_| self.open_journal_with(SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE));
+        self.journal = Some(opened.map_err(|code| why(&self.journal_path, code))?);
+        self.journal_dirty = false;
+        Ok(())
+    }
+
+    fn close_journal(&mut self) {
+        self.journal = None;
+        self.journal_dirty = false;
+    }
+
+    fn has_journal(&self) -> bool {
+        self.journal.is_some()
+    }
+
+    fn is_writable(&self) -> bool {
+        !self.is_read_only()
+    }
+
+    fn may_create(&self) -> bool {
+        self.asked & SQLITE_OPEN_CREATE != 0
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.sync_journal().and_then(|()| self.sync_database()).map_err(failed)
+    }
+
+    fn native_lock(&mut self, level: Level) -> i32 {
+        self.database.as_ref().map_or(SQLITE_IOERR_LOCK, |file| file.lock(level.code()))
+    }
+
+    fn native_unlock(&mut self, level: Level) -> i32 {
+        self.database.as_ref().map_or(SQLITE_OK, |file| file.unlock(level.code()))
+    }
+
+    fn is_interrupted(&self) -> bool {
+        // SAFETY: SQLite gave the place for as long as the file is open, and we are inside a call of its connection.
+        let connection = unsafe { self.connection.as_ref() }.copied().filter(|connection| !connection.is_null());
+        // SAFETY: it is this host's connection, and open.
+        connection.is_some_and(|connection| unsafe { self.host.api.is_interrupted(connection) })
+    }
+
+    fn client(&self) -> String {
+        format!("coord/{} sqlite/{}", env!("CARGO_PKG_VERSION"), self.host.api.version_text())
+    }
+}
+
+// SAFETY: the name and the connection's place are only used inside calls on the connection, which SQLite serialises.
+unsafe impl Send for Handles {}

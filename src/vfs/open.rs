@@ -1,0 +1,154 @@
+//! `xOpen`: what is ours, what goes straight to the platform's VFS, and what is refused.
+
+use std::ffi::{CStr, OsStr, c_char, c_int};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use super::connections::{self, Part};
+use super::database_file::DatabaseFile;
+use super::host_copy::{HostCopy, flush_log};
+use super::io_methods::{self, SHIM_BYTES};
+use super::journal_file::JournalFile;
+use super::refusals;
+use crate::host::ffi::*;
+use crate::host::{self};
+use crate::lock::{self, Mode, Wishes};
+
+/// Opens what is ours. `None`: the platform's VFS opens it, in SQLite's own block.
+///
+/// # Safety
+/// The arguments of `xOpen`.
+pub unsafe fn open(
+    copy: &'static HostCopy,
+    name: *const c_char,
+    file: *mut sqlite3_file,
+    flags: c_int,
+    out_flags: *mut c_int,
+) -> Option<c_int> {
+    if name.is_null() {
+        return None;
+    }
+    // SAFETY: the caller's promise, throughout.
+    unsafe {
+        if flags & SQLITE_OPEN_MAIN_DB != 0 {
+            return open_database(copy, name, file, flags, out_flags);
+        }
+        match connections::owner(name)? {
+            (owner, Part::Journal) if flags & SQLITE_OPEN_MAIN_JOURNAL != 0 => {
+                open_journal(&mut *owner, file, flags, out_flags)
+            }
+            (owner, Part::Wal) => Some((*owner).refuse_wal()),
+            _ => None,
+        }
+    }
+}
+
+unsafe fn open_journal(
+    owner: &mut DatabaseFile,
+    file: *mut sqlite3_file,
+    flags: c_int,
+    out_flags: *mut c_int,
+) -> Option<c_int> {
+    if owner.database.mode() == Mode::Trusted || owner.refusal.is_some() {
+        return None;
+    }
+    Some(match JournalFile::open(owner, flags) {
+        Ok(journal) => {
+            // SAFETY: SQLite's block and place for the flags.
+            unsafe {
+                io_methods::place_journal(file, journal);
+                tell(out_flags, flags);
+            }
+            SQLITE_OK
+        }
+        Err(code) => code,
+    })
+}
+
+unsafe fn open_database(
+    copy: &'static HostCopy,
+    name: *const c_char,
+    file: *mut sqlite3_file,
+    flags: c_int,
+    out_flags: *mut c_int,
+) -> Option<c_int> {
+    // SAFETY: a main database's name, in SQLite's layout.
+    let (path, parameters) = unsafe { (CStr::from_ptr(name), host::uri_parameters(name)) };
+    let path = Path::new(OsStr::from_bytes(path.to_bytes()));
+    let is_set = |key: &[u8]| parameters.iter().any(|(k, v)| k == key && refusals::is_true(v));
+    if is_set(b"immutable") {
+        // Nobody writes it, SQLite asks for no lock: there is nothing to coordinate.
+        return None;
+    }
+    let wishes = Wishes::read(&parameters, |key| std::env::var(key).ok());
+    let refusal = match &wishes {
+        Err(text) => Some(text.clone()),
+        Ok(_) if is_set(b"nolock") => Some(refusals::nolock(path)),
+        Ok(_) => refusals::before_opening(path),
+    };
+    let attached = match (refusal, wishes) {
+        (None, Ok(wishes)) => lock::attach(path, &wishes).map(|database| (database, wishes)),
+        (Some(text), _) | (None, Err(text)) => Err(text),
+    };
+    let (database, wishes, refusal) = match attached {
+        Ok((database, wishes)) => (database, wishes, None),
+        // Opened all the same, so that the sentence can reach the user; nothing can be done with it.
+        Err(text) => (lock::detached(path), Wishes::default(), Some(text)),
+    };
+    let mut opened = Box::new(DatabaseFile::new(copy, name, flags, database, wishes));
+    opened.refusal = refusal;
+    let code = first_handle(&mut opened, flags);
+    if code != SQLITE_OK {
+        if let Some(text) = opened.refusal.clone() {
+            opened.say(text);
+        }
+        opened.close();
+        return Some(code);
+    }
+    opened.opened();
+    if opened.refusal.is_none() {
+        opened.refusal = refusals::after_opening(copy, &opened);
+    }
+    if let Some(text) = opened.refusal.clone() {
+        opened.say(text);
+    }
+    // SAFETY: SQLite's block is of the size that our VFS says, which is the base's: see the check.
+    unsafe {
+        let fits = usize::try_from((*copy.base(true)).szOsFile).is_ok_and(|size| size >= SHIM_BYTES);
+        if !fits {
+            opened.close();
+            return Some(SQLITE_CANTOPEN);
+        }
+        tell(out_flags, opened.handles.told);
+        io_methods::place_database(file, opened);
+    }
+    flush_log(copy.api);
+    Some(SQLITE_OK)
+}
+
+/// The handle a connection starts with. In network-exclusive mode it never makes a database that has a registry: one that is
+/// missing is just being replaced, or is made under the lock.
+fn first_handle(opened: &mut DatabaseFile, flags: c_int) -> c_int {
+    let network = opened.database.mode() == Mode::NetworkExclusive;
+    if opened.refusal.is_some() {
+        // Only for the header that SQLite reads at once. Nothing is made.
+        let reading = (flags & !(SQLITE_OPEN_CREATE | SQLITE_OPEN_READWRITE | SQLITE_OPEN_EXCLUSIVE)) | SQLITE_OPEN_READONLY;
+        let _ = opened.handles.open_first(false, reading);
+        opened.handles.told = flags;
+        return SQLITE_OK;
+    }
+    let registered = network && opened.paths().registry.symlink_metadata().is_ok();
+    let first = if registered { flags & !(SQLITE_OPEN_CREATE | SQLITE_OPEN_EXCLUSIVE) } else { flags };
+    match opened.handles.open_first(!network, first) {
+        Ok(()) => SQLITE_OK,
+        Err(_) if registered && opened.paths().database.symlink_metadata().is_err() => SQLITE_OK,
+        Err(code) => code,
+    }
+}
+
+unsafe fn tell(out_flags: *mut c_int, flags: c_int) {
+    if !out_flags.is_null() {
+        // SAFETY: SQLite's place for the answer.
+        unsafe { *out_flags = flags };
+    }
+}

@@ -1,0 +1,128 @@
+//! What coord does not open, each with a sentence that says what to do instead.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use super::database_file::DatabaseFile;
+use super::host_copy::HostCopy;
+use crate::host::ffi::*;
+use crate::lock::Mode;
+
+/// Longest name that most filesystems take.
+const NAME_MAX: usize = 255;
+/// The longest suffix that is put to a database's name.
+const SUFFIX: &str = ".readers";
+
+/// As SQLite reads a boolean of a URI.
+pub fn is_true(value: &[u8]) -> bool {
+    let value = value.to_ascii_lowercase();
+    match value.as_slice() {
+        b"yes" | b"true" | b"on" => true,
+        _ => std::str::from_utf8(&value).ok().and_then(|text| text.parse::<i64>().ok()).is_some_and(|n| n != 0),
+    }
+}
+
+pub fn nolock(path: &Path) -> String {
+    format!("coord: nolock=1 asks for no locks at all on {}, which is what coord is there for. Leave it out", path.display())
+}
+
+/// What the names alone show.
+pub fn before_opening(path: &Path) -> Option<String> {
+    let name = path.file_name().map_or(0, |name| name.len());
+    if name + SUFFIX.len() > NAME_MAX {
+        return Some(format!(
+            "coord: the file name of {} is {name} bytes long; coord needs {} more for its own names, and {NAME_MAX} is the most",
+            path.display(),
+            SUFFIX.len()
+        ));
+    }
+    let found = path.symlink_metadata().ok()?;
+    if !found.is_file() {
+        return Some(format!("coord: {} is not a regular file", path.display()));
+    }
+    if found.nlink() > 1 {
+        return Some(format!(
+            "coord: {} has {} names (hard links); programs that use another name would use other locks. Remove all names but one",
+            path.display(),
+            found.nlink()
+        ));
+    }
+    let parent = path.parent()?.symlink_metadata().ok()?;
+    if parent.dev() != found.dev() {
+        return Some(format!(
+            "coord: {} is mounted by itself, so its locks would lie in a directory that others do not see. Mount its whole \
+             directory",
+            path.display()
+        ));
+    }
+    None
+}
+
+/// What the opened file shows.
+pub fn after_opening(copy: &HostCopy, opened: &DatabaseFile) -> Option<String> {
+    let path = &opened.paths().database;
+    if let Some(file) = &opened.handles.database {
+        let mut versions = [0; 2];
+        if file.read_into(&mut versions, 18) == SQLITE_OK && versions.contains(&2) {
+            return Some(format!(
+                "coord: {} is in WAL mode, which needs memory shared by all clients. Open it once with plain SQLite where all its \
+                 users are on one host, and run PRAGMA journal_mode=DELETE",
+                path.display()
+            ));
+        }
+    }
+    for (what, there) in [("lock directory", &opened.paths().lock), ("registry", &opened.paths().registry)] {
+        if let Ok(found) = there.symlink_metadata()
+            && !found.is_dir()
+        {
+            return Some(format!(
+                "coord: {} is in the way: it must be coord's {what}, but is no directory. Look what made it and remove it",
+                there.display()
+            ));
+        }
+    }
+    match opened.database.mode() {
+        Mode::Trusted if !copy.has_native_locks() => Some(format!(
+            "coord: the VFS below coord in this program is {}, which has no file locks that coord could trust. Use \
+             coord_mode=network-exclusive, or the platform's default VFS",
+            copy.base_name()
+        )),
+        Mode::Trusted => None,
+        Mode::NetworkExclusive => directory(opened),
+    }
+}
+
+/// In network-exclusive mode readers too make names in the database's directory.
+fn directory(opened: &DatabaseFile) -> Option<String> {
+    let parent = &opened.paths().parent;
+    let found = parent.symlink_metadata().ok()?;
+    let writable = rustix::fs::access(parent, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK).is_ok();
+    if !writable {
+        return Some(format!(
+            "coord: the directory {} cannot be written, and a lock is a name in it. Give this user write permission there; a \
+             database that nobody ever writes can be opened with immutable=1",
+            parent.display()
+        ));
+    }
+    let me = rustix::process::geteuid().as_raw();
+    let owner = opened.paths().database.symlink_metadata().ok()?.uid();
+    if found.mode() & 0o1000 != 0 && me != 0 && owner != me {
+        return Some(format!(
+            "coord: {} is a sticky directory and the database belongs to another user, whose locks could not be taken over after \
+             a crash. Put it into a directory of its own",
+            parent.display()
+        ));
+    }
+    None
+}
+
+impl DatabaseFile {
+    /// SQLite wants to open a WAL.
+    pub fn refuse_wal(&mut self) -> i32 {
+        let text = format!(
+            "coord: {} cannot be used with a WAL, which needs memory shared by all clients; use journal_mode=DELETE",
+            self.paths().database.display()
+        );
+        self.fail(SQLITE_CANTOPEN, text)
+    }
+}

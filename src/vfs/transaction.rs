@@ -1,0 +1,317 @@
+//! The order of data in network-exclusive mode: what must be on stable storage before what, and how a transaction ends.
+//! It holds whatever `PRAGMA synchronous` and `journal_mode` say.
+
+use std::ffi::c_int;
+
+use super::database_file::DatabaseFile;
+use crate::host::ffi::*;
+use crate::lock::{Base, Level, Mode, Writing};
+use crate::protocol::switches::{self, Guard};
+
+/// The first bytes of a journal that is to be rolled back, and the last of one that names a super-journal.
+const MAGIC: [u8; 8] = [0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
+/// How PERSIST ends a transaction: the journal's header overwritten with this many zeros.
+const ZERO_HEADER: usize = 28;
+
+/// What a connection's present transaction has done so far.
+#[derive(Debug, Default)]
+pub struct Transaction {
+    /// A journal header was written.
+    has_header: bool,
+    /// The header's first byte, held back until EXCLUSIVE: the journal must not look hot before.
+    held_back: Option<u8>,
+    /// EXCLUSIVE was taken without RESERVED, to roll a hot journal back,
+    recovering: bool,
+    /// and the journal was opened for it.
+    journal_opened: bool,
+    /// The journal was finalised; the commit still has to be confirmed, the file may still be cut.
+    finalised: bool,
+    /// Hot journal beside us that we did not roll back: nothing may be read.
+    pub poisoned: bool,
+    /// A sync failed: the next may lie, so nothing is finalised any more under this lock.
+    pub sync_failed: bool,
+    pub failed: bool,
+}
+
+impl Transaction {
+    pub fn locked(&mut self, before: Level, now: Level) {
+        if now == Level::Exclusive {
+            self.recovering = before == Level::Shared;
+            self.journal_opened = false;
+        }
+    }
+
+    pub fn unlocked(&mut self, level: Level) {
+        let poisoned = self.poisoned && level != Level::None;
+        *self = Transaction { poisoned, ..Transaction::default() };
+    }
+}
+
+impl DatabaseFile {
+    fn is_trusted(&self) -> bool {
+        self.database.mode() == Mode::Trusted
+    }
+
+    /// Whether the database may be written now; brings the journal into order first.
+    pub(super) fn may_write(&mut self, cutting: bool) -> Result<(), c_int> {
+        let code = if cutting { SQLITE_IOERR_TRUNCATE } else { SQLITE_IOERR_WRITE };
+        if self.seat.level() != Level::Exclusive {
+            let text = format!("coord: {} was to be written without a lock (nolock=1?)", self.paths().database.display());
+            return Err(self.fail(code, text));
+        }
+        if self.is_trusted() {
+            return Ok(());
+        }
+        let journaled = self.transaction.has_header
+            || (self.transaction.recovering && self.transaction.journal_opened)
+            || (cutting && self.transaction.finalised);
+        if !journaled && !switches::off(Guard::JournalRule) {
+            let text = format!(
+                "coord: {} was to be written without a rollback journal; journal_mode must be DELETE, TRUNCATE or PERSIST here, \
+                 as OFF, MEMORY and WAL cannot be rolled back by another host",
+                self.paths().database.display()
+            );
+            return Err(self.fail(code, text));
+        }
+        if let Some(first) = self.transaction.held_back.take()
+            && let Some(journal) = &self.handles.journal
+        {
+            let written = journal.write(&[first], 0);
+            self.handles.journal_dirty = true;
+            if written != SQLITE_OK {
+                self.write_failed(written);
+                return Err(written);
+            }
+        }
+        if !switches::off(Guard::JournalRule)
+            && let Err(code) = self.handles.sync_journal()
+        {
+            self.transaction.sync_failed = true;
+            self.write_failed(code);
+            return Err(code);
+        }
+        Ok(())
+    }
+
+    /// RESERVED was taken: an older use of the file without coord may have left the name of a super-journal at the journal's
+    /// end, which would hide a hot journal from whoever comes after us.
+    pub(super) fn prepare_journal(&mut self) -> c_int {
+        let Some(journal) = self.handles.journal.as_ref().filter(|_| !self.database.journal_is_hot()) else {
+            return SQLITE_OK;
+        };
+        let size = journal.size().unwrap_or(0);
+        let mut tail = [0; MAGIC.len()];
+        let at = size - MAGIC.len() as i64;
+        if at < 0 || journal.read_into(&mut tail, at) != SQLITE_OK || tail != MAGIC {
+            return SQLITE_OK;
+        }
+        self.handles.journal_dirty = true;
+        match journal.truncate(0) {
+            SQLITE_OK => SQLITE_OK,
+            code => {
+                self.write_failed(code);
+                code
+            }
+        }
+    }
+
+    /// Whether SQLite finds a journal. `None`: let the platform's VFS say.
+    pub fn journal_exists(&mut self) -> Option<bool> {
+        if self.is_trusted() || self.seat.level() == Level::None {
+            return None;
+        }
+        Some(self.transaction.has_header || self.database.journal_is_hot())
+    }
+
+    // --- what SQLite does to the journal ---
+
+    pub(super) fn journal_opened(&mut self, for_writing: bool) {
+        if for_writing {
+            self.transaction.journal_opened = true;
+        }
+    }
+
+    pub(super) fn write_journal(&mut self, data: &[u8], offset: i64) -> c_int {
+        let ends = offset == 0 && data.len() == ZERO_HEADER && data.iter().all(|byte| *byte == 0);
+        if ends {
+            return self.finalise(|journal| journal.write(data, 0));
+        }
+        let _writing = match Writing::begin(self.seat.fork()) {
+            Ok(writing) => writing,
+            Err(text) => return self.fail(SQLITE_IOERR_WRITE, text),
+        };
+        let checked = self.check_lease(SQLITE_IOERR_WRITE);
+        if checked != SQLITE_OK {
+            return checked;
+        }
+        let mut hidden = None;
+        if offset == 0 {
+            self.transaction.has_header = true;
+            self.transaction.finalised = false;
+            self.transaction.held_back = None;
+            if data.first().is_some_and(|first| *first != 0) && self.seat.level() < Level::Exclusive {
+                let mut copy = data.to_vec();
+                self.transaction.held_back = Some(std::mem::take(&mut copy[0]));
+                hidden = Some(copy);
+            }
+        }
+        let Some(journal) = &self.handles.journal else { return SQLITE_IOERR_WRITE };
+        self.handles.journal_dirty = true;
+        let written = journal.write(hidden.as_deref().unwrap_or(data), offset);
+        if written != SQLITE_OK {
+            self.write_failed(written);
+            return written;
+        }
+        self.check_lease(SQLITE_IOERR_WRITE)
+    }
+
+    pub(super) fn truncate_journal(&mut self, size: i64) -> c_int {
+        if size == 0 {
+            return self.finalise(|journal| journal.truncate(0));
+        }
+        let checked = self.check_lease(SQLITE_IOERR_TRUNCATE);
+        if checked != SQLITE_OK {
+            return checked;
+        }
+        let Some(journal) = &self.handles.journal else { return SQLITE_IOERR_TRUNCATE };
+        self.handles.journal_dirty = true;
+        match journal.truncate(size) {
+            SQLITE_OK => self.check_lease(SQLITE_IOERR_TRUNCATE),
+            code => {
+                self.write_failed(code);
+                code
+            }
+        }
+    }
+
+    pub(super) fn sync_journal(&mut self) -> c_int {
+        let checked = self.check_lease(SQLITE_IOERR_FSYNC);
+        if checked != SQLITE_OK {
+            return checked;
+        }
+        match self.handles.sync_journal() {
+            Ok(()) => self.check_lease(SQLITE_IOERR_FSYNC),
+            Err(code) => {
+                self.transaction.sync_failed = true;
+                self.write_failed(code);
+                code
+            }
+        }
+    }
+
+    /// `xDelete` of the journal: cut to nothing through its own handle. An unlink that is carried out late would take the
+    /// next owner's journal away. `None`: trusted mode, the platform's VFS deletes it.
+    pub fn delete_journal(&mut self) -> Option<c_int> {
+        if self.is_trusted() {
+            return None;
+        }
+        if self.seat.level() < Level::Reserved {
+            let text = format!("coord: {} was to be deleted without a lock", self.paths().journal.display());
+            return Some(self.fail(SQLITE_IOERR_DELETE, text));
+        }
+        if self.handles.journal.is_none() {
+            if self.handles.open_journal().is_err() {
+                return Some(SQLITE_IOERR_DELETE);
+            }
+            // Opened by name: it counts only once a heartbeat has succeeded after it.
+            let confirmed = self.confirm(SQLITE_IOERR_DELETE);
+            if confirmed != SQLITE_OK {
+                return Some(confirmed);
+            }
+        }
+        Some(self.finalise(|journal| journal.truncate(0)))
+    }
+
+    /// A WAL beside an empty database may be all there is of it.
+    pub fn delete_wal(&mut self) -> c_int {
+        let text = format!(
+            "coord: {0}-wal lies beside {0}, which is to be used without a WAL. Open it once with plain SQLite on the host where \
+             it was written and run PRAGMA journal_mode=DELETE",
+            self.paths().database.display()
+        );
+        self.fail(SQLITE_IOERR_DELETE, text)
+    }
+
+    /// The end of a transaction: the database is safe first, then the journal goes, and that is synced too.
+    fn finalise(&mut self, end: impl FnOnce(&super::base::BaseFile) -> c_int) -> c_int {
+        let _writing = match Writing::begin(self.seat.fork()) {
+            Ok(writing) => writing,
+            Err(text) => return self.fail(SQLITE_IOERR_TRUNCATE, text),
+        };
+        if self.transaction.sync_failed {
+            let text = format!(
+                "coord: a sync of {} failed in this transaction, so it cannot be committed: the next sync may report success \
+                 without having written",
+                self.paths().database.display()
+            );
+            return self.fail(SQLITE_IOERR_FSYNC, text);
+        }
+        let checked = self.check_lease(SQLITE_IOERR_TRUNCATE);
+        if checked != SQLITE_OK {
+            return checked;
+        }
+        if !switches::off(Guard::DatabaseSync)
+            && let Err(code) = self.handles.sync_database()
+        {
+            self.transaction.sync_failed = true;
+            self.write_failed(code);
+            return code;
+        }
+        let Some(journal) = &self.handles.journal else { return SQLITE_IOERR_TRUNCATE };
+        switches::stop_point("finalise");
+        self.handles.journal_dirty = true;
+        let ended = end(journal);
+        let synced = if ended == SQLITE_OK { journal.sync(SQLITE_SYNC_NORMAL) } else { ended };
+        if synced != SQLITE_OK {
+            self.transaction.sync_failed = true;
+            self.write_failed(synced);
+            return synced;
+        }
+        self.handles.journal_dirty = false;
+        self.transaction.has_header = false;
+        self.transaction.held_back = None;
+        self.transaction.finalised = true;
+        self.database.journal_finalised();
+        switches::stop_point("finalised");
+        self.check_lease(SQLITE_IOERR_TRUNCATE)
+    }
+
+    /// `SQLITE_FCNTL_COMMIT_PHASETWO`: the journal is gone, COMMIT is about to be reported. It counts only if we are still
+    /// somebody after that: else whoever deposed us may have rolled it back.
+    pub(super) fn commit_confirmed(&mut self) -> c_int {
+        if !std::mem::take(&mut self.transaction.finalised) || self.is_trusted() || switches::off(Guard::CommitCheck) {
+            return SQLITE_OK;
+        }
+        match self.database.confirm(&self.seat) {
+            Ok(()) => {
+                // The file may still be cut (auto-vacuum) before the lock is given back.
+                self.transaction.finalised = true;
+                SQLITE_OK
+            }
+            Err(why) => {
+                let text = format!(
+                    "coord: it is not known whether this COMMIT took effect: {} contains all of it or nothing. Look before you run \
+                     it again ({why})",
+                    self.paths().database.display()
+                );
+                self.fail(SQLITE_IOERR, text)
+            }
+        }
+    }
+
+    /// EXCLUSIVE without RESERVED ends. A hot journal that was not even opened was not rolled back; one that was opened and
+    /// left in place is cold (its super-journal is gone) and would hide the next one.
+    pub(super) fn end_recovery(&mut self, level: Level) {
+        if !self.transaction.recovering || level == Level::None || self.transaction.failed {
+            return;
+        }
+        if !self.transaction.journal_opened {
+            self.transaction.poisoned = self.database.journal_is_hot();
+            return;
+        }
+        let left = self.handles.journal.as_ref().and_then(|journal| journal.size().ok()).unwrap_or(0);
+        if left > 0 && !self.transaction.has_header && self.database.journal_is_hot() {
+            let _ = self.finalise(|journal| journal.truncate(0));
+        }
+    }
+}
