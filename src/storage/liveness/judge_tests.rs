@@ -58,16 +58,16 @@ impl Child {
 
     fn ends(mut self) {
         self.end.write_all(b".").unwrap();
-        self.is_gone();
+        self.reap();
     }
 
-    fn is_killed(self) {
+    fn kill(self) {
         // SAFETY: the child has not been waited for, so the pid is still its own.
         unsafe { libc::kill(self.pid, libc::SIGKILL) };
-        self.is_gone();
+        self.reap();
     }
 
-    fn is_gone(self) {
+    fn reap(self) {
         // SAFETY: waits for a child of ours; no status is asked for.
         unsafe { libc::waitpid(self.pid, std::ptr::null_mut(), 0) };
     }
@@ -83,7 +83,7 @@ fn a_live_child_is_alive_and_a_killed_one_dead() {
     let process: Process = child.hears();
     assert_eq!(process.pid, child.pid as u32);
     assert_eq!(judge(&process), Liveness::Alive);
-    child.is_killed();
+    child.kill();
     assert_eq!(judge(&process), Liveness::Dead);
     // Testing disturbs neither later testers nor those that hold the file tested right now.
     let tester = open(Path::new(&process.liveness)).unwrap();
@@ -143,7 +143,7 @@ fn a_forked_child_is_somebody_else_and_does_not_keep_its_parent_alive() {
     assert!(own.pid != later.pid && own.liveness != later.liveness);
     assert_eq!(generation, before + 2);
     assert_eq!(judge(&own), Liveness::Alive, "the child's retire left it alone");
-    parent.is_killed();
+    parent.kill();
     assert_eq!(judge(&own), Liveness::Dead);
     assert_eq!(judge(&later), Liveness::Alive);
     clear_up(&own, &later);
@@ -154,7 +154,7 @@ fn a_forked_child_is_somebody_else_and_does_not_keep_its_parent_alive() {
 #[test]
 fn a_copy_of_the_descriptor_would_keep_the_parent_alive() {
     let (own, later, _, parent) = parent_and_child(true);
-    parent.is_killed();
+    parent.kill();
     assert_eq!(judge(&own), Liveness::Alive);
     clear_up(&own, &later);
 }
