@@ -13,11 +13,15 @@ struct Child {
 
 /// Forks; the child runs `act`, says what it returns, and stays until told to end.
 fn fork(act: impl FnOnce() -> String + std::panic::UnwindSafe) -> Child {
-    let (says, mut mouth) = pipe();
-    let (mut ear, end) = pipe();
     // SAFETY: the C library makes its allocator usable in the child of a program with threads; the child touches nothing
     // else that another thread may have held, and leaves by _exit.
-    match unsafe { libc::fork() } {
+    fork_by(|| unsafe { libc::fork() }, act)
+}
+
+fn fork_by(split: impl FnOnce() -> i32, act: impl FnOnce() -> String + std::panic::UnwindSafe) -> Child {
+    let (says, mut mouth) = pipe();
+    let (mut ear, end) = pipe();
+    match split() {
         0 => {
             let said = std::panic::catch_unwind(act).unwrap_or_default();
             let _ = mouth.write_all(format!("{said}\n").as_bytes());
@@ -264,4 +268,33 @@ fn a_file_that_its_owner_did_not_write_is_no_proof() {
     std::fs::remove_file(&path).unwrap();
     std::fs::create_dir(&path).unwrap();
     assert_eq!(judge(&dead), Liveness::Unknown);
+}
+
+/// A child made by a raw clone gets no word from the C library; its first look at itself shows it. (Cloned from a fork, which
+/// has one thread: nothing looks after the allocator's locks here.)
+#[cfg(target_os = "linux")]
+#[test]
+fn a_child_that_the_fork_handlers_missed_is_noticed_by_its_pid() {
+    let before = fork_generation();
+    let mut parent = fork(|| {
+        let own = this_process();
+        // SAFETY: a clone without flags is a fork without the handlers.
+        let raw_clone = || unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) as i32 };
+        let mut child = fork_by(raw_clone, || {
+            serde_json::to_string(&(this_process(), fork_generation())).unwrap()
+        });
+        let (later, generation): (Process, u32) = child.hears();
+        let was_alive = judge(&later) == Liveness::Alive;
+        child.kill();
+        let is_dead = judge(&later) == Liveness::Dead;
+        for path in [&own.liveness, &later.liveness] {
+            let _ = std::fs::remove_file(path);
+        }
+        serde_json::to_string(&(own, later, generation, was_alive, is_dead)).unwrap()
+    });
+    let (own, later, generation, was_alive, is_dead): (Process, Process, u32, bool, bool) = parent.hears();
+    parent.ends();
+    assert!(own.pid != later.pid && own.liveness != later.liveness);
+    assert_eq!(generation, before + 2);
+    assert!(was_alive && is_dead);
 }
