@@ -145,3 +145,6 @@ fn id_of(found: &std::fs::Metadata) -> FileId {
 fn refuse(kind: io::ErrorKind, path: &Path, what: &str) -> io::Error {
     io::Error::new(kind, format!("{}: {what}", path.display()))
 }
+
+#[cfg(test)]
+mod tests;

@@ -67,6 +67,7 @@ pub(crate) fn is_local(file: &File, path: &Path) -> bool {
 }
 
 /// Whether the server of this open file may copy within itself (`copy_file_range` on NFS 4.2 and SMB).
+#[cfg(target_os = "linux")]
 pub(crate) fn copies_on_server(file: &File) -> bool {
     platform::copies_on_server(file)
 }

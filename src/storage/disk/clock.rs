@@ -14,8 +14,10 @@ pub(super) fn now() -> Instant {
 /// mach_continuous_time under its POSIX name: on macOS it goes on while the machine sleeps (clock_gettime(3)).
 #[cfg(target_vendor = "apple")]
 pub(super) fn now() -> Instant {
-    // SAFETY: takes a number and returns one; zero on error.
-    Instant(unsafe { libc::clock_gettime_nsec_np(libc::CLOCK_MONOTONIC_RAW) })
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` has room for the answer; this clock is always there.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_RAW, &mut time) };
+    Instant(time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64)
 }
 
 #[cfg(not(any(target_os = "linux", target_vendor = "apple")))]

@@ -143,3 +143,33 @@ fn clone(to: &File, from: BorrowedFd<'_>) -> io::Result<bool> {
 fn clone(_to: &File, _from: BorrowedFd<'_>) -> io::Result<bool> {
     Ok(false)
 }
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    /// On a disk the call must not be made at all (it throws away a cache that is right), elsewhere it must be.
+    #[test]
+    fn the_cache_is_dropped_only_where_another_host_may_write() {
+        let (reader, _writer) = std::io::pipe().unwrap();
+        let mut file = DiskFile {
+            file: File::from(std::os::fd::OwnedFd::from(reader)),
+            local: true,
+        };
+        assert!(file.drop_cache().is_ok());
+        file.local = false;
+        assert!(
+            file.drop_cache().is_err(),
+            "a pipe refuses the advice, so this shows that it was given"
+        );
+        let disk = tempfile::tempfile().unwrap();
+        assert!(
+            DiskFile {
+                file: disk,
+                local: false
+            }
+            .drop_cache()
+            .is_ok()
+        );
+    }
+}

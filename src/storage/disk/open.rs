@@ -39,12 +39,20 @@ pub(super) fn regular(path: &Path, access: Access) -> io::Result<File> {
 
 /// Opens the file that the server has under this name now; see [`crate::storage::Storage::open_listed`].
 pub(super) fn listed(path: &Path, access: Access, scratch: &Path) -> io::Result<File> {
-    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+    let Some(parent) = path.parent() else {
         return Err(refuse(ErrorKind::InvalidInput, path, "not a file's path"));
     };
+    // No other kernel changes a local directory, and on some (overlay) its listing gives other inode numbers than `stat`.
     if kind::is_local(&File::from(listing::open_dir(parent)?), parent) {
         return regular(path, access);
     }
+    listed_anew(path, access, scratch)
+}
+
+fn listed_anew(path: &Path, access: Access, scratch: &Path) -> io::Result<File> {
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(refuse(ErrorKind::InvalidInput, path, "not a file's path"));
+    };
     void_listing(scratch)?;
     until_listed(path, || listing_inode(parent, name), || regular(path, access))
 }
@@ -166,6 +174,24 @@ mod tests {
         );
         let error = until_listed(&path, || Ok(None), || File::open(&path)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NotFound);
+    }
+
+    /// The whole way that files on a network go, on a disk (unless that is an overlay, see above).
+    #[test]
+    fn what_is_listed_is_what_is_opened() {
+        let dir = tempfile::tempdir().unwrap();
+        if kind::classify(dir.path()).name == "overlay" {
+            return;
+        }
+        let at = |name: &str| dir.path().join(name);
+        fs::write(at("db"), b"").unwrap();
+        let file = listed_anew(&at("db"), Access::ReadWrite, &at("s1")).unwrap();
+        assert_eq!(file.metadata().unwrap().ino(), fs::metadata(at("db")).unwrap().ino());
+        assert_eq!(
+            listed_anew(&at("no"), Access::Read, &at("s2")).unwrap_err().kind(),
+            ErrorKind::NotFound
+        );
+        assert_eq!(listing::entries(dir.path()).unwrap().len(), 1);
     }
 
     #[test]

@@ -20,10 +20,6 @@ pub(super) fn is_local(file: &File, _path: &Path) -> bool {
     kind_of(file).is_local()
 }
 
-pub(super) fn copies_on_server(_file: &File) -> bool {
-    false
-}
-
 fn kind_of(file: &File) -> Kind {
     let mut found = MaybeUninit::<libc::statfs>::zeroed();
     // SAFETY: the descriptor is open and `found` has room for one struct statfs.

@@ -27,12 +27,12 @@ pub(crate) fn watch_forks() {
 /// Runs in a child, right after fork: only async-signal-safe calls.
 extern "C" fn in_child() {
     close_held();
-    GENERATION.fetch_add(1, Ordering::AcqRel);
+    advance();
 }
 
-/// A child that was made without the handlers (a raw clone) is noticed by its pid and told late.
-pub(super) fn found_in_child() {
-    in_child();
+/// From here on everything remembered belongs to an ancestor.
+pub(super) fn advance() {
+    GENERATION.fetch_add(1, Ordering::AcqRel);
 }
 
 /// Keeps `fd` as the one that holds the lock. False if another is kept already; the caller still owns it then.

@@ -32,7 +32,7 @@ struct Identity {
 
 static CURRENT: AtomicPtr<Identity> = AtomicPtr::new(ptr::null_mut());
 
-/// The generation, plus one, for which an identity is being built or has been.
+/// Generation and pid for which an identity is being built or has been: one thread does it, others wait.
 static BUILDER: AtomicU64 = AtomicU64::new(0);
 
 /// Who this process is. The first call of a process incarnation makes the liveness file; where that is not possible, its
@@ -78,14 +78,8 @@ fn current() -> &'static Identity {
         if let Some(identity) = known.filter(|identity| is_mine(identity)) {
             return identity;
         }
-        let generation = forks::fork_generation();
-        if known.is_some_and(|identity| identity.generation == generation && identity.process.pid != std::process::id())
-        {
-            // Two threads of such a child may both get here; the number then rises twice, which says the same.
-            forks::found_in_child();
-            continue;
-        }
-        let claim = u64::from(generation) + 1;
+        let (generation, pid) = (forks::fork_generation(), std::process::id());
+        let claim = u64::from(generation) << 32 | u64::from(pid);
         let before = BUILDER.load(Ordering::Acquire);
         if before == claim
             || BUILDER
@@ -95,8 +89,16 @@ fn current() -> &'static Identity {
             std::thread::sleep(Duration::from_millis(1)); // another thread is building it
             continue;
         }
-        let built = Box::leak(Box::new(build(generation, known)));
+        // A child that was made without the fork handlers (a raw clone) shows by its pid alone.
+        let untold = known.is_some_and(|identity| identity.generation == generation);
+        if untold {
+            forks::close_held();
+        }
+        let built = Box::leak(Box::new(build(generation + u32::from(untold), known)));
         CURRENT.store(built, Ordering::Release);
+        if untold {
+            forks::advance();
+        }
         return built;
     }
 }
