@@ -58,12 +58,26 @@ pub fn register(api: &'static Api, path: &str) -> Result<Answer, Error> {
             f.delete.unwrap()(foreign, c"/nonexistent/coord".as_ptr(), 0),
         ]
     };
-    let names = ["xFullPathname", "xAccess", "xRandomness", "xSleep", "xCurrentTime", "xCurrentTimeInt64", "xDelete"];
-    let mut rows: Vec<Vec<Option<String>>> =
-        names.iter().zip(codes).map(|(name, code)| vec![Some(name.to_string()), Some(code.to_string())]).collect();
+    let names = [
+        "xFullPathname",
+        "xAccess",
+        "xRandomness",
+        "xSleep",
+        "xCurrentTime",
+        "xCurrentTimeInt64",
+        "xDelete",
+    ];
+    let mut rows: Vec<Vec<Option<String>>> = names
+        .iter()
+        .zip(codes)
+        .map(|(name, code)| vec![Some(name.to_string()), Some(code.to_string())])
+        .collect();
     rows[0].push(Some(unsafe { crate::sqlite::text(full.as_ptr()) }));
     rows[1].push(Some(exists.to_string()));
-    Ok(Answer { rows, text: String::new() })
+    Ok(Answer {
+        rows,
+        text: String::new(),
+    })
 }
 
 unsafe extern "C" fn open(
@@ -81,7 +95,9 @@ unsafe extern "C" fn open(
         }
         let methods = file.cast::<*const Methods>();
         let mut copy = **methods;
-        file.byte_add((*base).sz_os_file as usize).cast::<*const c_void>().write(copy[1]);
+        file.byte_add((*base).sz_os_file as usize)
+            .cast::<*const c_void>()
+            .write(copy[1]);
         copy[1] = close as *const c_void;
         methods.write(Box::leak(Box::new(copy)));
         api::OK
@@ -91,7 +107,10 @@ unsafe extern "C" fn open(
 unsafe extern "C" fn close(file: *mut sqlite3_file) -> c_int {
     unsafe {
         let default = (BASE.lock().unwrap().as_ref().unwrap().api.vfs_find)(null());
-        let stored = file.byte_add((*default).sz_os_file as usize).cast::<*const c_void>().read();
+        let stored = file
+            .byte_add((*default).sz_os_file as usize)
+            .cast::<*const c_void>()
+            .read();
         let original: Close = std::mem::transmute(stored);
         original(file)
     }

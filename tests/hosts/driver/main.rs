@@ -54,9 +54,7 @@ fn answer(sqlite: &mut Sqlite, command: &str, args: &[&str]) -> Result<Answer, E
         ("foreign-vfs", [path]) => foreign::register(sqlite.api(), path),
         ("initialize", []) => sqlite.initialize(),
         ("shutdown", []) => sqlite.shutdown(),
-        ("config-mmap", [size]) => {
-            sqlite.config_mmap(size.parse().map_err(|_| Error::usage("config-mmap BYTES"))?)
-        }
+        ("config-mmap", [size]) => sqlite.config_mmap(size.parse().map_err(|_| Error::usage("config-mmap BYTES"))?),
         ("fork", [name, sql]) => process::fork(sqlite, name, sql, None),
         ("fork", [name, sql, uri, fresh]) => process::fork(sqlite, name, sql, Some((uri, fresh))),
         ("maps", [file]) => process::mapped(file),
@@ -68,7 +66,10 @@ fn answer(sqlite: &mut Sqlite, command: &str, args: &[&str]) -> Result<Answer, E
             print(Ok(Answer::default()));
             unsafe { libc::exit(0) }
         }
-        _ => Err(Error::usage(&format!("what is {command} with {} arguments?", args.len()))),
+        _ => Err(Error::usage(&format!(
+            "what is {command} with {} arguments?",
+            args.len()
+        ))),
     }
 }
 
@@ -79,7 +80,10 @@ fn print(answer: Result<Answer, Error>) {
         Err(error) => (error.rows, format!("error\t{}\t{}", error.code, escape(&error.message))),
     };
     for row in rows {
-        let fields: Vec<String> = row.iter().map(|field| field.as_deref().map_or("\\0".into(), escape)).collect();
+        let fields: Vec<String> = row
+            .iter()
+            .map(|field| field.as_deref().map_or("\\0".into(), escape))
+            .collect();
         writeln!(out, "=\t{}", fields.join("\t")).expect("stdout");
     }
     writeln!(out, "{last}\n.").expect("stdout");

@@ -19,7 +19,10 @@ pub fn fork(sqlite: &mut Sqlite, name: &str, sql: &str, fresh: Option<(&str, &st
         let mut pipe = unsafe { std::fs::File::from_raw_fd(ends[1]) };
         let mut report = |who: &str, result: Result<Answer, Error>| {
             let (code, text) = match result {
-                Ok(answer) => (0, answer.rows.into_iter().flatten().flatten().next().unwrap_or_default()),
+                Ok(answer) => (
+                    0,
+                    answer.rows.into_iter().flatten().flatten().next().unwrap_or_default(),
+                ),
                 Err(error) => (error.code, error.message),
             };
             let _ = writeln!(pipe, "{who}\t{code}\t{}", text.replace(['\t', '\n'], " "));
@@ -34,13 +37,24 @@ pub fn fork(sqlite: &mut Sqlite, name: &str, sql: &str, fresh: Option<(&str, &st
     assert!(child > 0, "fork failed");
     unsafe { libc::close(ends[1]) };
     let mut said = String::new();
-    unsafe { std::fs::File::from_raw_fd(ends[0]) }.read_to_string(&mut said).expect("the child's report");
+    unsafe { std::fs::File::from_raw_fd(ends[0]) }
+        .read_to_string(&mut said)
+        .expect("the child's report");
     let mut status = 0;
     unsafe { libc::waitpid(child, &mut status, 0) };
-    let mut rows: Vec<_> =
-        said.lines().map(|line| line.split('\t').map(|field| Some(field.to_owned())).collect()).collect();
-    rows.push(vec![Some("status".to_owned()), Some(status.to_string()), Some(child.to_string())]);
-    Ok(Answer { rows, text: String::new() })
+    let mut rows: Vec<_> = said
+        .lines()
+        .map(|line| line.split('\t').map(|field| Some(field.to_owned())).collect())
+        .collect();
+    rows.push(vec![
+        Some("status".to_owned()),
+        Some(status.to_string()),
+        Some(child.to_string()),
+    ]);
+    Ok(Answer {
+        rows,
+        text: String::new(),
+    })
 }
 
 pub fn kill() -> ! {
@@ -51,12 +65,24 @@ pub fn kill() -> ! {
 /// How many mappings of `file` this process has.
 pub fn mapped(file: &str) -> Result<Answer, Error> {
     let maps = std::fs::read_to_string("/proc/self/maps").map_err(|e| Error::usage(&e.to_string()))?;
-    Ok(Answer::text(maps.lines().filter(|line| line.ends_with(&format!(" {file}"))).count().to_string()))
+    Ok(Answer::text(
+        maps.lines()
+            .filter(|line| line.ends_with(&format!(" {file}")))
+            .count()
+            .to_string(),
+    ))
 }
 
 /// How many descriptors this process has on `file`.
 pub fn descriptors(file: &str) -> Result<Answer, Error> {
     let entries = std::fs::read_dir("/proc/self/fd").map_err(|e| Error::usage(&e.to_string()))?;
-    let links = entries.flatten().filter_map(|entry| std::fs::read_link(entry.path()).ok());
-    Ok(Answer::text(links.filter(|link| link == std::path::Path::new(file)).count().to_string()))
+    let links = entries
+        .flatten()
+        .filter_map(|entry| std::fs::read_link(entry.path()).ok());
+    Ok(Answer::text(
+        links
+            .filter(|link| link == std::path::Path::new(file))
+            .count()
+            .to_string(),
+    ))
 }

@@ -16,7 +16,10 @@ pub struct Answer {
 
 impl Answer {
     pub fn text(text: impl Into<String>) -> Answer {
-        Answer { rows: Vec::new(), text: text.into() }
+        Answer {
+            rows: Vec::new(),
+            text: text.into(),
+        }
     }
 }
 
@@ -29,10 +32,18 @@ pub struct Error {
 
 impl Error {
     pub fn usage(message: &str) -> Error {
-        Error { rows: Vec::new(), code: -1, message: message.to_owned() }
+        Error {
+            rows: Vec::new(),
+            code: -1,
+            message: message.to_owned(),
+        }
     }
     fn code(code: c_int) -> Error {
-        Error { rows: Vec::new(), code, message: String::new() }
+        Error {
+            rows: Vec::new(),
+            code,
+            message: String::new(),
+        }
     }
 }
 
@@ -50,7 +61,10 @@ impl Sqlite {
         let symbol = unsafe { libc::dlsym(handle, c"coord_test_sqlite".as_ptr()) };
         assert!(!symbol.is_null(), "{path} exports no coord_test_sqlite");
         let table: extern "C" fn() -> *const Api = unsafe { std::mem::transmute(symbol) };
-        Sqlite { api: unsafe { &*table() }, connections: BTreeMap::new() }
+        Sqlite {
+            api: unsafe { &*table() },
+            connections: BTreeMap::new(),
+        }
     }
 
     pub fn api(&self) -> &'static Api {
@@ -89,7 +103,11 @@ impl Sqlite {
         };
         let result = match code {
             api::OK => Ok(Answer::default()),
-            code => Err(Error { rows: Vec::new(), code, message: unsafe { text(message) } }),
+            code => Err(Error {
+                rows: Vec::new(),
+                code,
+                message: unsafe { text(message) },
+            }),
         };
         unsafe {
             (self.api.free)(message.cast());
@@ -119,7 +137,11 @@ impl Sqlite {
             if code == api::OK {
                 return Ok(db);
             }
-            let error = if db.is_null() { Error::code(code) } else { self.error(db, Vec::new()) };
+            let error = if db.is_null() {
+                Error::code(code)
+            } else {
+                self.error(db, Vec::new())
+            };
             (self.api.close)(db);
             Err(error)
         }
@@ -182,7 +204,10 @@ impl Sqlite {
                 }
             }
         }
-        Ok(Answer { rows, text: String::new() })
+        Ok(Answer {
+            rows,
+            text: String::new(),
+        })
     }
 
     unsafe fn row(&self, stmt: *mut api::sqlite3_stmt) -> Row {
@@ -194,7 +219,11 @@ impl Sqlite {
                 }
                 let start = (self.api.column_text)(stmt, i);
                 let length = (self.api.column_bytes)(stmt, i) as usize;
-                let bytes = if length == 0 { &[] } else { std::slice::from_raw_parts(start, length) };
+                let bytes = if length == 0 {
+                    &[]
+                } else {
+                    std::slice::from_raw_parts(start, length)
+                };
                 Some(String::from_utf8_lossy(bytes).into_owned())
             };
             columns.map(value).collect()
@@ -203,11 +232,18 @@ impl Sqlite {
 
     unsafe fn error(&self, db: *mut api::sqlite3, rows: Vec<Row>) -> Error {
         let code = unsafe { (self.api.extended_errcode)(db) };
-        Error { rows, code, message: unsafe { text((self.api.errmsg)(db)) } }
+        Error {
+            rows,
+            code,
+            message: unsafe { text((self.api.errmsg)(db)) },
+        }
     }
 
     fn connection(&self, name: &str) -> Result<*mut api::sqlite3, Error> {
-        self.connections.get(name).copied().ok_or_else(|| Error::usage("no connection of that name is open"))
+        self.connections
+            .get(name)
+            .copied()
+            .ok_or_else(|| Error::usage("no connection of that name is open"))
     }
 
     /// One row a registered VFS: name, szOsFile, mxPathname, version, and `default` for the first.
@@ -222,21 +258,35 @@ impl Sqlite {
             rows.push(row.into_iter().map(Some).collect());
             vfs = v.next;
         }
-        Answer { rows, text: String::new() }
+        Answer {
+            rows,
+            text: String::new(),
+        }
     }
 
     /// Registers the default VFS a second time under another name, as simple shims do.
     pub fn register_copy_of_default(&self, name: &str, default: bool) -> Result<Answer, Error> {
         unsafe {
             let base = *(self.api.vfs_find)(null());
-            let copy = api::sqlite3_vfs { name: c(name).into_raw(), next: null_mut(), ..base };
-            done((self.api.vfs_register)(Box::into_raw(Box::new(copy)), c_int::from(default)))
+            let copy = api::sqlite3_vfs {
+                name: c(name).into_raw(),
+                next: null_mut(),
+                ..base
+            };
+            done((self.api.vfs_register)(
+                Box::into_raw(Box::new(copy)),
+                c_int::from(default),
+            ))
         }
     }
 }
 
 pub fn done(code: c_int) -> Result<Answer, Error> {
-    if code == api::OK { Ok(Answer::default()) } else { Err(Error::code(code)) }
+    if code == api::OK {
+        Ok(Answer::default())
+    } else {
+        Err(Error::code(code))
+    }
 }
 
 pub fn c(text: &str) -> CString {
