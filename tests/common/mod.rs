@@ -22,7 +22,11 @@ pub const SOON: Duration = Duration::from_secs(60);
 /// The `libcoord.so` that this `cargo test` built, the newest where several lie about.
 ///
 /// A test binary is `target/<profile>/deps/<name>`; cargo puts the library beside it, or one folder up, or both.
+/// `COORD_TEST_EXTENSION` names another one: an installed package's, say.
 pub fn extension() -> PathBuf {
+    if let Some(path) = std::env::var_os("COORD_TEST_EXTENSION") {
+        return path.into();
+    }
     let deps = deps();
     let candidates = [deps.join("libcoord.so"), deps.with_file_name("libcoord.so")];
     let age = |path: &PathBuf| {
