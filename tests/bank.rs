@@ -4,72 +4,18 @@ mod common;
 
 use common::bank::{self, Outcome, Reported, Sql, Transfer};
 use common::opener::Opener;
+use common::scenario::new_bank;
 use common::worker::{Role, Spec, Worker};
-use std::path::Path;
 
 #[test]
 fn worker_entry() {
     common::worker::entry();
 }
 
-fn new_bank(opener: &Opener, database: &Path) -> rusqlite::Connection {
-    let mut db = opener.open(database).expect("the database opens");
-    bank::create(&mut db).expect("the bank is founded");
-    db
-}
-
 /// Many processes, killed and frozen at random moments and inside commits, with readers all the while.
 #[test]
 fn it_adds_up_on_plain_sqlite() {
-    let dir = common::dir();
-    let database = dir.path().join("bank.sqlite");
-    let opener = Opener::plain();
-    let mut db = new_bank(&opener, &database);
-    let mut rng = common::Rng::printed();
-    let spec = |id, role| Spec {
-        prelude: "PRAGMA synchronous=OFF".into(),
-        ..Spec::new(id, role, &opener, &database)
-    };
-    let readers = Worker::start_all((100..102).map(|id| spec(id, Role::Reader)));
-    let mut writers = Worker::start_all((0..4).map(|id| spec(id, Role::Writer)));
-    let mut ended = Vec::new();
-    for id in 10..14 {
-        // The victim is at work, else its death shows nothing.
-        let victim = writers.swap_remove(rng.below(writers.len() as u64) as usize);
-        victim.wait_for_commits(1);
-        if id % 2 == 0 {
-            std::thread::sleep(std::time::Duration::from_micros(rng.below(20_000)));
-            victim.freeze();
-            victim.thaw();
-            ended.push(victim.kill());
-        } else {
-            ended.push(victim.die_in_commit());
-        }
-        assert!(ended.iter().all(|end| end.killed()));
-        writers.extend(Worker::start_all([spec(id, Role::Writer)]));
-    }
-    let mut frozen = writers.pop().expect("four work");
-    frozen.wait_for_commits(1);
-    frozen.freeze_in_commit();
-    let code = db.execute_batch("BEGIN IMMEDIATE").unwrap_err().sqlite_error_code();
-    assert_eq!(
-        code,
-        Some(rusqlite::ErrorCode::DatabaseBusy),
-        "the frozen worker holds the write lock"
-    );
-    frozen.thaw();
-    frozen.wait_for_commits(1);
-    writers.push(frozen);
-    ended.extend(writers.into_iter().map(Worker::finish));
-    for end in readers.into_iter().map(Worker::finish) {
-        assert!(end.right().views > 0);
-    }
-    for end in ended.iter().filter(|end| !end.killed()) {
-        assert_eq!(end.right().not_busy(), 0, "{end:?}");
-    }
-    let reported = Reported::read(ended.iter().map(|end| end.spec.reports()));
-    assert!(reported.committed.len() > 8, "{}", reported.committed.len());
-    bank::assert_right(&mut db, &reported);
+    common::scenario::killed_and_frozen_it_adds_up(&Opener::plain());
 }
 
 /// Negative controls: each way to lose or invent money is seen by the check.
@@ -201,4 +147,34 @@ fn any_client_can_hold_an_account() {
         assert_eq!(bank::view(&mut host.connection("bank")).unwrap().wrong(3), None);
     }
     bank::assert_right(&mut db, &Reported::read([dir.path().join("reports")]));
+}
+
+#[test]
+#[should_panic(expected = "took more than")]
+fn a_command_that_hangs_fails_the_test() {
+    common::run(
+        std::process::Command::new("sleep").arg("600"),
+        std::time::Duration::from_millis(50),
+    );
+}
+
+#[test]
+#[should_panic(expected = "the host ended (signal: 9 (SIGKILL)) at 3.54.1: kill")]
+fn a_host_that_dies_fails_the_test_with_what_was_sent() {
+    common::host::Host::start(common::host::Sqlite::Newest).call(&["kill"]);
+}
+
+#[test]
+#[should_panic(expected = "no such vfs: none-such")]
+fn a_worker_that_cannot_open_fails_the_test() {
+    let dir = common::dir();
+    let database = dir.path().join("bank.sqlite");
+    drop(new_bank(&Opener::plain(), &database));
+    let opener = Opener {
+        extension: None,
+        entry: None,
+        query: "vfs=none-such".into(),
+    };
+    let worker = Spec::new(1, Role::Writer, &opener, &database);
+    Worker::start(worker).finish().right();
 }

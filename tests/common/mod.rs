@@ -1,13 +1,14 @@
 //! What the integration tests share: the extension just built, directories, commands with a deadline, loud skips.
 //!
 //! `host` drives programs with other SQLite versions, `bank` is the workload whose sums must hold, `worker` runs it in
-//! processes that can be killed and frozen.
+//! processes that can be killed and frozen, `scenario` is what crews of them go through, `opener` how any of them opens.
 
 #![allow(dead_code)] // Each test binary uses its own part.
 
 pub mod bank;
 pub mod host;
 pub mod opener;
+pub mod scenario;
 pub mod worker;
 
 use std::io::{Read, Write};

@@ -39,6 +39,9 @@ pub struct Spec {
     /// Where its reports go, and `<id>.stderr`.
     pub folder: PathBuf,
     pub busy_ms: u64,
+    /// The longest rest between two transactions. Without one the plain busy handler, which sleeps for up to 100 ms at
+    /// a time, almost never wakes in the gap, and the others starve.
+    pub rest_us: u64,
     /// SQL to run right after every open.
     pub prelude: String,
     pub seed: u64,
@@ -55,6 +58,7 @@ impl Spec {
             database,
             folder,
             busy_ms: 2000,
+            rest_us: 4000,
             prelude: String::new(),
             seed: u64::from(id),
         }
@@ -90,7 +94,7 @@ impl Summary {
     }
 }
 
-/// Signal that the next commit hook raises; 0 is none.
+/// Signal that the next commit hook raises, if any.
 static AT_COMMIT: AtomicI32 = AtomicI32::new(0);
 
 /// The worker's whole life; returns at once in a process that is none.
@@ -133,10 +137,10 @@ fn open(spec: &Spec) -> rusqlite::Result<rusqlite::Connection> {
 }
 
 fn work(spec: &Spec, mut db: rusqlite::Connection, summary: &mut Summary) {
-    let mut rng = Rng::seeded(spec.seed);
-    let mut reports = Reports::append_to(&spec.reports());
+    let (mut rng, mut reports) = (Rng::seeded(spec.seed), Reports::append_to(&spec.reports()));
     let (mut seq, mut last) = (0, 0);
     while obey(false) {
+        std::thread::sleep(Duration::from_micros(rng.below(spec.rest_us + 1)));
         let failed = if spec.role == Role::Reader {
             match bank::view(&mut db) {
                 Ok(view) => {
@@ -170,7 +174,7 @@ fn work(spec: &Spec, mut db: rusqlite::Connection, summary: &mut Summary) {
             if !error.is_busy() {
                 match open(spec) {
                     Ok(new) => db = new,
-                    Err(error) => eprintln!("worker {}: cannot open again: {error}", spec.id),
+                    Err(error) => eprintln!("cannot open again: {error}"),
                 }
             }
         }
@@ -217,12 +221,11 @@ pub struct Worker {
     said: Receiver<String>,
 }
 
-/// What is left of a worker.
+/// What is left of a worker; no summary if it was killed.
 #[derive(Debug)]
 pub struct End {
     pub spec: Spec,
     pub status: ExitStatus,
-    /// None for one that was killed.
     pub summary: Option<Summary>,
     pub stderr: String,
 }
@@ -276,7 +279,7 @@ impl Worker {
     pub fn stop(&mut self) {
         self.say(b's');
     }
-    /// Stops it (SIGSTOP) inside one of its next commits, holding the write lock; returns when it stands there.
+    /// Stops it inside one of its next commits, holding the write lock; returns when it stands there.
     pub fn freeze_in_commit(&mut self) {
         self.say(b'f');
         self.wait_frozen();
@@ -286,8 +289,8 @@ impl Worker {
         self.say(b'd');
         self.end()
     }
+    /// A worker that is dead says so in its End.
     fn say(&mut self, letter: u8) {
-        // A worker that is dead says so in its End.
         let _ = self.stdin.write_all(&[letter]).and_then(|()| self.stdin.flush());
     }
 
