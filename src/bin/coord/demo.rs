@@ -71,7 +71,8 @@ impl<'a> Demo<'a> {
         }
         let shown = out::harmless(&place.database.display().to_string());
         let uri = database::uri(&place.database, &options.vfs, options.lease_ms);
-        database::create(&uri).map_err(|error| format!("cannot make the database {shown}: {error}"))?;
+        database::create(&uri, options.lease_ms)
+            .map_err(|error| format!("cannot make the database {shown}: {error}"))?;
         let (sender, messages) = channel();
         let mut fleet = Fleet::new(place.database.clone(), &options.vfs, options.lease_ms, sender.clone());
         for _ in 0..options.processes {
@@ -110,7 +111,7 @@ impl<'a> Demo<'a> {
         }
         let elapsed = self.start.elapsed();
         self.fleet.stop();
-        let patience = LAST_PATIENCE + self.lease * 2;
+        let patience = LAST_PATIENCE + self.lease * 4;
         let stopped = Instant::now();
         while !signals::interrupted() && !self.fleet.all_closed() && stopped.elapsed() < patience {
             self.hear();
@@ -214,7 +215,7 @@ impl<'a> Demo<'a> {
             thawed: self.script.thawed.clone(),
             ..Evidence::default()
         };
-        if let Err(error) = database::examine(&self.uri, &mut evidence) {
+        if let Err(error) = database::examine(&self.uri, self.options.lease_ms, &mut evidence) {
             evidence.failures.push(format!("the database cannot be read: {error}"));
         }
         let plain = database::examine_plainly(&self.place.database);

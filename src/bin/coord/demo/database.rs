@@ -12,8 +12,8 @@ pub const TOTAL: i64 = ACCOUNTS * OPENING_BALANCE;
 
 /// Makes an account's row wide enough that all of them fill some thirty pages.
 const NOTE_BYTES: usize = 500;
-/// Longer than anything the demo does to its workers, so that SQLITE_BUSY is news.
-const BUSY_TIMEOUT_MS: u64 = 10_000;
+/// Together with some leases longer than anything the demo does to its workers, so that SQLITE_BUSY is news.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The URI of a database by a VFS. Only `coord` gets coord's parameters.
 pub fn uri(path: &Path, vfs: &str, lease_ms: u32) -> String {
@@ -37,22 +37,26 @@ fn percent_encode(bytes: &[u8]) -> String {
 }
 
 /// Opens for reading and writing; creates nothing.
-pub fn open(uri: &str) -> Result<Connection> {
-    open_with(uri, OpenFlags::SQLITE_OPEN_READ_WRITE)
+pub fn open(uri: &str, lease_ms: u32) -> Result<Connection> {
+    open_with(uri, lease_ms, OpenFlags::SQLITE_OPEN_READ_WRITE)
 }
 
-fn open_with(uri: &str, flags: OpenFlags) -> Result<Connection> {
+fn open_with(uri: &str, lease_ms: u32, flags: OpenFlags) -> Result<Connection> {
     let connection = Connection::open_with_flags(
         uri,
         flags | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX,
     )?;
-    connection.busy_timeout(Duration::from_millis(BUSY_TIMEOUT_MS))?;
+    connection.busy_timeout(BUSY_TIMEOUT + 3 * Duration::from_millis(lease_ms.into()))?;
     Ok(connection)
 }
 
 /// Makes the new database. `path` must not exist; the caller has looked.
-pub fn create(uri: &str) -> Result<()> {
-    let connection = open_with(uri, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
+pub fn create(uri: &str, lease_ms: u32) -> Result<()> {
+    let connection = open_with(
+        uri,
+        lease_ms,
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE,
+    )?;
     connection.execute_batch(
         "BEGIN IMMEDIATE;
          CREATE TABLE account(id INTEGER PRIMARY KEY, balance INTEGER NOT NULL, touched INTEGER NOT NULL, note TEXT);
@@ -85,8 +89,8 @@ pub fn last_error(connection: &Connection) -> Option<String> {
 }
 
 /// The final look through the workers' own VFS, under the write lock: it must still be possible to get it.
-pub fn examine(uri: &str, evidence: &mut Evidence) -> Result<()> {
-    let connection = open(uri)?;
+pub fn examine(uri: &str, lease_ms: u32, evidence: &mut Evidence) -> Result<()> {
+    let connection = open(uri, lease_ms)?;
     connection.execute_batch("BEGIN IMMEDIATE")?;
     evidence.balance = balance(&connection)?;
     evidence.history = history(&connection)?;
@@ -104,7 +108,7 @@ pub fn examine_plainly(path: &Path) -> Result<(i64, u64)> {
         "file:{}?vfs=unix&immutable=1&mode=ro",
         percent_encode(path.as_os_str().as_encoded_bytes())
     );
-    let connection = open_with(&uri, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    let connection = open_with(&uri, 0, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
     Ok((
         balance(&connection)?,
         count(&connection, "SELECT count(*) FROM history")?,
@@ -178,15 +182,15 @@ mod tests {
     fn a_transfer_of_which_one_half_is_missing_is_found() {
         let dir = tempfile::tempdir().unwrap();
         let uri = uri(&dir.path().join("a ?%.sqlite"), "unix", 1_500);
-        create(&uri).unwrap();
+        create(&uri, 0).unwrap();
         let mut evidence = Evidence::default();
-        examine(&uri, &mut evidence).unwrap();
+        examine(&uri, 0, &mut evidence).unwrap();
         assert_eq!((evidence.balance, evidence.wrong_accounts.len()), (TOTAL, 0));
-        open(&uri)
+        open(&uri, 0)
             .unwrap()
             .execute_batch("INSERT INTO history VALUES(1, 1, 5, 6, 10)")
             .unwrap();
-        examine(&uri, &mut evidence).unwrap();
+        examine(&uri, 0, &mut evidence).unwrap();
         let wrong: Vec<_> = evidence
             .wrong_accounts
             .iter()

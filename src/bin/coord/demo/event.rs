@@ -25,7 +25,7 @@ pub enum Event {
         code: i32,
         message: String,
     },
-    /// A read transaction that found nothing wrong.
+    /// A read transaction has ended; what was wrong in it was told before.
     Read { rows: u64, wait_us: u64 },
     /// Something that must never be seen, as a sentence.
     Violation { sentence: String },

@@ -19,7 +19,7 @@ const SQLITE_CORRUPT: i32 = 11;
 const SQLITE_NOTADB: i32 = 26;
 
 /// Commits a second are counted over this.
-pub const RATE_WINDOW: Duration = Duration::from_secs(2);
+const RATE_WINDOW: Duration = Duration::from_secs(2);
 /// Lines of a worker's stderr that are kept for the end.
 const LAST_WORDS: usize = 5;
 
@@ -61,7 +61,8 @@ pub struct Worker {
     /// The last transaction whose end is known, and the error it ended with.
     pub last_outcome: Option<(u64, Option<String>)>,
     pub reads: u64,
-    pub rate: VecDeque<Instant>,
+    started: Instant,
+    rate: VecDeque<Instant>,
     pub longest_wait_us: u64,
     pub longest_commit_us: u64,
     pub busy: u64,
@@ -127,7 +128,10 @@ impl Worker {
             .iter()
             .filter(|&&at| now.duration_since(at) <= RATE_WINDOW)
             .count();
-        recent as f64 / RATE_WINDOW.as_secs_f64()
+        let window = now
+            .duration_since(self.started)
+            .clamp(Duration::from_millis(100), RATE_WINDOW);
+        recent as f64 / window.as_secs_f64()
     }
 }
 
@@ -182,6 +186,7 @@ impl Fleet {
             held: None,
             last_outcome: None,
             reads: 0,
+            started: Instant::now(),
             rate: VecDeque::new(),
             longest_wait_us: 0,
             longest_commit_us: 0,

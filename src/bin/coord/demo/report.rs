@@ -11,6 +11,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
+/// How many unreported commits the text names before it only counts.
+const NAMED: usize = 10;
+
 /// Everything there is to tell.
 pub struct Ending<'a> {
     pub options: &'a args::Demo,
@@ -45,8 +48,9 @@ impl Ending<'_> {
             text += &format!("{count} x {}\n", out::harmless(sentence));
         }
         text += &self.paths();
-        for commit in self.unreported() {
-            let known = self.evidence.unknown.contains(&commit);
+        let unreported = self.unreported();
+        for commit in unreported.iter().take(NAMED) {
+            let known = self.evidence.unknown.contains(commit);
             let why = if known {
                 "its outcome was unknown"
             } else {
@@ -56,6 +60,9 @@ impl Ending<'_> {
                 "in the database, not reported: worker {} seq {}; {why}\n",
                 commit.worker, commit.seq
             );
+        }
+        if unreported.len() > NAMED {
+            text += &format!("and {} more of these (--json names all)\n", unreported.len() - NAMED);
         }
         text += &format!(
             "{} commits in {:.1} s, {:.1} a second, {} takeovers\n\n",

@@ -89,11 +89,11 @@ pub fn judge(evidence: &Evidence) -> Verdict {
         counter(evidence),
         integrity(evidence),
         plain(evidence),
-        none_of("readers and writers", "impossible sight", &evidence.violations, || {
+        none_of("readers and writers", "impossible", &evidence.violations, || {
             format!("{} reads, every sum and count right", evidence.reads)
         }),
         killed_and_frozen(evidence),
-        none_of("processes", "failure", &evidence.failures, || {
+        none_of("processes", "failed", &evidence.failures, || {
             "all ended as they were told".into()
         }),
         none_of("leftover locks", "left", &evidence.leftovers, || "none".into()),
