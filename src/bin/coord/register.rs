@@ -6,12 +6,14 @@ use rusqlite::Connection;
 ///
 /// The VFS is registered by the first connection that is opened, so one is opened here and closed again.
 pub fn register() -> Result<(), String> {
-    // SEAM: when coord::entry is there, put this in place of the next line (the cast is for its own sqlite3 types):
-    //     let entry: unsafe extern "C" fn() = coord::entry::sqlite3_coord_auto_init as …;
-    //     // SAFETY: the entry point has the signature that sqlite3_auto_extension documents, opens no connection.
-    //     let code = unsafe { rusqlite::ffi::sqlite3_auto_extension(Some(std::mem::transmute(entry))) };
-    //     if code != rusqlite::ffi::SQLITE_OK { return Err(…) }
-    Connection::open_in_memory()
-        .map(drop)
-        .map_err(|error| format!("cannot register coord with SQLite: {error}"))
+    let told = |error: rusqlite::Error| format!("cannot register coord with SQLite: {error}");
+    // SEAM, tried with a stand-in of this signature; to be put in as soon as coord::entry is there:
+    //     use rusqlite::auto_extension::{RawAutoExtension, register_auto_extension};
+    //     // SAFETY: the entry point has the C signature that SQLite documents for extensions; the two sides only name
+    //     // its opaque pointers differently. It opens no connection and leaves the list of auto-extensions alone.
+    //     unsafe {
+    //         let entry = coord::entry::sqlite3_coord_auto_init as *const ();
+    //         register_auto_extension(std::mem::transmute::<*const (), RawAutoExtension>(entry)).map_err(told)?;
+    //     }
+    Connection::open_in_memory().map(drop).map_err(told)
 }
