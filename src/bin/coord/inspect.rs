@@ -1,0 +1,185 @@
+//! `coord inspect PATH`: who holds what on a database, for people or as JSON. It reads and changes nothing.
+
+use crate::{args, out};
+use coord::lock::report::{self, LockRow};
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+/// Exit status when something is stale or not understood.
+const NEEDS_ATTENTION: u8 = 1;
+
+pub fn run(options: &args::Inspect) -> Result<u8, String> {
+    let shown = out::harmless(&options.path.display().to_string());
+    let path = options
+        .path
+        .canonicalize()
+        .map_err(|error| format!("cannot inspect {shown}: {error}"))?;
+    if !path.is_file() {
+        return Err(format!(
+            "cannot inspect {shown}: it is not a file; PATH is the database itself"
+        ));
+    }
+    let rows = report::inspect(&path).map_err(|error| format!("cannot inspect {shown}: {error}"))?;
+    let text = match options.json {
+        true => as_json(&path, &rows),
+        false => as_table(&path, &rows),
+    };
+    out::print(&text)?;
+    Ok(if rows.iter().any(needs_attention) {
+        NEEDS_ATTENTION
+    } else {
+        0
+    })
+}
+
+/// The registry's existence is what puts a database in network-exclusive mode.
+pub fn registry(database: &Path) -> PathBuf {
+    beside(database, ".readers")
+}
+
+/// The file or directory whose name is the database's with something appended.
+pub fn beside(database: &Path, suffix: &str) -> PathBuf {
+    let mut name = database.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+fn needs_attention(row: &LockRow) -> bool {
+    let state = row
+        .verdict
+        .split(|c: char| !c.is_alphanumeric())
+        .next()
+        .unwrap_or_default();
+    matches!(state, "dead" | "silent" | "deposed") || row.kind == "unknown"
+}
+
+fn as_json(path: &Path, rows: &[LockRow]) -> String {
+    let object = serde_json::json!({
+        "path": path.to_string_lossy(),
+        "network_exclusive": registry(path).is_dir(),
+        "needs_attention": rows.iter().any(needs_attention),
+        "locks": rows,
+    });
+    format!("{object:#}\n")
+}
+
+fn as_table(path: &Path, rows: &[LockRow]) -> String {
+    let mut text = format!("{}\n", out::harmless(&path.display().to_string()));
+    text += match registry(path).is_dir() {
+        true => "network-exclusive mode: every client asks the directories beside it\n",
+        false => "not in network-exclusive mode: there is no registry beside it\n",
+    };
+    if rows.is_empty() {
+        return text + "nobody holds anything\n";
+    }
+    text.push('\n');
+    let header = ["WHAT", "WHO", "SINCE", "LAST BEAT", "LEASE", "STATE AND WHY"].map(String::from);
+    let table: Vec<[String; 6]> = std::iter::once(header).chain(rows.iter().map(cells)).collect();
+    let width = |column: usize| table.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..6).map(width).collect();
+    for row in &table {
+        let mut line = String::new();
+        for (cell, &width) in row.iter().zip(&widths) {
+            let _ = write!(line, "{cell:<width$}  ");
+        }
+        text += line.trim_end();
+        text.push('\n');
+    }
+    if rows.iter().any(needs_attention) {
+        text += "\nSomething here is stale or not understood. The next client that needs the lock clears up after \
+                 a dead or\nsilent one by itself; names that coord does not know are left alone.\n";
+    }
+    text
+}
+
+fn cells(row: &LockRow) -> [String; 6] {
+    let time = |ms: Option<u64>| ms.map_or("?".into(), out::duration);
+    let mut state = row.verdict.clone();
+    if row.mine {
+        state += " (this process)";
+    }
+    [
+        row.kind.clone(),
+        who(row),
+        time(row.age_ms),
+        time(row.beat_age_ms),
+        time(row.lease_ms),
+        state,
+    ]
+    .map(|cell| out::harmless(&cell))
+}
+
+/// `user@host pid 12 (command)`, as far as it is known, else the node's name.
+fn who(row: &LockRow) -> String {
+    if row.host.is_empty() && row.pid.is_none() {
+        return if row.node.is_empty() {
+            "?".into()
+        } else {
+            row.node.clone()
+        };
+    }
+    let mut text = match row.user.as_str() {
+        "" => row.host.clone(),
+        user => format!("{user}@{}", row.host),
+    };
+    if let Some(pid) = row.pid {
+        let _ = write!(text, " pid {pid}");
+    }
+    if !row.command.is_empty() {
+        let _ = write!(text, " ({})", row.command);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(kind: &str, verdict: &str) -> LockRow {
+        LockRow {
+            kind: kind.into(),
+            verdict: verdict.into(),
+            host: "left".into(),
+            pid: Some(12),
+            user: "ann".into(),
+            command: "py\x1b[2J".into(),
+            age_ms: Some(61_000),
+            ..LockRow::default()
+        }
+    }
+
+    #[test]
+    fn an_empty_database_says_so_plainly() {
+        let text = as_table(Path::new("/nowhere/a.sqlite"), &[]);
+        assert!(
+            text.contains("nobody holds anything") && text.contains("not in network-exclusive"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn the_table_is_aligned_and_harmless() {
+        let rows = [
+            row("write", "alive: its heartbeat moved"),
+            row("exclusive", "unknown: first look"),
+        ];
+        let text = as_table(Path::new("/nowhere/a.sqlite"), &rows);
+        let columns: Vec<_> = text
+            .lines()
+            .filter_map(|line| line.find("ann@left pid 12 (py?[2J)"))
+            .collect();
+        assert_eq!(columns, [11, 11], "{text}");
+        assert!(!text.contains('\x1b'));
+        assert!(!text.contains("stale"), "{text}");
+    }
+
+    #[test]
+    fn only_stale_or_unknown_things_need_attention() {
+        assert!(!needs_attention(&row("write", "alive")));
+        assert!(!needs_attention(&row("reader", "unknown: on another host")));
+        assert!(needs_attention(&row("write", "dead: its liveness lock is free")));
+        assert!(needs_attention(&row("reader", "silent, for 4 s")));
+        assert!(needs_attention(&row("deposed", "deposed")));
+        assert!(needs_attention(&row("unknown", "")));
+    }
+}

@@ -1,0 +1,152 @@
+//! The `coord` command as a user runs it: exit status, sentences, closed pipes, and the demo's own negative control.
+
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+fn coord(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_coord"))
+        .args(args)
+        .output()
+        .expect("the command starts")
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// A demo of about two seconds in `dir`, by a VFS of SQLite's own; its exit status and its JSON.
+fn demo(dir: &Path, vfs: &str) -> (Option<i32>, serde_json::Value) {
+    let dir = dir.to_str().expect("a temporary directory is UTF-8");
+    let output = coord(&[
+        "demo",
+        "--json",
+        "--seconds=2",
+        "--lease-ms=1000",
+        "--dir",
+        dir,
+        "--vfs",
+        vfs,
+    ]);
+    let json = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|error| panic!("{error}: {}{}", stdout(&output), stderr(&output)));
+    (output.status.code(), json)
+}
+
+/// On a local disk SQLite's own locks are sound, so the demo holds there without coord; and it clears up.
+#[test]
+fn the_demo_holds_where_locks_work() {
+    let parent = tempfile::tempdir().unwrap();
+    let dir = parent.path().join("a dir?with#odd%names");
+    let (status, json) = demo(&dir, "unix");
+    assert_eq!((status, json["verdict"].as_str()), (Some(0), Some("HELD")), "{json:#}");
+    assert!(json["commits"].as_u64().unwrap() > 0);
+    let deeds = json["deeds"].to_string();
+    assert!(
+        deeds.contains("killed writer 2") && deeds.contains("writer 1 came back"),
+        "{deeds}"
+    );
+    assert!(!dir.exists(), "the demo's directory was left behind");
+}
+
+/// The negative control: with no locks at all the same demo must find the database broken, and keep it.
+#[test]
+fn the_demo_finds_out_where_locks_do_not_work() {
+    let dir = tempfile::tempdir().unwrap();
+    let (status, json) = demo(dir.path(), "unix-none");
+    assert_eq!(
+        (status, json["verdict"].as_str()),
+        (Some(1), Some("BROKEN")),
+        "{json:#}"
+    );
+    assert!(dir.path().join("demo.sqlite").exists());
+}
+
+#[test]
+fn the_demo_overwrites_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let precious = dir.path().join("demo.sqlite");
+    std::fs::write(&precious, "precious").unwrap();
+    let output = coord(&["demo", "--dir", dir.path().to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("overwrites nothing"), "{}", stderr(&output));
+    assert_eq!(std::fs::read(&precious).unwrap(), b"precious");
+}
+
+#[test]
+fn inspect_tells_of_an_idle_database_and_of_a_missing_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let database = dir.path().join("idle.sqlite");
+    std::fs::write(&database, "").unwrap();
+    let database = database.to_str().unwrap();
+    let output = coord(&["inspect", database]);
+    assert_eq!(output.status.code(), Some(0));
+    assert!(stdout(&output).contains("nobody holds anything"), "{}", stdout(&output));
+    let output = coord(&["inspect", "--json", database]);
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        (&json["locks"], &json["network_exclusive"]),
+        (&serde_json::json!([]), &false.into())
+    );
+
+    let output = coord(&["inspect", "/nowhere/at all.sqlite"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        stderr(&output).contains("/nowhere/at all.sqlite"),
+        "{}",
+        stderr(&output)
+    );
+}
+
+#[test]
+fn wrong_usage_is_told_and_has_its_own_status() {
+    for args in [
+        &["frob"][..],
+        &["demo", "--frob"],
+        &["demo", "--seconds", "0"],
+        &["inspect"],
+        &[],
+    ] {
+        let output = coord(args);
+        assert_eq!(
+            (output.status.code(), stdout(&output).as_str()),
+            (Some(2), ""),
+            "{args:?}"
+        );
+        assert!(stderr(&output).starts_with("coord: "), "{args:?}");
+    }
+    for args in [
+        &["--help"][..],
+        &["--version"],
+        &["help", "demo"],
+        &["help", "inspect"],
+        &["demo", "--help"],
+    ] {
+        let output = coord(args);
+        assert_eq!(
+            (output.status.code(), stderr(&output).as_str()),
+            (Some(0), ""),
+            "{args:?}"
+        );
+        assert!(stdout(&output).contains("coord"), "{args:?}");
+    }
+}
+
+/// `coord help demo | true`: no panic, no complaint.
+#[test]
+fn a_closed_stdout_is_no_error() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_coord"));
+    let child = command
+        .args(["help", "demo"])
+        .stdout(writer)
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(0), ""));
+}
