@@ -140,8 +140,11 @@ unsafe fn start(
     if let Registered::Elsewhere = registered {
         return Err("coord: another copy of coord serves this program already; load only one of them".to_string());
     }
-    // SAFETY: the function stays, as the library is never unloaded.
-    unsafe { api.auto_extension(auto) };
+    stay_loaded();
+    if wanted != Wanted::Auto {
+        // SAFETY: the function stays, as the library is never unloaded.
+        unsafe { api.auto_extension(auto) };
+    }
     if !db.is_null() {
         // SAFETY: the connection that SQLite calls us for.
         unsafe { sql::register(api, db) }?;
@@ -200,6 +203,20 @@ unsafe fn look_at(api: &'static Api, db: *mut sqlite3, wanted: Wanted) -> Option
         api.free(text.cast());
         Some(sentence)
     }
+}
+
+/// The host keeps pointers to our code for ever, whatever becomes of the connection that loaded us.
+fn stay_loaded() {
+    static DONE: std::sync::Once = std::sync::Once::new();
+    DONE.call_once(|| {
+        // SAFETY: fills a structure of ours; the name in it belongs to the loader.
+        unsafe {
+            let mut info: libc::Dl_info = std::mem::zeroed();
+            if libc::dladdr(stay_loaded as *const c_void, &mut info) != 0 && !info.dli_fname.is_null() {
+                libc::dlopen(info.dli_fname, libc::RTLD_LAZY | libc::RTLD_NOLOAD | libc::RTLD_NODELETE);
+            }
+        }
+    });
 }
 
 /// The entry point of another copy of this library that was loaded before, if there is one. SQLite loads extensions with

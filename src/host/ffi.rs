@@ -318,7 +318,7 @@ structures! {
         pub last_insert_rowid: Option<Unused>,
         pub libversion: Option<unsafe extern "C" fn() -> *const c_char>,
         pub libversion_number: Option<unsafe extern "C" fn() -> c_int>,
-        pub malloc: Option<Unused>,
+        pub malloc: Option<unsafe extern "C" fn(c_int) -> *mut c_void>,
         pub mprintf: Option<Unused>,
         pub open: Option<Unused>,
         pub open16: Option<Unused>,

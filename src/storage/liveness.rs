@@ -47,6 +47,11 @@ pub enum Liveness {
     Unknown,
 }
 
+/// See [`crate::storage::Storage::local_guard`]: the file, locked.
+pub fn local_guard(path: &std::path::Path) -> Option<std::fs::File> {
+    memory::local_guard(&identity::runtime_dir()?, path)
+}
+
 /// See [`crate::storage::Storage::known_for`].
 pub fn known_for(key: &str) -> Duration {
     match identity::runtime_dir() {

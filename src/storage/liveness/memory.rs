@@ -31,6 +31,17 @@ pub(super) fn known_for(dir: &Path, key: &str) -> Duration {
     }
 }
 
+/// The file that stands for `path` among this user's processes, made if need be and locked.
+pub(super) fn local_guard(dir: &Path, path: &Path) -> Option<File> {
+    use std::os::unix::ffi::OsStrExt;
+    let name = format!("guard-{:016x}", fnv1a(path.as_os_str().as_bytes()));
+    let mut options = File::options();
+    options.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(libc::O_NOFOLLOW);
+    let file = options.open(dir.join(name)).ok()?;
+    file.lock().ok()?;
+    Some(file)
+}
+
 /// Time since the file was written, by this host's clock; zero if that lies ahead.
 fn age(path: &Path) -> Duration {
     let written = fs::symlink_metadata(path).and_then(|found| found.modified());
