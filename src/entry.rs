@@ -76,15 +76,6 @@ pub unsafe extern "C" fn sqlite3_coord_auto_init(
     unsafe { enter(db, message, table, Wanted::Auto) }
 }
 
-unsafe extern "C" fn auto(
-    db: *mut sqlite3,
-    message: *mut *mut c_char,
-    table: *const sqlite3_api_routines,
-) -> c_int {
-    // SAFETY: called by SQLite as an entry point.
-    unsafe { enter(db, message, table, Wanted::Auto) }
-}
-
 unsafe fn enter(
     db: *mut sqlite3,
     message: *mut *mut c_char,
@@ -141,15 +132,15 @@ unsafe fn start(
         return Err("coord: another copy of coord serves this program already; load only one of them".to_string());
     }
     stay_loaded();
-    if wanted != Wanted::Auto {
-        // SAFETY: the function stays, as the library is never unloaded.
-        unsafe { api.auto_extension(auto) };
-    }
+    // By its exported name, so that a program which has asked for it already is not given it twice.
+    // SAFETY: the function stays, as the library is never unloaded.
+    unsafe { api.auto_extension(sqlite3_coord_auto_init) };
     if !db.is_null() {
         // SAFETY: the connection that SQLite calls us for.
         unsafe { sql::register(api, db) }?;
     }
-    if wanted == Wanted::Default || (wanted == Wanted::Plain && std::env::var("COORD_DEFAULT").is_ok_and(|v| v == "1")) {
+    if wanted == Wanted::Default || (wanted == Wanted::Plain && std::env::var("COORD_DEFAULT").is_ok_and(|v| v == "1"))
+    {
         vfs::make_default(api)?;
     }
     // SAFETY: as above.
@@ -174,7 +165,8 @@ unsafe fn look_at(api: &'static Api, db: *mut sqlite3, wanted: Wanted) -> Option
             // SAFETY: this operation gives a text that is ours to free.
             let vfs = unsafe {
                 api.file_control(db, None, SQLITE_FCNTL_VFSNAME, (&raw mut name).cast::<c_void>());
-                let text = if name.is_null() { String::new() } else { CStr::from_ptr(name).to_string_lossy().into_owned() };
+                let text =
+                    if name.is_null() { String::new() } else { CStr::from_ptr(name).to_string_lossy().into_owned() };
                 api.free(name.cast());
                 text
             };

@@ -29,30 +29,17 @@ fn main_job(mut start: impl FnMut() -> Host) {
             host.load(&common::extension()).ok();
             host.open("db", &uri).ok();
         }
-        let taken = |host: &mut Host| {
-            host.exec("db", "SELECT coord_locks_taken()")
-                .value()
-                .parse::<u64>()
-                .unwrap()
-        };
+        let taken = |host: &mut Host| host.exec("db", "SELECT coord_locks_taken()").value().parse::<u64>().unwrap();
         let before = taken(&mut client);
         bank::create(&mut client.connection("db")).unwrap();
-        assert!(
-            taken(&mut client) > before,
-            "{} {mode}: the database did not go through coord",
-            client.label
-        );
+        assert!(taken(&mut client) > before, "{} {mode}: the database did not go through coord", client.label);
 
         let mut reports = Reports::append_to(&dir.path().join("reports"));
         for seq in 1..=3 {
             for (worker, host) in [&mut client, &mut other].into_iter().enumerate() {
                 let transfer = Transfer::random(worker as u32, seq, &mut common::Rng::seeded(seq));
                 let outcome = bank::transfer(&mut host.connection("db"), &transfer);
-                assert!(
-                    matches!(outcome, Outcome::Committed(_)),
-                    "{} {mode}: {outcome:?}",
-                    host.label
-                );
+                assert!(matches!(outcome, Outcome::Committed(_)), "{} {mode}: {outcome:?}", host.label);
                 reports.report(&transfer, &outcome);
             }
         }
@@ -60,42 +47,18 @@ fn main_job(mut start: impl FnMut() -> Host) {
         // Each keeps the other out while it writes, and is told "database is locked", nothing else.
         client.exec("db", "BEGIN IMMEDIATE").ok();
         let error = other.exec("db", "BEGIN IMMEDIATE").error().clone();
-        assert_eq!(
-            (error.code, error.message.as_str()),
-            (5, "database is locked"),
-            "{mode}"
-        );
+        assert_eq!((error.code, error.message.as_str()), (5, "database is locked"), "{mode}");
         client.exec("db", "ROLLBACK").ok();
         other.exec("db", "BEGIN IMMEDIATE").ok();
         let error = client.exec("db", "BEGIN IMMEDIATE").error().clone();
-        assert_eq!(
-            (error.code, error.message.as_str()),
-            (5, "database is locked"),
-            "{} {mode}",
-            client.label
-        );
+        assert_eq!((error.code, error.message.as_str()), (5, "database is locked"), "{} {mode}", client.label);
         other.exec("db", "ROLLBACK").ok();
 
-        assert_eq!(
-            client.exec("db", "PRAGMA journal_mode=WAL").value(),
-            "delete",
-            "{} {mode}",
-            client.label
-        );
-        assert_eq!(
-            client.exec("db", "SELECT coord_version()").value(),
-            env!("CARGO_PKG_VERSION")
-        );
-        assert!(
-            !client.exec("db", "PRAGMA coord_status").rows().is_empty(),
-            "{} {mode}",
-            client.label
-        );
+        assert_eq!(client.exec("db", "PRAGMA journal_mode=WAL").value(), "delete", "{} {mode}", client.label);
+        assert_eq!(client.exec("db", "SELECT coord_version()").value(), env!("CARGO_PKG_VERSION"));
+        assert!(!client.exec("db", "PRAGMA coord_status").rows().is_empty(), "{} {mode}", client.label);
 
-        bank::assert_right(
-            &mut client.connection("db"),
-            &Reported::read([dir.path().join("reports")]),
-        );
+        bank::assert_right(&mut client.connection("db"), &Reported::read([dir.path().join("reports")]));
         client.close("db").ok();
         other.close("db").ok();
     }
@@ -140,11 +103,7 @@ fn the_sqlite3_command_does_the_main_job() {
             run(&mut command, SOON)
         };
         shell("CREATE TABLE t(a); INSERT INTO t VALUES(1), (2)").ok();
-        assert_eq!(
-            shell("SELECT sum(a), coord_locks_taken() > 0 FROM t").ok(),
-            "3|1\n",
-            "{mode}"
-        );
+        assert_eq!(shell("SELECT sum(a), coord_locks_taken() > 0 FROM t").ok(), "3|1\n", "{mode}");
         assert_eq!(shell("PRAGMA journal_mode=WAL").ok(), "delete\n", "{mode}");
 
         let mut other = Host::start(Sqlite::Newest);
@@ -152,18 +111,10 @@ fn the_sqlite3_command_does_the_main_job() {
         other.open("db", &uri).ok();
         other.exec("db", "BEGIN IMMEDIATE; INSERT INTO t VALUES(3)").ok();
         let refused = shell("INSERT INTO t VALUES(4)");
-        assert!(
-            !refused.status.success() && refused.err.contains("database is locked"),
-            "{mode}: {}",
-            refused.err
-        );
+        assert!(!refused.status.success() && refused.err.contains("database is locked"), "{mode}: {}", refused.err);
         other.exec("db", "COMMIT").ok();
         shell("INSERT INTO t VALUES(4)").ok();
-        assert_eq!(
-            other.exec("db", "SELECT group_concat(a) FROM t").value(),
-            "1,2,3,4",
-            "{mode}"
-        );
+        assert_eq!(other.exec("db", "SELECT group_concat(a) FROM t").value(), "1,2,3,4", "{mode}");
     }
 }
 
@@ -176,10 +127,7 @@ fn rusqlite_does_the_main_job() {
         let opener = Opener::coord(mode);
         let mut db = opener.open(&database).unwrap();
         bank::create(&mut db).unwrap();
-        let spec = |id, role| Spec {
-            busy_ms: 20_000,
-            ..Spec::new(id, role, &opener, &database)
-        };
+        let spec = |id, role| Spec { busy_ms: 20_000, ..Spec::new(id, role, &opener, &database) };
         let reader = Worker::start_all([spec(100, Role::Reader)]);
         let writers = Worker::start_all((0..3).map(|id| spec(id, Role::Writer)));
         writers.iter().for_each(|worker| worker.wait_for_commits(5));
@@ -206,9 +154,7 @@ fn two_copies_in_one_process_share_a_database() {
         }
         // Each copy's connection is answered by its own SQLite, although both share one library.
         for (copy, sqlite) in [("a", Sqlite::Floor), ("b", Sqlite::Newest)] {
-            let info = host
-                .call(&[&format!("{copy}:exec"), "db", "SELECT coord_info()"])
-                .value();
+            let info = host.call(&[&format!("{copy}:exec"), "db", "SELECT coord_info()"]).value();
             assert!(info.contains(sqlite.version()), "{copy}: {info}");
         }
         bank::create(&mut host.connection("a:db")).unwrap();
@@ -225,26 +171,15 @@ fn two_copies_in_one_process_share_a_database() {
         third.load(&extension).ok();
         third.open("db", &uri).ok();
         host.call(&["a:exec", "db", "BEGIN IMMEDIATE"]).ok();
-        assert_eq!(
-            host.call(&["b:exec", "db", "BEGIN IMMEDIATE"]).error().code,
-            5,
-            "{mode}"
-        );
+        assert_eq!(host.call(&["b:exec", "db", "BEGIN IMMEDIATE"]).error().code, 5, "{mode}");
         host.call(&["b:open", "second", &uri]).ok();
         bank::view(&mut host.connection("b:second")).unwrap();
         host.call(&["b:close", "second"]).ok();
         host.call(&["b:close", "db"]).ok();
-        assert_eq!(
-            third.exec("db", "BEGIN IMMEDIATE").error().code,
-            5,
-            "{mode}: copy b's close let a third one in"
-        );
+        assert_eq!(third.exec("db", "BEGIN IMMEDIATE").error().code, 5, "{mode}: copy b's close let a third one in");
         host.call(&["a:exec", "db", "COMMIT"]).ok();
         third.exec("db", "BEGIN IMMEDIATE; COMMIT").ok();
-        bank::assert_right(
-            &mut third.connection("db"),
-            &Reported::read([dir.path().join("reports")]),
-        );
+        bank::assert_right(&mut third.connection("db"), &Reported::read([dir.path().join("reports")]));
     }
 }
 
@@ -258,41 +193,23 @@ fn a_forked_child_neither_uses_nor_drops_the_locks() {
         let mut parent = Host::start(Sqlite::Newest);
         parent.load(&common::extension()).ok();
         parent.open("db", &uri).ok();
-        parent
-            .exec("db", "CREATE TABLE t(a); BEGIN IMMEDIATE; INSERT INTO t VALUES(1)")
-            .ok();
+        parent.exec("db", "CREATE TABLE t(a); BEGIN IMMEDIATE; INSERT INTO t VALUES(1)").ok();
         let rows = parent.call(&["fork", "db", "COMMIT", &uri, "BEGIN IMMEDIATE"]).rows();
-        assert_ne!(
-            rows[0][1], "0",
-            "{mode}: the child committed its parent's transaction: {rows:?}"
-        );
+        assert_ne!(rows[0][1], "0", "{mode}: the child committed its parent's transaction: {rows:?}");
         assert_eq!(rows[1][..2], ["fresh", "5"], "{mode}: {rows:?}");
         assert_eq!(rows[2][..2], ["status", "0"], "{mode}: {rows:?}");
         let mut other = Host::start(Sqlite::Floor);
         other.load(&common::extension()).ok();
         other.open("db", &uri).ok();
-        assert_eq!(
-            other.exec("db", "BEGIN IMMEDIATE").error().code,
-            5,
-            "{mode}: the child's end let another in"
-        );
+        assert_eq!(other.exec("db", "BEGIN IMMEDIATE").error().code, 5, "{mode}: the child's end let another in");
         parent.exec("db", "COMMIT").ok();
         assert_eq!(other.exec("db", "SELECT a FROM t").value(), "1", "{mode}");
         // With no transaction open a child may come to its own connection, and to nothing else.
-        let rows = parent
-            .call(&["fork", "db", "INSERT INTO t VALUES(2)", &uri, "INSERT INTO t VALUES(3)"])
-            .rows();
-        assert_ne!(
-            rows[0][1], "0",
-            "{mode}: the child wrote through its parent's connection: {rows:?}"
-        );
+        let rows = parent.call(&["fork", "db", "INSERT INTO t VALUES(2)", &uri, "INSERT INTO t VALUES(3)"]).rows();
+        assert_ne!(rows[0][1], "0", "{mode}: the child wrote through its parent's connection: {rows:?}");
         assert_eq!(rows[1][..2], ["fresh", "0"], "{mode}: {rows:?}");
         parent.exec("db", "INSERT INTO t VALUES(4)").ok();
-        assert_eq!(
-            other.exec("db", "SELECT group_concat(a) FROM t").value(),
-            "1,3,4",
-            "{mode}"
-        );
+        assert_eq!(other.exec("db", "SELECT group_concat(a) FROM t").value(), "1,3,4", "{mode}");
     }
 }
 

@@ -4,10 +4,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 fn coord(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_coord"))
-        .args(args)
-        .output()
-        .expect("the command starts")
+    Command::new(env!("CARGO_BIN_EXE_coord")).args(args).output().expect("the command starts")
 }
 
 fn stdout(output: &Output) -> String {
@@ -21,16 +18,7 @@ fn stderr(output: &Output) -> String {
 /// A demo of about two seconds in `dir`, by a VFS of SQLite's own; its exit status and its JSON.
 fn demo(dir: &Path, vfs: &str) -> (Option<i32>, serde_json::Value) {
     let dir = dir.to_str().expect("a temporary directory is UTF-8");
-    let output = coord(&[
-        "demo",
-        "--json",
-        "--seconds=2",
-        "--lease-ms=1000",
-        "--dir",
-        dir,
-        "--vfs",
-        vfs,
-    ]);
+    let output = coord(&["demo", "--json", "--seconds=2", "--lease-ms=1000", "--dir", dir, "--vfs", vfs]);
     let json = serde_json::from_slice(&output.stdout)
         .unwrap_or_else(|error| panic!("{error}: {}{}", stdout(&output), stderr(&output)));
     (output.status.code(), json)
@@ -45,10 +33,7 @@ fn the_demo_holds_where_locks_work() {
     assert_eq!((status, json["verdict"].as_str()), (Some(0), Some("HELD")), "{json:#}");
     assert!(json["commits"].as_u64().unwrap() > 0);
     let deeds = json["deeds"].to_string();
-    assert!(
-        deeds.contains("killed writer 2") && deeds.contains("writer 1 came back"),
-        "{deeds}"
-    );
+    assert!(deeds.contains("killed writer 2") && deeds.contains("writer 1 came back"), "{deeds}");
     assert!(!dir.exists(), "the demo's directory was left behind");
 }
 
@@ -57,11 +42,7 @@ fn the_demo_holds_where_locks_work() {
 fn the_demo_finds_out_where_locks_do_not_work() {
     let dir = tempfile::tempdir().unwrap();
     let (status, json) = demo(dir.path(), "unix-none");
-    assert_eq!(
-        (status, json["verdict"].as_str()),
-        (Some(1), Some("BROKEN")),
-        "{json:#}"
-    );
+    assert_eq!((status, json["verdict"].as_str()), (Some(1), Some("BROKEN")), "{json:#}");
     assert!(dir.path().join("demo.sqlite").exists());
 }
 
@@ -87,50 +68,23 @@ fn inspect_tells_of_an_idle_database_and_of_a_missing_one() {
     assert!(stdout(&output).contains("nobody holds anything"), "{}", stdout(&output));
     let output = coord(&["inspect", "--json", database]);
     let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(
-        (&json["locks"], &json["network_exclusive"]),
-        (&serde_json::json!([]), &false.into())
-    );
+    assert_eq!((&json["locks"], &json["network_exclusive"]), (&serde_json::json!([]), &false.into()));
 
     let output = coord(&["inspect", "/nowhere/at all.sqlite"]);
     assert_eq!(output.status.code(), Some(2));
-    assert!(
-        stderr(&output).contains("/nowhere/at all.sqlite"),
-        "{}",
-        stderr(&output)
-    );
+    assert!(stderr(&output).contains("/nowhere/at all.sqlite"), "{}", stderr(&output));
 }
 
 #[test]
 fn wrong_usage_is_told_and_has_its_own_status() {
-    for args in [
-        &["frob"][..],
-        &["demo", "--frob"],
-        &["demo", "--seconds", "0"],
-        &["inspect"],
-        &[],
-    ] {
+    for args in [&["frob"][..], &["demo", "--frob"], &["demo", "--seconds", "0"], &["inspect"], &[]] {
         let output = coord(args);
-        assert_eq!(
-            (output.status.code(), stdout(&output).as_str()),
-            (Some(2), ""),
-            "{args:?}"
-        );
+        assert_eq!((output.status.code(), stdout(&output).as_str()), (Some(2), ""), "{args:?}");
         assert!(stderr(&output).starts_with("coord: "), "{args:?}");
     }
-    for args in [
-        &["--help"][..],
-        &["--version"],
-        &["help", "demo"],
-        &["help", "inspect"],
-        &["demo", "--help"],
-    ] {
+    for args in [&["--help"][..], &["--version"], &["help", "demo"], &["help", "inspect"], &["demo", "--help"]] {
         let output = coord(args);
-        assert_eq!(
-            (output.status.code(), stderr(&output).as_str()),
-            (Some(0), ""),
-            "{args:?}"
-        );
+        assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(0), ""), "{args:?}");
         assert!(stdout(&output).contains("coord"), "{args:?}");
     }
 }
@@ -141,12 +95,7 @@ fn a_closed_stdout_is_no_error() {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
     let mut command = Command::new(env!("CARGO_BIN_EXE_coord"));
-    let child = command
-        .args(["help", "demo"])
-        .stdout(writer)
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let child = command.args(["help", "demo"]).stdout(writer).stderr(Stdio::piped()).spawn().unwrap();
     let output = child.wait_with_output().unwrap();
     assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(0), ""));
 }

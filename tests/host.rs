@@ -41,10 +41,7 @@ impl Fake {
         // SAFETY: the real table is at least that long, and made of function pointers.
         let real = unsafe { std::slice::from_raw_parts(real_table().cast::<usize>(), words) };
         let mut fake = Fake(Box::leak(real.into()));
-        fake.set(
-            offset_of!(sqlite3_api_routines, libversion_number),
-            version as *const () as usize,
-        );
+        fake.set(offset_of!(sqlite3_api_routines, libversion_number), version as *const () as usize);
         fake
     }
 
@@ -83,9 +80,7 @@ fn a_real_host_is_captured_once() {
     assert!(api.threadsafe());
     assert!(std::ptr::eq(api, real_api()));
     assert!(std::ptr::eq(api, in_slot(api.slot()).unwrap()));
-    let threads: Vec<_> = (0..4)
-        .map(|_| std::thread::spawn(|| std::ptr::from_ref(real_api()).addr()))
-        .collect();
+    let threads: Vec<_> = (0..4).map(|_| std::thread::spawn(|| std::ptr::from_ref(real_api()).addr())).collect();
     for thread in threads {
         assert_eq!(thread.join().unwrap(), std::ptr::from_ref(api).addr());
     }
@@ -116,13 +111,7 @@ fn later_functions_belong_to_later_hosts() {
     assert!(std::ptr::eq(api, oldest.capture().unwrap()));
     assert!(!std::ptr::eq(api, real_api()));
     assert!(api.create_filename(c"/a", c"/a-journal", c"/a-wal").is_none());
-    assert!(
-        middle
-            .capture()
-            .unwrap()
-            .create_filename(c"/a", c"/a-journal", c"/a-wal")
-            .is_none()
-    );
+    assert!(middle.capture().unwrap().create_filename(c"/a", c"/a-journal", c"/a-wal").is_none());
 
     let name = real_api().create_filename(c"/a", c"/a-journal", c"/a-wal").unwrap();
     // SAFETY: a name in the host's layout, alive until it is freed at the end.
@@ -182,17 +171,11 @@ fn texts_and_connections() {
         assert!(api.cancel_auto_extension(entry) && !api.cancel_auto_extension(entry));
 
         let db: *mut sqlite3 = connection.handle().cast();
-        assert_eq!(
-            api.db_filename(db, c"main").unwrap().to_str().unwrap(),
-            path.to_str().unwrap()
-        );
+        assert_eq!(api.db_filename(db, c"main").unwrap().to_str().unwrap(), path.to_str().unwrap());
         assert!(api.db_filename(db, c"temp").is_none() && api.db_filename(db, c"nothing").is_none());
         let mut vfs = std::ptr::null_mut::<coord::host::ffi::sqlite3_vfs>();
         let argument = (&raw mut vfs).cast();
-        assert_eq!(
-            api.file_control(db, None, coord::host::ffi::SQLITE_FCNTL_VFS_POINTER, argument),
-            SQLITE_OK
-        );
+        assert_eq!(api.file_control(db, None, coord::host::ffi::SQLITE_FCNTL_VFS_POINTER, argument), SQLITE_OK);
         assert_eq!(vfs, base);
         assert!(!api.is_interrupted(db));
     }

@@ -23,11 +23,7 @@ fn ours() -> Facts {
             facts.insert(format!("{}.{field}", structure.name), *offset as i64);
         }
     }
-    facts.extend(
-        CONSTANTS
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), i64::from(*value))),
-    );
+    facts.extend(CONSTANTS.iter().map(|(name, value)| ((*name).to_owned(), i64::from(*value))));
     facts
 }
 
@@ -57,9 +53,7 @@ fn theirs(dir: &Path) -> Facts {
         .expect("a C compiler");
     let program = dir.join(format!("layout{}", std::env::consts::EXE_SUFFIX));
     let mut command = compiler.to_command();
-    command
-        .current_dir(dir)
-        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("c/layout.c"));
+    command.current_dir(dir).arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("c/layout.c"));
     if compiler.is_like_msvc() {
         command.arg(format!("/Fe:{}", program.display()));
     } else {
@@ -79,24 +73,14 @@ fn theirs(dir: &Path) -> Facts {
 fn host_triple() -> String {
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let version = output_of(Command::new(rustc).arg("-vV"));
-    version
-        .lines()
-        .find_map(|line| line.strip_prefix("host: "))
-        .expect("a host line")
-        .to_owned()
+    version.lines().find_map(|line| line.strip_prefix("host: ")).expect("a host line").to_owned()
 }
 
 /// Where libsqlite3-sys, a dependency of the tests and so already on this machine, has its headers.
 fn sqlite_headers(target: &str) -> PathBuf {
     let metadata = output_of(
         Command::new(env!("CARGO"))
-            .args([
-                "metadata",
-                "--format-version=1",
-                "--offline",
-                "--filter-platform",
-                target,
-            ])
+            .args(["metadata", "--format-version=1", "--offline", "--filter-platform", target])
             .arg("--manifest-path")
             .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml")),
     );
@@ -144,11 +128,7 @@ fn declarations_agree_with_the_header() {
     assert!(found.is_empty(), "{}", found.join("\n"));
 
     // The control: the comparison does see a wrong value, offset, size, and a name that is not there.
-    for (name, wrong) in [
-        ("SQLITE_IOERR_LOCK", 1),
-        ("sqlite3_vfs.xOpen", 8),
-        ("sizeof(sqlite3_io_methods)", 8),
-    ] {
+    for (name, wrong) in [("SQLITE_IOERR_LOCK", 1), ("sqlite3_vfs.xOpen", 8), ("sizeof(sqlite3_io_methods)", 8)] {
         let mut changed = ours.clone();
         *changed.get_mut(name).unwrap() += wrong;
         assert_eq!(differences(&changed, &theirs).len(), 1, "a wrong {name} went unseen");
@@ -156,11 +136,7 @@ fn declarations_agree_with_the_header() {
     for structure in GROWN {
         let mut changed = ours.clone();
         changed.insert(format!("sizeof({structure})"), 1 << 20);
-        assert_eq!(
-            differences(&changed, &theirs).len(),
-            1,
-            "{structure} larger than the real one went unseen"
-        );
+        assert_eq!(differences(&changed, &theirs).len(), 1, "{structure} larger than the real one went unseen");
     }
     let mut changed = ours.clone();
     changed.insert("SQLITE_NO_SUCH_NAME".to_owned(), 0);

@@ -20,34 +20,17 @@ fn copy(folder: &Path, name: &str) -> PathBuf {
 
 /// A URI through `coord` in trusted mode, which needs nothing of the filesystem.
 fn uri(folder: &Path, name: &str) -> String {
-    Opener {
-        extension: None,
-        entry: None,
-        query: "vfs=coord&coord_mode=trusted".into(),
-    }
-    .uri(&folder.join(name))
+    Opener { extension: None, entry: None, query: "vfs=coord&coord_mode=trusted".into() }.uri(&folder.join(name))
 }
 
 /// A database through `coord` works in this host, from the first lock to the last.
 fn assert_works(host: &mut Host, uri: &str) {
     host.open("probe", uri).ok();
-    let before = host
-        .exec("probe", "SELECT coord_locks_taken()")
-        .value()
-        .parse::<u64>()
-        .unwrap();
-    host.exec(
-        "probe",
-        "CREATE TABLE IF NOT EXISTS probe(a); INSERT INTO probe VALUES(1)",
-    )
-    .ok();
-    let after = host
-        .exec("probe", "SELECT coord_locks_taken()")
-        .value()
-        .parse::<u64>()
-        .unwrap();
+    let before = host.exec("probe", "SELECT coord_locks_taken()").value().parse::<u64>().unwrap();
+    host.exec("probe", "CREATE TABLE IF NOT EXISTS probe(a); INSERT INTO probe VALUES(1)").ok();
+    let after = host.exec("probe", "SELECT coord_locks_taken()").value().parse::<u64>().unwrap();
     assert!(after > before, "{}: {uri} did not go through coord", host.label);
-    assert_eq!(host.call(&["vfsname", "probe"]).ok(), "coord", "{}", host.label);
+    assert_eq!(host.call(&["vfsname", "probe"]).ok(), "coord/unix", "{}", host.label);
     host.close("probe").ok();
 }
 
@@ -64,12 +47,7 @@ fn each_entry_point_registers_coord_once() {
             let dir = common::dir();
             let mut host = Host::start(sqlite);
             host.call(&["load", path(&common::extension()), entry]).ok();
-            assert_eq!(
-                host.vfs_default_and_coords(),
-                (default.to_owned(), 1),
-                "{entry} in {}",
-                host.label
-            );
+            assert_eq!(host.vfs_default_and_coords(), (default.to_owned(), 1), "{entry} in {}", host.label);
             // The connection that loaded it is closed by now; the library must have stayed.
             assert_works(&mut host, &uri(dir.path(), "entry.sqlite"));
         }
@@ -99,25 +77,14 @@ fn the_suffix_may_be_left_off() {
 fn below_the_floor_it_is_refused() {
     let dir = common::dir();
     let mut host = Host::start(Sqlite::BelowFloor);
-    for entry in [
-        "sqlite3_coord_init",
-        default_entry(),
-        "sqlite3_coord_auto_init",
-        "sqlite3_sqlitecoord_init",
-    ] {
+    for entry in ["sqlite3_coord_init", default_entry(), "sqlite3_coord_auto_init", "sqlite3_sqlitecoord_init"] {
         let answer = host.call(&["load", path(&common::extension()), entry]);
         let message = &answer.error().message;
-        assert!(
-            message.contains("3.26") && message.contains("3.25.2"),
-            "{entry}: {message}"
-        );
+        assert!(message.contains("3.26") && message.contains("3.25.2"), "{entry}: {message}");
     }
     assert_eq!(host.vfs_default_and_coords(), ("unix".to_owned(), 0));
     host.open("plain", path(&dir.path().join("plain.sqlite"))).ok();
-    assert_eq!(
-        host.exec("plain", "CREATE TABLE t(a); SELECT sqlite_version()").value(),
-        "3.25.2"
-    );
+    assert_eq!(host.exec("plain", "CREATE TABLE t(a); SELECT sqlite_version()").value(), "3.25.2");
 }
 
 /// Beside a supported copy in the same process, too.
@@ -141,8 +108,7 @@ fn loading_again_changes_nothing() {
         let mut host = Host::start(sqlite);
         host.load(&extension).ok();
         host.open("one", &uri(dir.path(), "again.sqlite")).ok();
-        host.exec("one", "CREATE TABLE t(a); BEGIN IMMEDIATE; INSERT INTO t VALUES(1)")
-            .ok();
+        host.exec("one", "CREATE TABLE t(a); BEGIN IMMEDIATE; INSERT INTO t VALUES(1)").ok();
         host.open("memory", ":memory:").ok();
         host.call(&["load", path(&extension), "", "memory"]).ok();
         host.call(&["load", path(&extension), "", "one"]).ok();
@@ -165,18 +131,13 @@ fn a_copy_at_another_path_does_no_harm() {
         let mut host = Host::start(sqlite);
         host.load(&common::extension()).ok();
         host.open("one", &uri(dir.path(), "paths.sqlite")).ok();
-        host.exec("one", "CREATE TABLE t(a); BEGIN IMMEDIATE; INSERT INTO t VALUES(1)")
-            .ok();
+        host.exec("one", "CREATE TABLE t(a); BEGIN IMMEDIATE; INSERT INTO t VALUES(1)").ok();
         if let Err(error) = host.load(&second).result {
             assert!(error.message.contains("coord"), "a refusal without a sentence: {error}");
         }
         assert_eq!(host.vfs_default_and_coords(), ("unix".to_owned(), 1));
         host.open("two", &uri(dir.path(), "paths.sqlite")).ok();
-        assert_eq!(
-            host.exec("two", "BEGIN IMMEDIATE").error().code,
-            5,
-            "two libraries, two lock managers"
-        );
+        assert_eq!(host.exec("two", "BEGIN IMMEDIATE").error().code, 5, "two libraries, two lock managers");
         host.exec("one", "COMMIT").ok();
         host.exec("two", "INSERT INTO t VALUES(2)").ok();
         assert_eq!(host.exec("one", "SELECT count(*) FROM t").value(), "2");
@@ -193,8 +154,7 @@ fn two_paths_in_two_copies_keep_each_other_out() {
     let uri = uri(dir.path(), "apart.sqlite");
     host.load(&common::extension()).ok();
     host.open("one", &uri).ok();
-    host.exec("one", "CREATE TABLE t(a); BEGIN IMMEDIATE; INSERT INTO t VALUES(1)")
-        .ok();
+    host.exec("one", "CREATE TABLE t(a); BEGIN IMMEDIATE; INSERT INTO t VALUES(1)").ok();
     // Two lock managers in a process cannot see each other, so the second must either join the first or be refused.
     match host.call(&["b:load", path(&second)]).result {
         Err(error) => assert!(error.message.contains("coord"), "a refusal without a sentence: {error}"),
@@ -205,11 +165,7 @@ fn two_paths_in_two_copies_keep_each_other_out() {
             let mut third = Host::start(Sqlite::Middle);
             third.load(&common::extension()).ok();
             third.open("db", &uri).ok();
-            assert_eq!(
-                third.exec("db", "BEGIN IMMEDIATE").error().code,
-                5,
-                "the second library's close let one in"
-            );
+            assert_eq!(third.exec("db", "BEGIN IMMEDIATE").error().code, 5, "the second library's close let one in");
         }
     }
     host.exec("one", "COMMIT").ok();
@@ -229,9 +185,8 @@ fn a_later_plain_load_keeps_the_default() {
         host.load(&extension).ok();
         host.load(&copy(dir.path(), "libcoord.so"));
         assert_eq!(host.vfs_default_and_coords(), ("coord".to_owned(), 1));
-        host.open("named-by-nobody", path(&dir.path().join("default.sqlite")))
-            .ok();
-        assert_eq!(host.call(&["vfsname", "named-by-nobody"]).ok(), "coord");
+        host.open("named-by-nobody", path(&dir.path().join("default.sqlite"))).ok();
+        assert_eq!(host.call(&["vfsname", "named-by-nobody"]).ok(), "coord/unix");
     }
 }
 
@@ -240,11 +195,7 @@ fn a_later_plain_load_keeps_the_default() {
 fn coord_never_stands_on_coord() {
     let dir = common::dir();
     let mut host = Host::start(Sqlite::Middle);
-    for library in [
-        common::extension(),
-        copy(dir.path(), "libcoord.so"),
-        copy(dir.path(), "sqlite_coord.so"),
-    ] {
+    for library in [common::extension(), copy(dir.path(), "libcoord.so"), copy(dir.path(), "sqlite_coord.so")] {
         for entry in [default_entry(), "sqlite3_coord_auto_init", default_entry()] {
             host.call(&["load", path(&library), entry]);
         }
@@ -259,14 +210,11 @@ fn coord_default_in_the_environment_makes_it_the_default() {
         let dir = common::dir();
         let mut host = Host::with(&[("a", Sqlite::Floor)], &[("COORD_DEFAULT", value)]);
         host.load(&common::extension()).ok();
-        assert_eq!(
-            host.vfs_default_and_coords(),
-            (default.to_owned(), 1),
-            "COORD_DEFAULT={value}"
-        );
+        assert_eq!(host.vfs_default_and_coords(), (default.to_owned(), 1), "COORD_DEFAULT={value}");
         host.open("plain-name", path(&dir.path().join("plain.sqlite"))).ok();
         host.exec("plain-name", "CREATE TABLE t(a)").ok();
-        assert_eq!(host.call(&["vfsname", "plain-name"]).ok(), default);
+        let vfs = if default == "coord" { "coord/unix" } else { default };
+        assert_eq!(host.call(&["vfsname", "plain-name"]).ok(), vfs);
     }
 }
 
@@ -340,22 +288,12 @@ fn nothing_is_mapped() {
         let mut host = Host::start(sqlite);
         host.call(&["config-mmap", "67108864"]).ok();
         host.load(&common::extension()).ok();
-        for (name, query, mapped) in [
-            ("plain", "vfs=unix", true),
-            ("ours", "vfs=coord&coord_mode=trusted", false),
-        ] {
+        for (name, query, mapped) in [("plain", "vfs=unix", true), ("ours", "vfs=coord&coord_mode=trusted", false)] {
             let database = dir.path().join(name);
-            let opener = Opener {
-                extension: None,
-                entry: None,
-                query: query.into(),
-            };
+            let opener = Opener { extension: None, entry: None, query: query.into() };
             host.open(name, &opener.uri(&database)).ok();
-            host.exec(
-                name,
-                "PRAGMA mmap_size=67108864; CREATE TABLE t(a); INSERT INTO t VALUES(zeroblob(100000))",
-            )
-            .ok();
+            host.exec(name, "PRAGMA mmap_size=67108864; CREATE TABLE t(a); INSERT INTO t VALUES(zeroblob(100000))")
+                .ok();
             host.exec(name, "BEGIN; SELECT length(a) FROM t").ok();
             let count = host.call(&["maps", path(&database)]);
             assert_eq!(count.ok() != "0", mapped, "{} {name}", host.label);
@@ -370,19 +308,9 @@ fn an_attached_database_can_name_coord() {
     let mut host = Host::start(Sqlite::Middle);
     host.load(&common::extension()).ok();
     host.open("db", path(&dir.path().join("main.sqlite"))).ok();
-    host.exec(
-        "db",
-        &format!("ATTACH '{}' AS shared", uri(dir.path(), "attached.sqlite")),
-    )
-    .ok();
-    let count = |host: &mut Host| {
-        host.exec("db", "SELECT coord_locks_taken()")
-            .value()
-            .parse::<u64>()
-            .unwrap()
-    };
+    host.exec("db", &format!("ATTACH '{}' AS shared", uri(dir.path(), "attached.sqlite"))).ok();
+    let count = |host: &mut Host| host.exec("db", "SELECT coord_locks_taken()").value().parse::<u64>().unwrap();
     let before = count(&mut host);
-    host.exec("db", "CREATE TABLE shared.t(a); INSERT INTO shared.t VALUES(1)")
-        .ok();
+    host.exec("db", "CREATE TABLE shared.t(a); INSERT INTO shared.t VALUES(1)").ok();
     assert!(count(&mut host) > before);
 }

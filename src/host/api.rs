@@ -54,11 +54,9 @@ pub fn in_slot(slot: usize) -> Option<&'static Api> {
 /// `raw` is null or a table of SQLite's, true to what its `libversion_number` says.
 pub unsafe fn capture(raw: *const sqlite3_api_routines) -> Result<&'static Api, String> {
     if raw.is_null() {
-        return Err(
-            "coord: was started without SQLite's table of functions. It must be loaded by SQLite: with \
+        return Err("coord: was started without SQLite's table of functions. It must be loaded by SQLite: with \
                     sqlite3_load_extension(), the SQL function load_extension(), or .load in the sqlite3 shell."
-                .to_owned(),
-        );
+            .to_owned());
     }
     // SAFETY: the field has been at this place since before there were loadable extensions; no other part is touched.
     let Some(libversion_number) = (unsafe { (*raw).libversion_number }) else {
@@ -77,10 +75,7 @@ pub unsafe fn capture(raw: *const sqlite3_api_routines) -> Result<&'static Api, 
 
     let adding = ADDING.lock().unwrap_or_else(PoisonError::into_inner);
     let known = HOSTS.iter().map_while(OnceLock::get);
-    if let Some(api) = known
-        .clone()
-        .find(|api| api.address == raw.addr() && api.version == version)
-    {
+    if let Some(api) = known.clone().find(|api| api.address == raw.addr() && api.version == version) {
         return Ok(api);
     }
     let slot = known.count();
@@ -100,12 +95,7 @@ pub unsafe fn capture(raw: *const sqlite3_api_routines) -> Result<&'static Api, 
             dotted(version)
         ));
     }
-    let api = place.get_or_init(|| Api {
-        slot,
-        address: raw.addr(),
-        version,
-        table,
-    });
+    let api = place.get_or_init(|| Api { slot, address: raw.addr(), version, table });
     drop(adding);
     Ok(api)
 }
@@ -181,11 +171,7 @@ impl Api {
 
     /// `flags` without those that this host does not know (an old one would take them for something else).
     fn known_flags(&self, flags: c_int) -> c_int {
-        if self.version >= TRUST_MARKS_SINCE {
-            flags
-        } else {
-            flags & !(SQLITE_DIRECTONLY | SQLITE_INNOCUOUS)
-        }
+        if self.version >= TRUST_MARKS_SINCE { flags } else { flags & !(SQLITE_DIRECTONLY | SQLITE_INNOCUOUS) }
     }
 }
 
@@ -229,9 +215,7 @@ impl Api {
         // SAFETY: the caller's promise; the name outlives the call.
         let path = unsafe { call!(self.db_filename(db, name.as_ptr())) };
         // SAFETY: a C text that stays until the database is closed; its owner promises not to use it longer.
-        (!path.is_null())
-            .then(|| unsafe { CStr::from_ptr(path) })
-            .filter(|path| !path.is_empty())
+        (!path.is_null()).then(|| unsafe { CStr::from_ptr(path) }).filter(|path| !path.is_empty())
     }
 
     /// The database's name, from any of the names that the host gives to `xOpen` (since 3.31; `None` before).
@@ -268,9 +252,7 @@ impl Api {
     /// [`Api::create_filename`] or [`OwnedName`](super::OwnedName), has no such file before it.
     pub unsafe fn database_file_object(&self, name: *const c_char) -> Option<*mut sqlite3_file> {
         // SAFETY: the caller's promise.
-        self.table
-            .database_file_object
-            .map(|function| unsafe { function(name) })
+        self.table.database_file_object.map(|function| unsafe { function(name) })
     }
 
     /// A name with journal and WAL in the host's own layout, without parameters (since 3.32; `None` before or when out of
@@ -351,9 +333,7 @@ impl Api {
     /// `db` is an open connection of this host.
     pub unsafe fn is_interrupted(&self, db: *mut sqlite3) -> bool {
         // SAFETY: the caller's promise.
-        self.table
-            .is_interrupted
-            .is_some_and(|function| unsafe { function(db) } != 0)
+        self.table.is_interrupted.is_some_and(|function| unsafe { function(db) } != 0)
     }
 
     /// Defines an SQL function on one connection. Of `flags`, those that this host does not know are left out. If the host

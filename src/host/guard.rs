@@ -74,11 +74,7 @@ mod tests {
             TOLD.store(sentence.ends_with("first"), Ordering::SeqCst);
             panic!("second");
         };
-        assert!(
-            caught_telling(Some(&hook), || panic!("first"))
-                .unwrap_err()
-                .ends_with("first")
-        );
+        assert!(caught_telling(Some(&hook), || panic!("first")).unwrap_err().ends_with("first"));
         assert!(TOLD.load(Ordering::SeqCst));
     }
 }

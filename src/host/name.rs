@@ -113,9 +113,8 @@ mod tests {
     #[test]
     fn parameters_follow_the_name() {
         let found = parse(b"/a/b.db\0vfs\0coord\0empty\0\0mode\0ro\0\0");
-        let expected: Vec<(Vec<u8>, Vec<u8>)> = [("vfs", "coord"), ("empty", ""), ("mode", "ro")]
-            .map(|(key, value)| (key.into(), value.into()))
-            .into();
+        let expected: Vec<(Vec<u8>, Vec<u8>)> =
+            [("vfs", "coord"), ("empty", ""), ("mode", "ro")].map(|(key, value)| (key.into(), value.into())).into();
         assert_eq!(found, expected);
         assert!(parse(b"/a/b.db\0\0").is_empty());
         // SAFETY: null is allowed.

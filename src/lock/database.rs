@@ -157,7 +157,10 @@ impl Database {
             match self.patience(seat, &holder, level, &mut polls, &mut deadline) {
                 Some(span) => self.storage.sleep(span),
                 None => {
-                    messages::say(Weight::Notice, format!("coord: {} is in use: {holder}", self.paths.database.display()));
+                    messages::say(
+                        Weight::Notice,
+                        format!("coord: {} is in use: {holder}", self.paths.database.display()),
+                    );
                     return Err(LockError::Busy);
                 }
             }
@@ -337,7 +340,7 @@ impl Database {
                 // Silent for longer than half its lease: the call waits instead of being busy.
                 let wait = until.since(now);
                 let holder = Holder::waiting("still settling after coord was introduced to it", wait);
-                return Err(Failure::Protocol(Denied::Busy(holder)));
+                return Err(Denied::Busy(Box::new(holder)).into());
             }
             inner.quiet_until = None;
         }
@@ -388,7 +391,10 @@ impl Database {
             base.close_journal();
             if let Some(node) = current(inner, seat) {
                 if let Err(error) = synced {
-                    messages::say(Weight::Warning, format!("coord: cannot sync {}: {error}", self.paths.database.display()));
+                    messages::say(
+                        Weight::Warning,
+                        format!("coord: cannot sync {}: {error}", self.paths.database.display()),
+                    );
                     self.distrust(node);
                 }
                 node.release_write_lock();
@@ -507,7 +513,7 @@ impl Database {
                     "coord: {} is in the way: it must be coord's registry, a directory. Look what made it and remove it",
                     self.paths.registry.display()
                 );
-                return Err(Failure::Protocol(Denied::Refused(text)));
+                return Err(Denied::Refused(text).into());
             }
             Err(_) => {}
         }

@@ -75,7 +75,12 @@ pub(super) struct Handles<'a> {
 }
 
 impl<'a> Handles<'a> {
-    pub fn new(database: &'a Database, inner: &'a mut Inner, seat: &'a mut Seat, base: &'a mut dyn Base) -> Handles<'a> {
+    pub fn new(
+        database: &'a Database,
+        inner: &'a mut Inner,
+        seat: &'a mut Seat,
+        base: &'a mut dyn Base,
+    ) -> Handles<'a> {
         let journal_wanted = base.has_journal();
         Handles { database, inner, seat, base, journal_wanted }
     }

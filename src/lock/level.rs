@@ -116,13 +116,16 @@ mod tests {
     #[test]
     fn sqlites_rules_between_connections() {
         use Level::*;
-        let (me, cases) = (9, [
-            (None, [true, true, true]),
-            (Shared, [true, true, false]),
-            (Reserved, [true, false, false]),
-            (Pending, [false, false, false]),
-            (Exclusive, [false, false, false]),
-        ]);
+        let (me, cases) = (
+            9,
+            [
+                (None, [true, true, true]),
+                (Shared, [true, true, false]),
+                (Reserved, [true, false, false]),
+                (Pending, [false, false, false]),
+                (Exclusive, [false, false, false]),
+            ],
+        );
         for (other, admitted) in cases {
             let arbiter = arbiter(&[other]);
             for (level, expected) in [Shared, Reserved, Exclusive].into_iter().zip(admitted) {

@@ -73,9 +73,11 @@ pub(super) fn is_stranger(fork: u32) -> bool {
 /// Whether a seat may be used at all.
 pub fn check(fork: u32) -> Result<(), String> {
     if is_stranger(fork) {
-        return Err("coord: this connection was opened before a fork; its locks belong to the parent process. Close it \
+        return Err(
+            "coord: this connection was opened before a fork; its locks belong to the parent process. Close it \
                     without using it and open the database anew"
-            .to_string());
+                .to_string(),
+        );
     }
     if CLOSED.load(Ordering::Acquire) {
         return Err("coord: this program is ending and has given its locks back".to_string());

@@ -100,7 +100,11 @@ impl Inspector<'_> {
         let own = self.storage.process();
         let heartbeat = self.census.beat(node);
         let known_ms = heartbeat.map(|(n, lease_ms)| {
-            let key = format!("{} {}", self.paths.registry.display(), Name { node: node.clone(), n, kind: Kind::Beat { lease_ms } });
+            let key = format!(
+                "{} {}",
+                self.paths.registry.display(),
+                Name { node: node.clone(), n, kind: Kind::Beat { lease_ms } }
+            );
             self.storage.known_for(&key).as_millis() as u64
         });
         let lease_ms = heartbeat.map(|(_, lease_ms)| lease::clamp(lease_ms).as_millis() as u64);
@@ -126,7 +130,9 @@ impl Inspector<'_> {
         }
         if let Some(stone) = self.census.tombstone(node) {
             return match stone.kind {
-                Kind::Deposed { by, .. } => format!("deposed: by the node with key {by:016x}; the next writer clears up"),
+                Kind::Deposed { by, .. } => {
+                    format!("deposed: by the node with key {by:016x}; the next writer clears up")
+                }
                 _ => "deposed".to_string(),
             };
         }
@@ -140,7 +146,9 @@ impl Inspector<'_> {
         }
         match (known_ms, lease_ms) {
             (Some(known), Some(lease)) if known > lease => {
-                format!("silent: no heartbeat for at least {known} ms of a lease of {lease} ms; the next writer takes over")
+                format!(
+                    "silent: no heartbeat for at least {known} ms of a lease of {lease} ms; the next writer takes over"
+                )
             }
             (Some(_), _) => "unknown: its heartbeat is there; look again to see whether it moves".to_string(),
             _ if matches!(name.kind, Kind::Write) && self.census.beats().next().is_none() => {

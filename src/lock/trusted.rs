@@ -48,7 +48,8 @@ impl Database {
         level: Level,
         base: &mut dyn Base,
     ) -> Result<(), Failure> {
-        if !inner.arbiter.admits(seat.id, level) && !(level == Level::Exclusive && seat.level >= Level::Reserved) {
+        let upgrading = level == Level::Exclusive && seat.level >= Level::Reserved;
+        if !upgrading && !inner.arbiter.admits(seat.id, level) {
             return Err(Failure::Lock(LockError::Busy));
         }
         match level {
@@ -305,7 +306,7 @@ impl Database {
     fn wrong_lock(&self, error: io::Error) -> Failure {
         match self.storage.attributes(&self.paths.lock) {
             Ok(found) if found.is_symlink || !found.is_dir => {
-                Failure::Protocol(Denied::Refused(crate::protocol::error::not_a_lock(&self.paths.lock, found.is_symlink)))
+                Denied::Refused(crate::protocol::error::not_a_lock(&self.paths.lock, found.is_symlink)).into()
             }
             _ => Denied::io("list", &self.paths.lock)(error).into(),
         }
@@ -313,7 +314,7 @@ impl Database {
 }
 
 fn busy(holder: Holder) -> Failure {
-    Failure::Protocol(Denied::Busy(holder))
+    Denied::Busy(Box::new(holder)).into()
 }
 
 fn native(code: i32) -> Result<(), Failure> {

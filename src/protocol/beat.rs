@@ -49,12 +49,8 @@ impl Beat {
             if bytes.len() <= MAX_BYTES {
                 return bytes;
             }
-            let fields = [
-                &mut beat.process.command,
-                &mut beat.process.user,
-                &mut beat.target,
-                &mut beat.process.liveness,
-            ];
+            let fields =
+                [&mut beat.process.command, &mut beat.process.user, &mut beat.target, &mut beat.process.liveness];
             let Some(longest) = fields.into_iter().max_by_key(|text| text.len()) else {
                 return bytes;
             };
@@ -80,25 +76,14 @@ mod tests {
 
     #[test]
     fn garbage_is_a_node_of_unknown_identity() {
-        for garbage in [
-            &b""[..],
-            b"{",
-            b"\xff\xfe",
-            b"[1,2]",
-            b"null",
-            b"{\"process\":7}",
-            &[0; 5000],
-        ] {
+        for garbage in [&b""[..], b"{", b"\xff\xfe", b"[1,2]", b"null", b"{\"process\":7}", &[0; 5000]] {
             assert!(Beat::decode(garbage).is_none());
         }
     }
 
     #[test]
     fn a_beat_file_is_never_longer_than_observers_read() {
-        let mut beat = Beat {
-            target: "t".repeat(9000),
-            ..Beat::default()
-        };
+        let mut beat = Beat { target: "t".repeat(9000), ..Beat::default() };
         beat.process.command = "\u{1}".repeat(3000);
         let bytes = beat.encode();
         assert!(bytes.len() <= MAX_BYTES && Beat::decode(&bytes).is_some());

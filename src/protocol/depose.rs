@@ -44,11 +44,7 @@ impl Node {
     /// Renames the beat that was watched to its node's tombstone. One of two wins: its node's next heartbeat, or this.
     fn depose(&mut self, beat: &Name) -> Result<Verdict, Denied> {
         let m = self.next(Kind::New).n;
-        let stone = Name {
-            node: beat.node.clone(),
-            n: beat.n,
-            kind: Kind::Deposed { by: self.id().key, m },
-        };
+        let stone = Name { node: beat.node.clone(), n: beat.n, kind: Kind::Deposed { by: self.id().key, m } };
         match self.storage.rename(&self.in_registry(beat), &self.in_registry(&stone)) {
             Ok(()) => {}
             Err(error) => {
@@ -71,11 +67,7 @@ impl Node {
     /// beat shows after all.
     fn depose_ghost(&mut self, other: &NodeId) -> Result<Verdict, Denied> {
         let m = self.next(Kind::New).n;
-        let stone = Name {
-            node: other.clone(),
-            n: 0,
-            kind: Kind::Deposed { by: self.id().key, m },
-        };
+        let stone = Name { node: other.clone(), n: 0, kind: Kind::Deposed { by: self.id().key, m } };
         let path = self.in_registry(&stone);
         let made = self.storage.create_new(&path, b"", self.settings.owner);
         made.map_err(Denied::io("depose a node without heartbeat in", &self.paths.registry))?;
@@ -107,10 +99,7 @@ impl Node {
     }
 
     fn lease_of(&mut self, stone: &Name) -> Duration {
-        let bytes = self
-            .storage
-            .read_small(&self.in_registry(stone), MAX_BYTES)
-            .unwrap_or_default();
+        let bytes = self.storage.read_small(&self.in_registry(stone), MAX_BYTES).unwrap_or_default();
         lease::clamp(Beat::decode(&bytes).map_or(lease::DEFAULT_MS, |beat| beat.lease_ms.max(lease::MIN_MS)))
     }
 
@@ -138,10 +127,6 @@ impl Node {
 
 impl Name {
     pub(super) fn beat(node: &NodeId, n: u64, lease_ms: u64) -> Name {
-        Name {
-            node: node.clone(),
-            n,
-            kind: Kind::Beat { lease_ms },
-        }
+        Name { node: node.clone(), n, kind: Kind::Beat { lease_ms } }
     }
 }

@@ -48,15 +48,11 @@ impl Holder {
 #[derive(Debug)]
 pub enum Denied {
     /// Somebody else is using it: try again later.
-    Busy(Holder),
+    Busy(Box<Holder>),
     /// We were deposed: everything we had here is somebody else's now.
     Deposed(String),
     /// The filesystem failed us.
-    Io {
-        doing: &'static str,
-        path: PathBuf,
-        source: io::Error,
-    },
+    Io { doing: &'static str, path: PathBuf, source: io::Error },
     /// It must not be done at all; the sentence says what to do.
     Refused(String),
 }

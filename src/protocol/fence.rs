@@ -27,11 +27,7 @@ impl Node {
         files: &mut dyn Files,
     ) -> Result<(), Denied> {
         let n = self.next(Kind::New).n;
-        let name = |copy: Copy| Name {
-            node: self.id().clone(),
-            n,
-            kind: Kind::Fence(copy),
-        };
+        let name = |copy: Copy| Name { node: self.id().clone(), n, kind: Kind::Fence(copy) };
         let (journal_copy, database_copy) = (name(Copy::Journal), name(Copy::Database));
         let ready = self.in_lock(&name(Copy::Ready));
         let (journal_copy, database_copy) = (self.in_lock(&journal_copy), self.in_lock(&database_copy));
@@ -114,18 +110,14 @@ impl Node {
         source_file.drop_cache().map_err(reading)?;
         for round in 0..ROUNDS {
             if round > 0 || !target.clone_from(&*source_file) {
-                self.copy_once(&*source_file, target)
-                    .map_err(|error| error.at(source, copy))?;
+                self.copy_once(&*source_file, target).map_err(|error| error.at(source, copy))?;
             }
             target.sync().map_err(Denied::io("sync", copy))?;
             if !compare {
                 return Ok(());
             }
             source_file.drop_cache().map_err(Denied::io("read", source))?;
-            if self
-                .is_equal(&*source_file, target)
-                .map_err(|error| error.at(source, copy))?
-            {
+            if self.is_equal(&*source_file, target).map_err(|error| error.at(source, copy))? {
                 return Ok(());
             }
         }
@@ -174,20 +166,14 @@ impl Node {
                     let here = |name: &Name| self.in_lock(name) == copy;
                     !view.copies.iter().any(|(name, _)| here(name))
                 });
-                if gone {
-                    Ok(())
-                } else {
-                    Err(Denied::io("replace", live)(error))
-                }
+                if gone { Ok(()) } else { Err(Denied::io("replace", live)(error)) }
             }
         }
     }
 
     /// Tells every node, in a listing that is fresh anyway, that the files were replaced.
     pub(super) fn new_epoch(&mut self, census: &Census) -> Result<(), Denied> {
-        self.storage
-            .sync_dir(&self.paths.parent)
-            .map_err(Denied::io("sync", &self.paths.parent))?;
+        self.storage.sync_dir(&self.paths.parent).map_err(Denied::io("sync", &self.paths.parent))?;
         let epoch = self.next(Kind::Epoch);
         let path: PathBuf = self.in_registry(&epoch);
         let made = self.storage.create_new(&path, b"", self.settings.owner);

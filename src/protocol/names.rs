@@ -24,19 +24,12 @@ impl NodeId {
     pub fn new(hostname: &str, boot_id: &str, pid: u32, key: u64) -> NodeId {
         let reduce = |text: &str, limit: usize| -> String {
             let reduced = text.chars().map(|c| c.to_ascii_lowercase());
-            reduced
-                .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
-                .take(limit)
-                .collect()
+            reduced.map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).take(limit).collect()
         };
         let name = reduce(hostname, 20);
         let boot = reduce(&boot_id.replace('-', ""), 8);
         let name = if name.is_empty() { "host".to_string() } else { name };
-        let host = if boot.is_empty() {
-            name
-        } else {
-            format!("{name}-{boot}")
-        };
+        let host = if boot.is_empty() { name } else { format!("{name}-{boot}") };
         NodeId { host, pid, key }
     }
 
@@ -55,11 +48,7 @@ impl NodeId {
         if host.is_empty() || host.len() > HOST_MAX || !host.chars().all(valid) {
             return None;
         }
-        Some(NodeId {
-            host: host.to_string(),
-            pid: decimal(pid)?.try_into().ok()?,
-            key: hex(key)?,
-        })
+        Some(NodeId { host: host.to_string(), pid: decimal(pid)?.try_into().ok()?, key: hex(key)? })
     }
 }
 
@@ -123,13 +112,8 @@ impl Name {
             "reader" => Kind::Reader,
             "exclusive" => Kind::Exclusive,
             "epoch" => Kind::Epoch,
-            "beat" => Kind::Beat {
-                lease_ms: decimal(parts.next()?)?,
-            },
-            "deposed" => Kind::Deposed {
-                by: hex(parts.next()?)?,
-                m: decimal(parts.next()?)?,
-            },
+            "beat" => Kind::Beat { lease_ms: decimal(parts.next()?)? },
+            "deposed" => Kind::Deposed { by: hex(parts.next()?)?, m: decimal(parts.next()?)? },
             "fence" => Kind::Fence(match parts.next()? {
                 "journal" => Copy::Journal,
                 "database" => Copy::Database,
@@ -171,11 +155,7 @@ fn decimal(text: &str) -> Option<u64> {
 
 fn hex(text: &str) -> Option<u64> {
     let plain = text.len() == 16 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
-    if plain {
-        u64::from_str_radix(text, 16).ok()
-    } else {
-        None
-    }
+    if plain { u64::from_str_radix(text, 16).ok() } else { None }
 }
 
 #[cfg(test)]
@@ -202,11 +182,7 @@ mod tests {
             Kind::Fence(Copy::Ready),
         ];
         for kind in kinds {
-            let name = Name {
-                node: node(),
-                n: 42,
-                kind,
-            };
+            let name = Name { node: node(), n: 42, kind };
             let text = name.to_string();
             assert!(text.len() <= 120, "{text} is too long for an eCryptfs directory");
             assert_eq!(Name::parse(OsStr::new(&text)), Some(name), "{text}");

@@ -96,17 +96,10 @@ impl Node {
         };
         // A repeated create must never make a second beat: it is made under another word and renamed.
         let new = node.next(Kind::New);
-        let contents = Beat::new(
-            &*node.storage,
-            &node.id,
-            &node.paths.database,
-            node.settings.lease_ms,
-            &node.settings.client,
-        );
+        let contents =
+            Beat::new(&*node.storage, &node.id, &node.paths.database, node.settings.lease_ms, &node.settings.client);
         let new_path = node.in_registry(&new);
-        let made = node
-            .storage
-            .create_new(&new_path, &contents.encode(), node.settings.owner);
+        let made = node.storage.create_new(&new_path, &contents.encode(), node.settings.owner);
         if let Err(error) = made {
             node.discard(new_path.clone());
             return Err(Denied::io("register at", &new_path)(error));
@@ -168,11 +161,7 @@ impl Node {
 
     pub(super) fn next(&mut self, kind: Kind) -> Name {
         self.n += 1;
-        Name {
-            node: self.id.clone(),
-            n: self.n,
-            kind,
-        }
+        Name { node: self.id.clone(), n: self.n, kind }
     }
 
     pub(super) fn in_registry(&self, name: &Name) -> PathBuf {
@@ -192,17 +181,11 @@ impl Node {
     }
 
     fn beat_kind(&self) -> Kind {
-        Kind::Beat {
-            lease_ms: self.settings.lease_ms,
-        }
+        Kind::Beat { lease_ms: self.settings.lease_ms }
     }
 
     fn beat_path(&self, n: u64) -> PathBuf {
-        self.in_registry(&Name {
-            node: self.id.clone(),
-            n,
-            kind: self.beat_kind(),
-        })
+        self.in_registry(&Name { node: self.id.clone(), n, kind: self.beat_kind() })
     }
 
     /// Removes a file of ours: a failed create counts as made and a failed unlink as not done, until the name is gone.
@@ -270,9 +253,7 @@ impl Node {
                 self.beat_succeeded(n, sent);
                 return match self.lease.standing(self.storage.now()) {
                     Standing::Valid => Ok(()),
-                    _ => Err(Denied::io("renew the heartbeat in time in", &self.paths.registry)(
-                        error,
-                    )),
+                    _ => Err(Denied::io("renew the heartbeat in time in", &self.paths.registry)(error)),
                 };
             }
         }
@@ -311,15 +292,9 @@ impl Node {
         }
         self.lease.depose();
         let m = self.next(Kind::New).n;
-        let stone = Name {
-            node: self.id.clone(),
-            n: self.beat,
-            kind: Kind::Deposed { by: self.id.key, m },
-        };
+        let stone = Name { node: self.id.clone(), n: self.beat, kind: Kind::Deposed { by: self.id.key, m } };
         // If this fails too, the lease runs out and somebody else says so.
-        let _ = self
-            .storage
-            .rename(&self.beat_path(self.beat), &self.in_registry(&stone));
+        let _ = self.storage.rename(&self.beat_path(self.beat), &self.in_registry(&stone));
     }
 
     // --- listings ---

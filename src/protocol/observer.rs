@@ -47,22 +47,14 @@ impl Observer {
         let present = census.readers.iter().chain(&census.exclusives).map(|name| &name.node);
         let beating = census.beats().map(|(node, ..)| node);
         for node in present.chain(beating) {
-            if node != own && !self.runs.get(node).is_some_and(|run| run.last_asked == census.asked) {
+            if node != own && self.runs.get(node).is_none_or(|run| run.last_asked != census.asked) {
                 self.sample_one(node, census);
             }
         }
-        let gone: Vec<NodeId> = self
-            .runs
-            .keys()
-            .filter(|node| !Self::is_seen(node, census))
-            .cloned()
-            .collect();
+        let gone: Vec<NodeId> = self.runs.keys().filter(|node| !Self::is_seen(node, census)).cloned().collect();
         for node in gone {
             // A moving beat may be missed once; a run that was not sampled for a lease is over.
-            let stale = self
-                .runs
-                .get(&node)
-                .is_some_and(|run| census.answered.since(run.last_answer) > run.lease);
+            let stale = self.runs.get(&node).is_some_and(|run| census.answered.since(run.last_answer) > run.lease);
             if stale {
                 self.runs.remove(&node);
                 self.identities.remove(&node);
@@ -71,17 +63,12 @@ impl Observer {
     }
 
     fn is_seen(node: &NodeId, census: &Census) -> bool {
-        census.beat(node).is_some()
-            || census
-                .readers
-                .iter()
-                .chain(&census.exclusives)
-                .any(|name| name.node == *node)
+        census.beat(node).is_some() || census.readers.iter().chain(&census.exclusives).any(|name| name.node == *node)
     }
 
     /// A node whose only trace is in L (a late create) is sampled by its name there.
     pub fn sample_lock(&mut self, node: &NodeId, census: &Census) {
-        if !self.runs.get(node).is_some_and(|run| run.last_asked == census.asked) {
+        if self.runs.get(node).is_none_or(|run| run.last_asked != census.asked) {
             self.sample_one(node, census);
         }
     }
@@ -123,9 +110,7 @@ impl Observer {
 
     /// How long the node is known to have given no sign of life.
     pub fn silent(&self, node: &NodeId) -> Duration {
-        self.runs
-            .get(node)
-            .map_or(Duration::ZERO, |run| run.last_asked.since(run.first_answer))
+        self.runs.get(node).map_or(Duration::ZERO, |run| run.last_asked.since(run.first_answer))
     }
 
     /// Whether a whole lease of silence was seen. For a node of which no beat was ever seen twelve samples are asked for, so
@@ -143,17 +128,12 @@ impl Observer {
 
     /// When the next sample is wanted of a node that has been watched without a sign of life.
     pub fn next_sample(&self) -> Option<Instant> {
-        self.runs
-            .values()
-            .map(|run| run.last_answer.after(run.lease / 12))
-            .min()
+        self.runs.values().map(|run| run.last_answer.after(run.lease / 12)).min()
     }
 
     /// How long this tombstone has been seen.
     pub fn tombstone_age(&self, stone: &Name, now: Instant) -> Duration {
-        self.tombstones
-            .get(stone)
-            .map_or(Duration::ZERO, |seen| now.since(*seen))
+        self.tombstones.get(stone).map_or(Duration::ZERO, |seen| now.since(*seen))
     }
 
     /// The node's process, read once by `read`.

@@ -35,12 +35,7 @@ impl Node {
             }
             let census = self.census()?;
             self.confirm(&census)?;
-            let foreign: Vec<Name> = census
-                .exclusives
-                .iter()
-                .filter(|name| name.node != *self.id())
-                .cloned()
-                .collect();
+            let foreign: Vec<Name> = census.exclusives.iter().filter(|name| name.node != *self.id()).cloned().collect();
             for name in &foreign {
                 match self.judge(&name.node, &census)? {
                     Verdict::Deposed { .. } => {}

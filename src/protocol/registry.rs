@@ -25,11 +25,7 @@ pub struct Census {
 
 impl Census {
     pub fn sort(names: Vec<OsString>, asked: Instant, answered: Instant) -> Census {
-        let mut census = Census {
-            asked,
-            answered,
-            ..Census::default()
-        };
+        let mut census = Census { asked, answered, ..Census::default() };
         for text in names {
             let Some(name) = Name::parse(&text) else {
                 if text != "takeovers.jsonl" {
@@ -58,11 +54,7 @@ impl Census {
             None => None,
         };
         if let Some((n, lease_ms)) = superseded {
-            self.litter.push(Name {
-                node: node.clone(),
-                n,
-                kind: Kind::Beat { lease_ms },
-            });
+            self.litter.push(Name { node: node.clone(), n, kind: Kind::Beat { lease_ms } });
         }
         let newest = self.beats.entry(node).or_insert((n, lease_ms));
         if newest.0 < n {
@@ -78,9 +70,7 @@ impl Census {
     /// The node's tombstone, if it counts: one that is older than a beat of the same node is void.
     pub fn tombstone(&self, node: &NodeId) -> Option<&Name> {
         let beat = self.beats.get(node).map(|&(n, _)| n);
-        self.tombstones
-            .iter()
-            .find(|stone| stone.node == *node && beat.is_none_or(|beat| beat <= stone.n))
+        self.tombstones.iter().find(|stone| stone.node == *node && beat.is_none_or(|beat| beat <= stone.n))
     }
 
     /// All tombstones, void ones too.
@@ -142,16 +132,8 @@ mod tests {
     fn a_tombstone_older_than_a_beat_is_void() {
         let node = NodeId::new("a", "", 1, 2);
         let stone = format!("deposed.{node}.4.00000000000000aa.1");
-        assert!(census(&[stone.clone()]).tombstone(&node).is_some());
-        assert!(
-            census(&[stone.clone(), format!("beat.{node}.4.1000")])
-                .tombstone(&node)
-                .is_some()
-        );
-        assert!(
-            census(&[stone, format!("beat.{node}.5.1000")])
-                .tombstone(&node)
-                .is_none()
-        );
+        assert!(census(std::slice::from_ref(&stone)).tombstone(&node).is_some());
+        assert!(census(&[stone.clone(), format!("beat.{node}.4.1000")]).tombstone(&node).is_some());
+        assert!(census(&[stone, format!("beat.{node}.5.1000")]).tombstone(&node).is_none());
     }
 }

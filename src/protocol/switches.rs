@@ -55,10 +55,7 @@ pub fn off(guard: Guard) -> bool {
     static OUT: OnceLock<Vec<String>> = OnceLock::new();
     let out = OUT.get_or_init(|| {
         let list = std::env::var("COORD_TEST_WITHOUT").unwrap_or_default();
-        list.split(',')
-            .map(|word| word.trim().to_string())
-            .filter(|word| !word.is_empty())
-            .collect()
+        list.split(',').map(|word| word.trim().to_string()).filter(|word| !word.is_empty()).collect()
     });
     !out.is_empty() && out.iter().any(|word| word == guard.word())
 }

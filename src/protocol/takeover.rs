@@ -36,10 +36,7 @@ impl Remains {
     }
 
     fn had(&self, kind: Kind) -> bool {
-        self.in_lock
-            .iter()
-            .chain(&self.in_registry)
-            .any(|name| name.kind == kind)
+        self.in_lock.iter().chain(&self.in_registry).any(|name| name.kind == kind)
     }
 
     fn had_presence(&self) -> bool {
@@ -88,19 +85,8 @@ impl Node {
             let mut in_registry = of(&census.readers);
             in_registry.extend(of(&census.exclusives));
             in_registry.extend(of(&census.litter));
-            let copies = view
-                .copies
-                .iter()
-                .filter(|(name, _)| name.node == *node)
-                .cloned()
-                .collect();
-            all.push(Remains {
-                provably_dead,
-                in_lock: of(&view.writes),
-                copies,
-                in_registry,
-                stone: stone.clone(),
-            });
+            let copies = view.copies.iter().filter(|(name, _)| name.node == *node).cloned().collect();
+            all.push(Remains { provably_dead, in_lock: of(&view.writes), copies, in_registry, stone: stone.clone() });
         }
         all
     }
@@ -113,19 +99,11 @@ impl Node {
         census: &Census,
         files: &mut dyn Files,
     ) -> Result<(), Denied> {
-        let of = |kind: Copy| {
-            copies
-                .iter()
-                .filter(move |(_, copy)| *copy == kind)
-                .map(|(name, _)| name)
-        };
+        let of = |kind: Copy| copies.iter().filter(move |(_, copy)| *copy == kind).map(|(name, _)| name);
         for ready in of(Copy::Ready) {
             self.put_up_exclusive()?;
             self.heartbeat()?;
-            let journal = Name {
-                kind: Kind::Fence(Copy::Journal),
-                ..ready.clone()
-            };
+            let journal = Name { kind: Kind::Fence(Copy::Journal), ..ready.clone() };
             files.release();
             let rolled = self
                 .replace(&self.in_lock(&journal), &self.paths.journal.clone(), true)
@@ -140,10 +118,7 @@ impl Node {
                 ready.node
             ));
         }
-        let loose = of(Copy::Database)
-            .chain(of(Copy::Journal))
-            .map(|name| self.in_lock(name))
-            .collect::<Vec<_>>();
+        let loose = of(Copy::Database).chain(of(Copy::Journal)).map(|name| self.in_lock(name)).collect::<Vec<_>>();
         for path in loose {
             self.remove_foreign(&path)?;
         }
@@ -176,15 +151,9 @@ impl Node {
         match fenced {
             Ok(()) => Ok(true),
             Err(Denied::Io { source, path, doing }) if !self.lease().is_deposed() => {
-                let key = zombies
-                    .iter()
-                    .map(|one| one.stone.to_string())
-                    .collect::<Vec<_>>()
-                    .join(" ");
+                let key = zombies.iter().map(|one| one.stone.to_string()).collect::<Vec<_>>().join(" ");
                 let wait = self.lease_span() * UNFENCED_LEASES;
-                let waited = self
-                    .storage
-                    .known_for(&format!("unfenced {} {key}", self.paths.registry.display()));
+                let waited = self.storage.known_for(&format!("unfenced {} {key}", self.paths.registry.display()));
                 let reason = format!("cannot {doing} {}: {source}", path.display());
                 if waited >= wait {
                     self.notices.push(format!(
@@ -202,7 +171,12 @@ impl Node {
                 ));
                 let lease = self.lease_span();
                 let node = zombies.first().map(|one| one.node().clone());
-                Err(Denied::Busy(Holder { node, silent: lease, name: key, ..Holder::nobody("left unfenced", lease) }))
+                Err(Denied::Busy(Box::new(Holder {
+                    node,
+                    silent: lease,
+                    name: key,
+                    ..Holder::nobody("left unfenced", lease)
+                })))
             }
             Err(denied) => Err(denied),
         }
@@ -211,24 +185,13 @@ impl Node {
     /// One line for people, and one for the log.
     fn record(&mut self, one: &Remains, fenced: bool) {
         self.takeovers += 1;
-        let had: Vec<String> = one
-            .in_lock
-            .iter()
-            .chain(&one.in_registry)
-            .map(Name::to_string)
-            .collect();
-        let why = if one.provably_dead {
-            "its process is dead"
-        } else {
-            "it was silent for its whole lease"
-        };
+        let had: Vec<String> = one.in_lock.iter().chain(&one.in_registry).map(Name::to_string).collect();
+        let why = if one.provably_dead { "its process is dead" } else { "it was silent for its whole lease" };
         let line = serde_json::json!({
             "at": self.storage.date(), "by": self.id().to_string(), "from": one.node().to_string(),
             "why": why, "had": had, "fenced": fenced && !(one.provably_dead && self.settings.local),
         });
-        let _ = self
-            .storage
-            .append_line(&self.paths.takeovers(), &line.to_string(), self.settings.owner);
+        let _ = self.storage.append_line(&self.paths.takeovers(), &line.to_string(), self.settings.owner);
         self.notices.push(format!(
             "coord: took over {} from process {} on {}: {why}",
             self.paths.database.display(),
@@ -263,11 +226,8 @@ impl Node {
         if std::mem::replace(&mut self.looked_for_idle, true) {
             return Ok(());
         }
-        let idle: Vec<NodeId> = census
-            .beats()
-            .map(|(node, ..)| node.clone())
-            .filter(|node| node != self.id())
-            .collect();
+        let idle: Vec<NodeId> =
+            census.beats().map(|(node, ..)| node.clone()).filter(|node| node != self.id()).collect();
         for node in idle {
             self.judge(&node, census)?;
         }

@@ -63,17 +63,13 @@ impl Node {
             if late || alone.is_err() {
                 self.release_write_lock();
             }
-            return if late {
-                Err(self.anonymous("this process was slow to enter the lock directory"))
-            } else {
-                alone
-            };
+            return if late { Err(self.anonymous("this process was slow to enter the lock directory")) } else { alone };
         }
         Err(self.anonymous("others enter and leave the lock directory"))
     }
 
     fn anonymous(&self, doing: &'static str) -> Denied {
-        Denied::Busy(Holder::nobody(doing, self.lease_span()))
+        Denied::Busy(Box::new(Holder::nobody(doing, self.lease_span())))
     }
 
     /// L exists. Returns if it may be entered: all its holders are deposed, or it has none.
@@ -108,11 +104,7 @@ impl Node {
     }
 
     fn others(&self, view: &LockView) -> Vec<Name> {
-        view.writes
-            .iter()
-            .filter(|name| name.node != *self.id())
-            .cloned()
-            .collect()
+        view.writes.iter().filter(|name| name.node != *self.id()).cloned().collect()
     }
 
     /// Busy unless every holder in L other than us has been deposed.
@@ -138,7 +130,7 @@ impl Node {
         if verdict == Verdict::Settling {
             holder.silent = holder.lease;
         }
-        Denied::Busy(holder)
+        Denied::Busy(Box::new(holder))
     }
 
     /// Step 3: whoever looks second sees the first.

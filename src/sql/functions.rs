@@ -46,31 +46,11 @@ impl Answer {
 
 /// The SQL functions of coord. None is marked as deterministic: no index may rest on them.
 pub(super) const ALL: &[Function] = &[
-    Function {
-        name: c"coord_version",
-        flags: SQLITE_INNOCUOUS,
-        body: version,
-    },
-    Function {
-        name: c"coord_info",
-        flags: 0,
-        body: info,
-    },
-    Function {
-        name: c"coord_locks_taken",
-        flags: SQLITE_INNOCUOUS,
-        body: locks_taken,
-    },
-    Function {
-        name: c"coord_last_error",
-        flags: 0,
-        body: last_error,
-    },
-    Function {
-        name: c"coord_default",
-        flags: SQLITE_DIRECTONLY,
-        body: make_default,
-    },
+    Function { name: c"coord_version", flags: SQLITE_INNOCUOUS, body: version },
+    Function { name: c"coord_info", flags: 0, body: info },
+    Function { name: c"coord_locks_taken", flags: SQLITE_INNOCUOUS, body: locks_taken },
+    Function { name: c"coord_last_error", flags: 0, body: last_error },
+    Function { name: c"coord_default", flags: SQLITE_DIRECTONLY, body: make_default },
 ];
 
 /// `coord_version()`: the version of coord.
@@ -100,9 +80,7 @@ fn with_host(process: Value, api: &'static Api) -> Value {
 /// `coord_locks_taken()`: how many locks coord has granted in this process since it was loaded. Zero while a database is in use
 /// means that its connection does not go through coord.
 fn locks_taken(_: &'static Api) -> Result<Answer, String> {
-    Ok(Answer::Integer(
-        i64::try_from(report::locks_taken()).unwrap_or(i64::MAX),
-    ))
+    Ok(Answer::Integer(i64::try_from(report::locks_taken()).unwrap_or(i64::MAX)))
 }
 
 /// `coord_last_error()`: the last thing that coord had to say in this process, in full; NULL if nothing yet.

@@ -78,9 +78,7 @@ fn path_from(bytes: Vec<u8>) -> Result<PathBuf, String> {
     }
     #[cfg(not(unix))]
     {
-        String::from_utf8(bytes)
-            .map(PathBuf::from)
-            .map_err(|_| "coord: coord_locks: the path is not UTF-8".to_owned())
+        String::from_utf8(bytes).map(PathBuf::from).map_err(|_| "coord: coord_locks: the path is not UTF-8".to_owned())
     }
 }
 
@@ -176,11 +174,7 @@ unsafe extern "C" fn connect(
         if code != SQLITE_OK {
             return code;
         }
-        let head = sqlite3_vtab {
-            pModule: &raw const MODULE,
-            nRef: 0,
-            zErrMsg: null_mut(),
-        };
+        let head = sqlite3_vtab { pModule: &raw const MODULE, nRef: 0, zErrMsg: null_mut() };
         // SAFETY: the host's place for the answer. The head is the first field.
         unsafe { *table = Box::into_raw(Box::new(Table { head, source })).cast() };
         SQLITE_OK
@@ -222,13 +216,7 @@ unsafe extern "C" fn open(table: *mut sqlite3_vtab, cursor: *mut *mut sqlite3_vt
         // SAFETY: made by `connect`.
         let api = unsafe { (*table.cast::<Table>()).source.api };
         let head = sqlite3_vtab_cursor { pVtab: table };
-        let new = Cursor {
-            head,
-            api,
-            path: PathBuf::new(),
-            rows: Vec::new(),
-            next: 0,
-        };
+        let new = Cursor { head, api, path: PathBuf::new(), rows: Vec::new(), next: 0 };
         // SAFETY: the host's place for the answer. The head is the first field.
         unsafe { *cursor = Box::into_raw(Box::new(new)).cast() };
         SQLITE_OK
@@ -300,10 +288,7 @@ unsafe extern "C" fn read_column(
     guard(SQLITE_ERROR, || {
         // SAFETY: made by `open`; nobody changes it during this call.
         let cursor = unsafe { &*cursor.cast::<Cursor>() };
-        let answer = cursor
-            .rows
-            .get(cursor.next)
-            .map_or(Answer::Null, |row| column(row, &cursor.path, index));
+        let answer = cursor.rows.get(cursor.next).map_or(Answer::Null, |row| column(row, &cursor.path, index));
         // SAFETY: the context that the host waits for an answer in.
         unsafe { answer.give(cursor.api, context) };
         SQLITE_OK

@@ -41,8 +41,6 @@ fn defined(api: &Api, name: &str, code: c_int) -> Result<(), String> {
     match code {
         SQLITE_OK | SQLITE_BUSY => Ok(()),
         SQLITE_MISUSE if api.version_number() < MODULES_REPLACED_SINCE => Ok(()),
-        _ => Err(format!(
-            "coord: SQLite refused to define {name} on this connection (code {code})."
-        )),
+        _ => Err(format!("coord: SQLite refused to define {name} on this connection (code {code}).")),
     }
 }

@@ -90,15 +90,9 @@ fn inspect(path: &Path) -> io::Result<Vec<LockRow>> {
                 verdict: "alive".into(),
                 mine: true,
             },
-            LockRow {
-                kind: "unknown".into(),
-                ..LockRow::default()
-            },
+            LockRow { kind: "unknown".into(), ..LockRow::default() },
         ]),
-        Some("one.db") => Ok(vec![LockRow {
-            kind: "reader".into(),
-            ..LockRow::default()
-        }]),
+        Some("one.db") => Ok(vec![LockRow { kind: "reader".into(), ..LockRow::default() }]),
         Some("panic.db") => panic!("made up"),
         _ => Err(io::ErrorKind::PermissionDenied.into()),
     }
@@ -114,13 +108,8 @@ fn with_rows() -> Connection {
 #[test]
 fn functions_answer() {
     let connection = connection();
-    assert_eq!(
-        text(&connection, "SELECT coord_version()").unwrap(),
-        env!("CARGO_PKG_VERSION")
-    );
-    let taken: i64 = connection
-        .query_row("SELECT coord_locks_taken()", [], |row| row.get(0))
-        .unwrap();
+    assert_eq!(text(&connection, "SELECT coord_version()").unwrap(), env!("CARGO_PKG_VERSION"));
+    let taken: i64 = connection.query_row("SELECT coord_locks_taken()", [], |row| row.get(0)).unwrap();
     assert!(taken >= 0);
     let error_type = text(&connection, "SELECT typeof(coord_last_error())").unwrap();
     assert!(error_type == "null" || error_type == "text", "{error_type}");
@@ -138,21 +127,9 @@ fn functions_answer() {
 /// A function of ours that fails or panics fails the statement, with a sentence, and the connection goes on.
 #[test]
 fn failures_become_sql_errors() {
-    static FAILS: Function = Function {
-        name: c"t_fails",
-        flags: 0,
-        body: |_| Err("a sentence".to_owned()),
-    };
-    static PANICS: Function = Function {
-        name: c"t_panics",
-        flags: 0,
-        body: |_| panic!("made up"),
-    };
-    static NULL: Function = Function {
-        name: c"t_null",
-        flags: 0,
-        body: |_| Ok(Answer::Null),
-    };
+    static FAILS: Function = Function { name: c"t_fails", flags: 0, body: |_| Err("a sentence".to_owned()) };
+    static PANICS: Function = Function { name: c"t_panics", flags: 0, body: |_| panic!("made up") };
+    static NULL: Function = Function { name: c"t_null", flags: 0, body: |_| Ok(Answer::Null) };
     let connection = connection();
     for function in [&FAILS, &PANICS, &NULL] {
         // SAFETY: an open connection of that host, used by this thread alone.
@@ -185,9 +162,7 @@ fn views_are_kept_out() {
 #[test]
 fn locks_are_a_table() {
     let connection = with_rows();
-    let mut statement = connection
-        .prepare("SELECT *, path, rowid FROM coord_locks('/x/two.db')")
-        .unwrap();
+    let mut statement = connection.prepare("SELECT *, path, rowid FROM coord_locks('/x/two.db')").unwrap();
     let names = "kind node host pid user command age_ms beat_age_ms lease_ms verdict mine path rowid";
     assert_eq!(statement.column_names().collect::<Vec<_>>().join(" "), names);
     let rows: Vec<Vec<rusqlite::types::Value>> = statement
@@ -215,66 +190,41 @@ fn locks_are_a_table() {
             Integer(0),
         ]
     );
-    assert_eq!(
-        (&rows[1][3], &rows[1][6], &rows[1][10], &rows[1][12]),
-        (&Null, &Null, &Integer(0), &Integer(1))
-    );
+    assert_eq!((&rows[1][3], &rows[1][6], &rows[1][10], &rows[1][12]), (&Null, &Null, &Integer(0), &Integer(1)));
     assert_eq!(rows.len(), 2);
 
     // One scan for each row of another table, in whichever order it is written, with the argument in WHERE, relative or bound.
     let join = "WITH d(file) AS (VALUES ('/two.db'), ('/one.db')) SELECT group_concat(kind) FROM ";
-    for tables in [
-        "d, coord_locks(d.file)",
-        "coord_locks AS l JOIN d ON l.path = d.file",
-        "d LEFT JOIN coord_locks(d.file)",
-    ] {
-        assert_eq!(
-            self::text(&connection, &format!("{join}{tables}")).unwrap(),
-            "write,unknown,reader",
-            "{tables}"
-        );
+    for tables in
+        ["d, coord_locks(d.file)", "coord_locks AS l JOIN d ON l.path = d.file", "d LEFT JOIN coord_locks(d.file)"]
+    {
+        assert_eq!(self::text(&connection, &format!("{join}{tables}")).unwrap(), "write,unknown,reader", "{tables}");
     }
-    let kind: String = connection
-        .query_row("SELECT kind FROM coord_locks WHERE path = ?1", ["one.db"], |row| {
-            row.get(0)
-        })
-        .unwrap();
+    let kind: String =
+        connection.query_row("SELECT kind FROM coord_locks WHERE path = ?1", ["one.db"], |row| row.get(0)).unwrap();
     assert_eq!(kind, "reader");
 }
 
 #[test]
 fn locks_without_an_answer_say_why() {
     let connection = with_rows();
-    for sql in [
-        "coord_locks",
-        "coord_locks(NULL)",
-        "coord_locks('')",
-        "coord_locks WHERE path > 'a'",
-    ] {
+    for sql in ["coord_locks", "coord_locks(NULL)", "coord_locks('')", "coord_locks WHERE path > 'a'"] {
         let message = failure(&connection, &format!("SELECT * FROM {sql}"));
         assert!(message.contains("coord_locks('/path/to/file.db')"), "{sql}: {message}");
     }
     let message = failure(&connection, "SELECT * FROM coord_locks('/no/such.db')");
-    assert!(
-        message.contains("/no/such.db") && message.contains("permission denied"),
-        "{message}"
-    );
+    assert!(message.contains("/no/such.db") && message.contains("permission denied"), "{message}");
     assert!(failure(&connection, "SELECT * FROM coord_locks('/panic.db')").ends_with("made up"));
     assert!(failure(&connection, "CREATE VIRTUAL TABLE t USING coord_locks").contains("no such module"));
     // A failed scan leaves the table usable.
-    assert_eq!(
-        text(&connection, "SELECT kind FROM coord_locks('/one.db')").as_deref(),
-        Some("reader")
-    );
+    assert_eq!(text(&connection, "SELECT kind FROM coord_locks('/one.db')").as_deref(), Some("reader"));
 }
 
 /// Loading coord into a connection that has it already must work even from `SELECT load_extension(...)`, when a statement runs.
 #[test]
 fn registering_again_is_harmless() {
     let connection = with_rows();
-    let mut statement = connection
-        .prepare("SELECT kind, coord_version() FROM coord_locks('/two.db')")
-        .unwrap();
+    let mut statement = connection.prepare("SELECT kind, coord_version() FROM coord_locks('/two.db')").unwrap();
     let mut rows = statement.query([]).unwrap();
     assert!(rows.next().unwrap().is_some());
     for _ in 0..2 {
@@ -285,8 +235,5 @@ fn registering_again_is_harmless() {
     assert!(rows.next().unwrap().is_none());
     drop(rows);
     drop(statement);
-    assert_eq!(
-        text(&connection, "SELECT coord_version()").unwrap(),
-        env!("CARGO_PKG_VERSION")
-    );
+    assert_eq!(text(&connection, "SELECT coord_version()").unwrap(), env!("CARGO_PKG_VERSION"));
 }

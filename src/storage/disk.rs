@@ -97,10 +97,7 @@ impl Storage for Disk {
     }
 
     fn open_listed(&self, path: &Path, access: Access, scratch: &Path) -> io::Result<Box<dyn DataFile>> {
-        Ok(Box::new(data::DiskFile::new(
-            open::listed(path, access, scratch)?,
-            path,
-        )))
+        Ok(Box::new(data::DiskFile::new(open::listed(path, access, scratch)?, path)))
     }
 
     fn create_data(&self, path: &Path, owner: Owner) -> io::Result<Box<dyn DataFile>> {
@@ -135,10 +132,7 @@ impl Storage for Disk {
 /// Which file this is.
 fn id_of(found: &std::fs::Metadata) -> FileId {
     use std::os::unix::fs::MetadataExt;
-    FileId {
-        device: found.dev(),
-        inode: found.ino(),
-    }
+    FileId { device: found.dev(), inode: found.ino() }
 }
 
 /// An error of this kind with the path in its text.

@@ -46,10 +46,7 @@ impl Kind {
 
     /// A filesystem about which nothing could be learned.
     fn unknown() -> Kind {
-        Kind {
-            name: "unknown".into(),
-            class: Class::Shared,
-        }
+        Kind { name: "unknown".into(), class: Class::Shared }
     }
 }
 

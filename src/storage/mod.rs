@@ -30,10 +30,7 @@ impl Instant {
 
     /// The moment `span` after this one.
     pub fn after(self, span: Duration) -> Instant {
-        Instant(
-            self.0
-                .saturating_add(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)),
-        )
+        Instant(self.0.saturating_add(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)))
     }
 }
 

@@ -285,11 +285,7 @@ impl DatabaseFile {
         let code = match result {
             Ok(()) => {
                 self.transaction.locked(before, wanted);
-                if wanted == Level::Reserved && before == Level::Shared {
-                    self.prepare_journal()
-                } else {
-                    SQLITE_OK
-                }
+                if wanted == Level::Reserved && before == Level::Shared { self.prepare_journal() } else { SQLITE_OK }
             }
             Err(LockError::Busy | LockError::Interrupted) => SQLITE_BUSY,
             Err(LockError::Native(code)) => code,

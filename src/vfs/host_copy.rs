@@ -70,9 +70,7 @@ unsafe fn is_coord(vfs: *const sqlite3_vfs) -> bool {
         return false;
     }
     // SAFETY: a VFS has a name; one named as ours is of our making, and then its data is the magic text.
-    unsafe {
-        CStr::from_ptr(vfs.zName) == NAME && CStr::from_ptr(vfs.pAppData.cast::<c_char>()) == MAGIC
-    }
+    unsafe { CStr::from_ptr(vfs.zName) == NAME && CStr::from_ptr(vfs.pAppData.cast::<c_char>()) == MAGIC }
 }
 
 /// What registering came to.
@@ -141,9 +139,14 @@ pub fn make_default(api: &'static Api) -> Result<(), String> {
     }
 }
 
-/// The name of the VFS that coord forwards to in this host.
+/// The name of the VFS that coord forwards to in this host, or would if it were registered.
 pub fn base_name(api: &'static Api) -> Option<String> {
-    in_slot(api.slot()).map(|copy| copy.base_name().to_string())
+    if let Some(copy) = in_slot(api.slot()) {
+        return Some(copy.base_name().to_string());
+    }
+    let vfs = api.vfs_find(None);
+    // SAFETY: a registered VFS has a name that stays.
+    (!vfs.is_null()).then(|| unsafe { CStr::from_ptr((*vfs).zName) }.to_string_lossy().into_owned())
 }
 
 /// Hands the queued sentences to the host's log. Only from a thread that this host has called.

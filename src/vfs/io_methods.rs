@@ -3,9 +3,9 @@
 
 use std::ffi::{c_int, c_void};
 
+use super::connections;
 use super::database_file::DatabaseFile;
 use super::journal_file::JournalFile;
-use super::connections;
 use crate::host::ffi::*;
 use crate::host::guard;
 

@@ -15,8 +15,22 @@ pub fn table(slot: usize, model: &sqlite3_vfs) -> sqlite3_vfs {
 }
 
 const TABLES: [fn(&sqlite3_vfs) -> sqlite3_vfs; HOSTS_MAX] = [
-    build::<0>, build::<1>, build::<2>, build::<3>, build::<4>, build::<5>, build::<6>, build::<7>, build::<8>,
-    build::<9>, build::<10>, build::<11>, build::<12>, build::<13>, build::<14>, build::<15>,
+    build::<0>,
+    build::<1>,
+    build::<2>,
+    build::<3>,
+    build::<4>,
+    build::<5>,
+    build::<6>,
+    build::<7>,
+    build::<8>,
+    build::<9>,
+    build::<10>,
+    build::<11>,
+    build::<12>,
+    build::<13>,
+    build::<14>,
+    build::<15>,
 ];
 
 fn build<const SLOT: usize>(model: &sqlite3_vfs) -> sqlite3_vfs {
@@ -63,16 +77,14 @@ fn base<const SLOT: usize>() -> Option<(&'static HostCopy, *mut sqlite3_vfs)> {
 
 /// Calls a method of the VFS below.
 macro_rules! forward {
-    ($slot:ident, $fallback:expr, $name:ident ( $($argument:expr),* )) => {{
-        let Some((_, vfs)) = base::<$slot>() else { return $fallback };
+    ($slot:ident, $fallback:expr, $name:ident ( $($argument:expr),* )) => {
         // SAFETY: a registered VFS; the arguments are what our own caller gave for the same method.
-        unsafe {
-            match (*vfs).$name {
-                Some(method) => method(vfs, $($argument),*),
-                None => $fallback,
-            }
+        match base::<$slot>().and_then(|(_, vfs)| unsafe { (*vfs).$name }.map(|method| (method, vfs))) {
+            // SAFETY: as above.
+            Some((method, vfs)) => unsafe { method(vfs, $($argument),*) },
+            None => $fallback,
         }
-    }};
+    };
 }
 
 unsafe extern "C" fn x_open<const SLOT: usize>(
@@ -152,7 +164,7 @@ unsafe extern "C" fn x_dl_open<const SLOT: usize>(_: *mut sqlite3_vfs, name: *co
 }
 
 unsafe extern "C" fn x_dl_error<const SLOT: usize>(_: *mut sqlite3_vfs, size: c_int, out: *mut c_char) {
-    forward!(SLOT, (), xDlError(size, out))
+    forward!(SLOT, return, xDlError(size, out))
 }
 
 unsafe extern "C" fn x_dl_sym<const SLOT: usize>(
@@ -164,7 +176,7 @@ unsafe extern "C" fn x_dl_sym<const SLOT: usize>(
 }
 
 unsafe extern "C" fn x_dl_close<const SLOT: usize>(_: *mut sqlite3_vfs, library: *mut c_void) {
-    forward!(SLOT, (), xDlClose(library))
+    forward!(SLOT, return, xDlClose(library))
 }
 
 unsafe extern "C" fn x_randomness<const SLOT: usize>(_: *mut sqlite3_vfs, size: c_int, out: *mut c_char) -> c_int {

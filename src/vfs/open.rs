@@ -49,6 +49,9 @@ unsafe fn open_journal(
     flags: c_int,
     out_flags: *mut c_int,
 ) -> Option<c_int> {
+    if let Err(text) = lock::check(owner.seat.fork()) {
+        return Some(owner.fail(SQLITE_CANTOPEN, text));
+    }
     if owner.database.mode() == Mode::Trusted || owner.refusal.is_some() {
         return None;
     }
@@ -132,7 +135,8 @@ fn first_handle(opened: &mut DatabaseFile, flags: c_int) -> c_int {
     let network = opened.database.mode() == Mode::NetworkExclusive;
     if opened.refusal.is_some() {
         // Only for the header that SQLite reads at once. Nothing is made.
-        let reading = (flags & !(SQLITE_OPEN_CREATE | SQLITE_OPEN_READWRITE | SQLITE_OPEN_EXCLUSIVE)) | SQLITE_OPEN_READONLY;
+        let reading =
+            (flags & !(SQLITE_OPEN_CREATE | SQLITE_OPEN_READWRITE | SQLITE_OPEN_EXCLUSIVE)) | SQLITE_OPEN_READONLY;
         let _ = opened.handles.open_first(false, reading);
         opened.handles.told = flags;
         return SQLITE_OK;

@@ -23,7 +23,10 @@ pub fn is_true(value: &[u8]) -> bool {
 }
 
 pub fn nolock(path: &Path) -> String {
-    format!("coord: nolock=1 asks for no locks at all on {}, which is what coord is there for. Leave it out", path.display())
+    format!(
+        "coord: nolock=1 asks for no locks at all on {}, which is what coord is there for. Leave it out",
+        path.display()
+    )
 }
 
 /// What the names alone show.

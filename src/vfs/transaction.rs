@@ -5,7 +5,7 @@ use std::ffi::c_int;
 
 use super::database_file::DatabaseFile;
 use crate::host::ffi::*;
-use crate::lock::{Base, Level, Mode, Writing};
+use crate::lock::{self, Base, Level, Mode, Writing};
 use crate::protocol::switches::{self, Guard};
 
 /// The first bytes of a journal that is to be rolled back, and the last of one that names a super-journal.
@@ -56,7 +56,8 @@ impl DatabaseFile {
     pub(super) fn may_write(&mut self, cutting: bool) -> Result<(), c_int> {
         let code = if cutting { SQLITE_IOERR_TRUNCATE } else { SQLITE_IOERR_WRITE };
         if self.seat.level() != Level::Exclusive {
-            let text = format!("coord: {} was to be written without a lock (nolock=1?)", self.paths().database.display());
+            let text =
+                format!("coord: {} was to be written without a lock (nolock=1?)", self.paths().database.display());
             return Err(self.fail(code, text));
         }
         if self.is_trusted() {
@@ -202,6 +203,10 @@ impl DatabaseFile {
     /// `xDelete` of the journal: cut to nothing through its own handle. An unlink that is carried out late would take the
     /// next owner's journal away. `None`: trusted mode, the platform's VFS deletes it.
     pub fn delete_journal(&mut self) -> Option<c_int> {
+        if let Err(text) = lock::check(self.seat.fork()) {
+            // A forked child that rolls back: the journal is its parent's.
+            return Some(self.fail(SQLITE_IOERR_DELETE, text));
+        }
         if self.is_trusted() {
             return None;
         }

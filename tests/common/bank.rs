@@ -44,18 +44,11 @@ pub trait Sql {
 impl Sql for rusqlite::Connection {
     fn sql(&mut self, sql: &str) -> Result<Rows, SqlError> {
         run_all(self, sql).map_err(|error| match error {
-            rusqlite::Error::SqliteFailure(e, message) => SqlError {
-                code: e.extended_code,
-                message: message.unwrap_or_default(),
-            },
-            rusqlite::Error::SqlInputError { error, msg, .. } => SqlError {
-                code: error.extended_code,
-                message: msg,
-            },
-            other => SqlError {
-                code: -1,
-                message: other.to_string(),
-            },
+            rusqlite::Error::SqliteFailure(e, message) => {
+                SqlError { code: e.extended_code, message: message.unwrap_or_default() }
+            }
+            rusqlite::Error::SqlInputError { error, msg, .. } => SqlError { code: error.extended_code, message: msg },
+            other => SqlError { code: -1, message: other.to_string() },
         })
     }
 }
@@ -117,24 +110,12 @@ impl Transfer {
     pub fn random(worker: u32, seq: u64, rng: &mut super::Rng) -> Transfer {
         let src = rng.below(ACCOUNTS);
         let dst = (src + 1 + rng.below(ACCOUNTS - 1)) % ACCOUNTS;
-        Transfer {
-            worker,
-            seq,
-            src,
-            dst,
-            amount: 1 + rng.below(50) as i64,
-        }
+        Transfer { worker, seq, src, dst, amount: 1 + rng.below(50) as i64 }
     }
 
     /// Everything before COMMIT; its one row is the transfer's number.
     pub fn begin(&self) -> String {
-        let Transfer {
-            worker,
-            seq,
-            src,
-            dst,
-            amount,
-        } = self;
+        let Transfer { worker, seq, src, dst, amount } = self;
         format!(
             "BEGIN IMMEDIATE;
              UPDATE counter SET n = n + 1;
@@ -244,12 +225,7 @@ pub fn view(db: &mut impl Sql) -> Result<View, SqlError> {
                SELECT ifnull(max(n), 0) FROM history; COMMIT;";
     let rows = db.sql(sql).inspect_err(|_| drop(db.sql("ROLLBACK")))?;
     let number = |i: usize| rows[i][0].parse::<i64>().unwrap_or(i64::MIN);
-    Ok(View {
-        sum: number(0),
-        counter: number(1) as u64,
-        rows: number(2) as u64,
-        last: number(3) as u64,
-    })
+    Ok(View { sum: number(0), counter: number(1) as u64, rows: number(2) as u64, last: number(3) as u64 })
 }
 
 /// Everything that is wrong with the bank; empty is good. The database must be quiet.
@@ -273,11 +249,7 @@ fn try_check(db: &mut impl Sql, reported: &Reported) -> Result<Vec<String>, SqlE
                                             - ifnull((SELECT sum(amount) FROM history WHERE src = id), 0) AS due
          FROM account WHERE balance <> due"
     ))?;
-    wrong.extend(
-        replayed
-            .iter()
-            .map(|r| format!("account {} has {}, by its history {}", r[0], r[1], r[2])),
-    );
+    wrong.extend(replayed.iter().map(|r| format!("account {} has {}, by its history {}", r[0], r[1], r[2])));
     let mut there = BTreeMap::new();
     for row in db.sql("SELECT worker, seq, n FROM history ORDER BY n")? {
         let [worker, seq, n] = [&row[0], &row[1], &row[2]].map(|field| field.parse::<u64>().unwrap_or(u64::MAX));
@@ -286,12 +258,8 @@ fn try_check(db: &mut impl Sql, reported: &Reported) -> Result<Vec<String>, SqlE
     for (key, number) in &reported.committed {
         match there.get(key) {
             Some(n) if n == number => {}
-            Some(n) => wrong.push(format!(
-                "transfer {key:?} was reported as number {number} and is number {n}"
-            )),
-            None => wrong.push(format!(
-                "LOST: transfer {key:?}, reported as committed under number {number}"
-            )),
+            Some(n) => wrong.push(format!("transfer {key:?} was reported as number {number} and is number {n}")),
+            None => wrong.push(format!("LOST: transfer {key:?}, reported as committed under number {number}")),
         }
     }
     let phantoms = reported.not.iter().filter(|key| there.contains_key(key));
@@ -302,10 +270,5 @@ fn try_check(db: &mut impl Sql, reported: &Reported) -> Result<Vec<String>, SqlE
 /// Fails the test unless the bank is right.
 pub fn assert_right(db: &mut impl Sql, reported: &Reported) {
     let wrong = check(db, reported);
-    assert!(
-        wrong.is_empty(),
-        "{} things are wrong with the bank:\n{}",
-        wrong.len(),
-        wrong.join("\n")
-    );
+    assert!(wrong.is_empty(), "{} things are wrong with the bank:\n{}", wrong.len(), wrong.join("\n"));
 }

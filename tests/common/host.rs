@@ -43,9 +43,7 @@ impl Sqlite {
             Sqlite::Middle => "v3_38",
             Sqlite::Newest => "v3_54",
         };
-        BUILT[self as usize]
-            .get_or_init(|| build(package).join(format!("libsqlite_{package}.so")))
-            .clone()
+        BUILT[self as usize].get_or_init(|| build(package).join(format!("libsqlite_{package}.so"))).clone()
     }
 }
 
@@ -66,17 +64,9 @@ fn build(package: &str) -> PathBuf {
     lock.lock().expect("a file lock in target/hosts");
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
     cargo.args(["build", "--quiet", "--locked", "--manifest-path"]);
-    cargo
-        .arg(hosts().join(package).join("Cargo.toml"))
-        .arg("--target-dir")
-        .arg(&folder);
+    cargo.arg(hosts().join(package).join("Cargo.toml")).arg("--target-dir").arg(&folder);
     // What cargo set for the outer build is not meant for this one.
-    for name in [
-        "CARGO_BUILD_TARGET",
-        "CARGO_BUILD_RUSTFLAGS",
-        "CARGO_ENCODED_RUSTFLAGS",
-        "RUSTFLAGS",
-    ] {
+    for name in ["CARGO_BUILD_TARGET", "CARGO_BUILD_RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "RUSTFLAGS"] {
         cargo.env_remove(name);
     }
     run(&mut cargo, Duration::from_secs(600)).ok();
@@ -102,10 +92,7 @@ impl Answer {
     pub fn value(self) -> String {
         let request = self.request.clone();
         let rows = self.rows();
-        rows.into_iter()
-            .flatten()
-            .next()
-            .unwrap_or_else(|| panic!("{request}: no row"))
+        rows.into_iter().flatten().next().unwrap_or_else(|| panic!("{request}: no row"))
     }
     /// The text of a request that must have worked.
     pub fn ok(&self) -> &str {
@@ -159,10 +146,7 @@ impl Host {
     /// The distribution's Python, whose sqlite3 module loads extensions. Ask [`super::have`] first.
     pub fn python(env: &[(&str, &str)]) -> Host {
         let mut command = Command::new("/usr/bin/python3");
-        command
-            .arg("-E")
-            .arg(hosts().join("driver.py"))
-            .envs(env.iter().copied());
+        command.arg("-E").arg(hosts().join("driver.py")).envs(env.iter().copied());
         Host::spawn(command, "python3".into())
     }
 
@@ -177,12 +161,7 @@ impl Host {
                 let _ = send.send(String::from_utf8_lossy(&line).into_owned());
             }
         });
-        Host {
-            child,
-            stdin,
-            lines,
-            label,
-        }
+        Host { child, stdin, lines, label }
     }
 
     /// Sends one request and waits for its answer; no answer fails the test with what was sent.
@@ -217,17 +196,10 @@ impl Host {
                 ("ok", [text]) => result = Some(Ok(text.clone())),
                 ("error", [code, message]) => {
                     let code = code.parse().expect("a number");
-                    result = Some(Err(SqlError {
-                        code,
-                        message: message.clone(),
-                    }));
+                    result = Some(Err(SqlError { code, message: message.clone() }));
                 }
                 (".", []) => {
-                    return Answer {
-                        request,
-                        rows,
-                        result: result.expect("ok or error before the dot"),
-                    };
+                    return Answer { request, rows, result: result.expect("ok or error before the dot") };
                 }
                 _ => panic!("{request}: unexpected line {line:?}"),
             }

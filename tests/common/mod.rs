@@ -30,12 +30,7 @@ pub fn extension() -> PathBuf {
     }
     let deps = deps();
     let candidates = [deps.join("libcoord.so"), deps.with_file_name("libcoord.so")];
-    let age = |path: &PathBuf| {
-        path.metadata()
-            .and_then(|m| m.modified())
-            .ok()
-            .map(|time| (time, path.clone()))
-    };
+    let age = |path: &PathBuf| path.metadata().and_then(|m| m.modified()).ok().map(|time| (time, path.clone()));
     match candidates.iter().filter_map(age).max() {
         Some((_, path)) => path,
         None => panic!(
@@ -76,8 +71,7 @@ pub fn skip(reason: &str) {
     let _ = std::io::stderr().write_all(line.as_bytes());
     let path = target().join("coord-skipped.txt");
     let file = std::fs::OpenOptions::new().create(true).append(true).open(&path);
-    file.and_then(|mut f| f.write_all(line.as_bytes()))
-        .expect("target/coord-skipped.txt can be written");
+    file.and_then(|mut f| f.write_all(line.as_bytes())).expect("target/coord-skipped.txt can be written");
 }
 
 /// True if the program exists; else the test is skipped, loudly.
@@ -98,24 +92,14 @@ pub struct Ran {
 impl Ran {
     /// The output of a command that must succeed.
     pub fn ok(self) -> String {
-        assert!(
-            self.status.success(),
-            "{}\nstdout: {}\nstderr: {}",
-            self.status,
-            self.out,
-            self.err
-        );
+        assert!(self.status.success(), "{}\nstdout: {}\nstderr: {}", self.status, self.out, self.err);
         self.out
     }
 }
 
 /// Runs a command to its end, stdin empty. Past the deadline its whole process group is killed and the test fails.
 pub fn run(command: &mut Command, deadline: Duration) -> Ran {
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .process_group(0);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
     let mut child = command.spawn().unwrap_or_else(|e| panic!("{command:?}: {e}"));
     let mut out = collect(child.stdout.take().expect("piped"));
     let mut err = collect(child.stderr.take().expect("piped"));
@@ -127,19 +111,11 @@ pub fn run(command: &mut Command, deadline: Duration) -> Ran {
         if Instant::now() > end {
             unsafe { libc::kill(-(child.id() as i32), libc::SIGKILL) };
             let _ = child.wait();
-            panic!(
-                "{command:?} took more than {deadline:?}\nstdout: {}\nstderr: {}",
-                out(),
-                err()
-            );
+            panic!("{command:?} took more than {deadline:?}\nstdout: {}\nstderr: {}", out(), err());
         }
         std::thread::sleep(Duration::from_millis(3));
     };
-    Ran {
-        status,
-        out: out(),
-        err: err(),
-    }
+    Ran { status, out: out(), err: err() }
 }
 
 fn collect(mut pipe: impl Read + Send + 'static) -> impl FnMut() -> String {
@@ -167,10 +143,7 @@ impl Rng {
     /// Seeded by `COORD_TEST_SEED`, else by the clock; printed, and shown by the harness when the test fails.
     pub fn printed() -> Rng {
         let clock = || std::time::UNIX_EPOCH.elapsed().map_or(1, |t| t.as_nanos() as u64);
-        let seed = std::env::var("COORD_TEST_SEED")
-            .ok()
-            .and_then(|s| s.parse().ok())
-            .unwrap_or_else(clock);
+        let seed = std::env::var("COORD_TEST_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or_else(clock);
         println!("COORD_TEST_SEED={seed}");
         Rng(seed)
     }

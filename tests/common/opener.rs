@@ -17,27 +17,16 @@ pub struct Opener {
 impl Opener {
     /// SQLite as it is; the harness itself is tested with it.
     pub fn plain() -> Opener {
-        Opener {
-            extension: None,
-            entry: None,
-            query: "vfs=unix".into(),
-        }
+        Opener { extension: None, entry: None, query: "vfs=unix".into() }
     }
     /// A VFS of SQLite's own, such as `unix-none`, which locks nothing.
     pub fn builtin(vfs: &str) -> Opener {
-        Opener {
-            query: format!("vfs={vfs}"),
-            ..Opener::plain()
-        }
+        Opener { query: format!("vfs={vfs}"), ..Opener::plain() }
     }
     /// Through the extension just built, with further URI parameters such as `coord_mode=trusted`.
     pub fn coord(parameters: &str) -> Opener {
         let query = ["vfs=coord", parameters].join("&").trim_end_matches('&').to_owned();
-        Opener {
-            extension: Some(super::extension()),
-            entry: None,
-            query,
-        }
+        Opener { extension: Some(super::extension()), entry: None, query }
     }
 
     pub fn uri(&self, path: &Path) -> String {

@@ -22,10 +22,7 @@ pub fn killed_and_frozen_it_adds_up(opener: &Opener) {
     let mut db = new_bank(opener, &database);
     let mut rng = Rng::printed();
     // Processes die here, not the machine: nothing has to reach the disk.
-    let spec = |id, role| Spec {
-        prelude: "PRAGMA synchronous=OFF".into(),
-        ..Spec::new(id, role, opener, &database)
-    };
+    let spec = |id, role| Spec { prelude: "PRAGMA synchronous=OFF".into(), ..Spec::new(id, role, opener, &database) };
     let readers = Worker::start_all((100..102).map(|id| spec(id, Role::Reader)));
     let mut writers = Worker::start_all((0..4).map(|id| spec(id, Role::Writer)));
     let mut ended = Vec::new();
@@ -48,11 +45,7 @@ pub fn killed_and_frozen_it_adds_up(opener: &Opener) {
     frozen.wait_for_commits(1);
     frozen.freeze_in_commit();
     let code = db.execute_batch("BEGIN IMMEDIATE").unwrap_err().sqlite_error_code();
-    assert_eq!(
-        code,
-        Some(rusqlite::ErrorCode::DatabaseBusy),
-        "the frozen worker holds the write lock"
-    );
+    assert_eq!(code, Some(rusqlite::ErrorCode::DatabaseBusy), "the frozen worker holds the write lock");
     frozen.thaw();
     frozen.wait_for_commits(1);
     writers.push(frozen);
@@ -72,10 +65,7 @@ pub fn frozen_past_its_lease_it_comes_back_to_an_error(opener: &Opener) {
     let dir = dir();
     let database = dir.path().join("bank.sqlite");
     let mut db = new_bank(opener, &database);
-    let spec = |id, role| Spec {
-        busy_ms: 10_000,
-        ..Spec::new(id, role, opener, &database)
-    };
+    let spec = |id, role| Spec { busy_ms: 10_000, ..Spec::new(id, role, opener, &database) };
     let readers = Worker::start_all([spec(100, Role::Reader)]);
     let others = Worker::start_all((1..3).map(|id| spec(id, Role::Writer)));
     let mut frozen = Worker::start(spec(0, Role::Writer));
@@ -87,10 +77,7 @@ pub fn frozen_past_its_lease_it_comes_back_to_an_error(opener: &Opener) {
     frozen.thaw();
     frozen.wait_for_commits(3);
     let frozen = frozen.finish();
-    assert!(
-        frozen.right().not_busy() > 0,
-        "it came back as if nothing had happened: {frozen:?}"
-    );
+    assert!(frozen.right().not_busy() > 0, "it came back as if nothing had happened: {frozen:?}");
     let mut ended: Vec<End> = others.into_iter().chain(readers).map(Worker::finish).collect();
     for end in &ended {
         assert_eq!(end.right().not_busy(), 0, "{end:?}");
@@ -101,10 +88,6 @@ pub fn frozen_past_its_lease_it_comes_back_to_an_error(opener: &Opener) {
 
 fn settle(db: &mut rusqlite::Connection, ended: &[End]) {
     let reported = Reported::read(ended.iter().map(|end| end.spec.reports()));
-    assert!(
-        reported.committed.len() > 8,
-        "too few commits to show anything: {}",
-        reported.committed.len()
-    );
+    assert!(reported.committed.len() > 8, "too few commits to show anything: {}", reported.committed.len());
     bank::assert_right(db, &reported);
 }

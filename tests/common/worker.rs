@@ -86,11 +86,7 @@ impl Summary {
     }
     /// Errors other than "database is locked".
     pub fn not_busy(&self) -> u64 {
-        self.errors
-            .iter()
-            .filter(|(code, _)| *code & 0xff != 5)
-            .map(|(_, (count, _))| count)
-            .sum()
+        self.errors.iter().filter(|(code, _)| *code & 0xff != 5).map(|(_, (count, _))| count).sum()
     }
 }
 
@@ -192,11 +188,7 @@ fn say(line: &str) {
 
 /// Does what the parent has asked for since the last time; false when it is time to stop.
 fn obey(wait: bool) -> bool {
-    let mut poll = libc::pollfd {
-        fd: 0,
-        events: libc::POLLIN,
-        revents: 0,
-    };
+    let mut poll = libc::pollfd { fd: 0, events: libc::POLLIN, revents: 0 };
     let mut wait = if wait { -1 } else { 0 };
     while unsafe { libc::poll(&mut poll, 1, wait) } > 0 {
         wait = 0;
@@ -249,19 +241,10 @@ impl Worker {
                 let _ = send.send(line);
             }
         });
-        let worker = Worker {
-            spec,
-            child,
-            stdin,
-            said,
-        };
+        let worker = Worker { spec, child, stdin, said };
         match worker.said.recv_timeout(SOON) {
             Ok(line) if line == "ready" => worker,
-            other => panic!(
-                "worker {} did not get ready: {other:?}\n{}",
-                worker.spec.id,
-                worker.stderr()
-            ),
+            other => panic!("worker {} did not get ready: {other:?}\n{}", worker.spec.id, worker.stderr()),
         }
     }
 
@@ -313,12 +296,7 @@ impl Worker {
         super::until("a worker to stand still", || {
             let stat = std::fs::read_to_string(&stat).unwrap_or_default();
             let state = stat.rsplit(") ").next().and_then(|rest| rest.chars().next());
-            assert!(
-                !matches!(state, None | Some('Z' | 'X')),
-                "worker {} died: {}",
-                self.spec.id,
-                self.stderr()
-            );
+            assert!(!matches!(state, None | Some('Z' | 'X')), "worker {} died: {}", self.spec.id, self.stderr());
             state == Some('T')
         });
     }
@@ -331,9 +309,7 @@ impl Worker {
     /// Waits until it has reported `more` commits beyond those of now.
     pub fn wait_for_commits(&self, more: usize) {
         let goal = self.reported() + more;
-        super::until(&format!("worker {} to commit", self.spec.id), || {
-            self.reported() >= goal
-        });
+        super::until(&format!("worker {} to commit", self.spec.id), || self.reported() >= goal);
     }
 
     /// SIGKILL, here and now.
@@ -353,17 +329,9 @@ impl Worker {
             status = self.child.try_wait().expect("a child can be waited for");
             status.is_some()
         });
-        let done = self
-            .said
-            .iter()
-            .find_map(|line| line.strip_prefix("done ").map(str::to_owned));
+        let done = self.said.iter().find_map(|line| line.strip_prefix("done ").map(str::to_owned));
         let summary = done.map(|json| serde_json::from_str(&json).expect("a summary"));
-        End {
-            status: status.expect("just seen"),
-            summary,
-            stderr: self.stderr(),
-            spec: self.spec.clone(),
-        }
+        End { status: status.expect("just seen"), summary, stderr: self.stderr(), spec: self.spec.clone() }
     }
 
     fn stderr(&self) -> String {
@@ -385,15 +353,8 @@ impl End {
     /// The summary of a worker that came to its end by itself and saw nothing wrong.
     pub fn right(&self) -> &Summary {
         let id = self.spec.id;
-        let summary = self
-            .summary
-            .as_ref()
-            .unwrap_or_else(|| panic!("worker {id}: {} {}", self.status, self.stderr));
-        assert!(
-            self.status.success() && summary.wrong.is_empty(),
-            "worker {id}: {summary:#?}\n{}",
-            self.stderr
-        );
+        let summary = self.summary.as_ref().unwrap_or_else(|| panic!("worker {id}: {} {}", self.status, self.stderr));
+        assert!(self.status.success() && summary.wrong.is_empty(), "worker {id}: {summary:#?}\n{}", self.stderr);
         summary
     }
 }

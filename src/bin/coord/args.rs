@@ -78,9 +78,7 @@ const INSPECT_OPTIONS: &str = "PATH, --json, --help";
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, String> {
     let mut parser = lexopt::Parser::from_args(args);
     match parser.next().map_err(sentence)? {
-        None => Err(format!(
-            "which command? Valid are {COMMANDS}; `coord --help` tells more"
-        )),
+        None => Err(format!("which command? Valid are {COMMANDS}; `coord --help` tells more")),
         Some(Short('h') | Long("help")) => Ok(Command::Help(Topic::All)),
         Some(Short('V') | Long("version")) => Ok(Command::Version),
         Some(Value(name)) => match name.to_string_lossy().as_ref() {
@@ -105,15 +103,8 @@ fn help(parser: &mut lexopt::Parser) -> Result<Command, String> {
 }
 
 fn demo(parser: &mut lexopt::Parser) -> Result<Command, String> {
-    let mut demo = Demo {
-        dir: None,
-        processes: 6,
-        seconds: 15,
-        lease_ms: 1_500,
-        json: false,
-        keep: false,
-        vfs: "coord".into(),
-    };
+    let mut demo =
+        Demo { dir: None, processes: 6, seconds: 15, lease_ms: 1_500, json: false, keep: false, vfs: "coord".into() };
     while let Some(arg) = parser.next().map_err(sentence)? {
         match arg {
             Long("dir") => demo.dir = Some(parser.value().map_err(sentence)?.into()),
@@ -145,13 +136,8 @@ fn inspect(parser: &mut lexopt::Parser) -> Result<Command, String> {
 }
 
 fn worker(parser: &mut lexopt::Parser) -> Result<Worker, String> {
-    let mut worker = Worker {
-        path: PathBuf::new(),
-        id: 0,
-        role: Role::Writer,
-        vfs: "coord".into(),
-        lease_ms: *LEASE_MS.start(),
-    };
+    let mut worker =
+        Worker { path: PathBuf::new(), id: 0, role: Role::Writer, vfs: "coord".into(), lease_ms: *LEASE_MS.start() };
     while let Some(arg) = parser.next().map_err(sentence)? {
         match arg {
             Long("id") => worker.id = number(parser, "--id", 1..=u32::MAX)?,
@@ -160,11 +146,7 @@ fn worker(parser: &mut lexopt::Parser) -> Result<Worker, String> {
             Long("lease-ms") => worker.lease_ms = number(parser, "--lease-ms", LEASE_MS)?,
             Value(value) => worker.path = value.into(),
             other => {
-                return Err(unknown(
-                    &other,
-                    "coord demo-worker",
-                    "none for people: `coord demo` starts it",
-                ));
+                return Err(unknown(&other, "coord demo-worker", "none for people: `coord demo` starts it"));
             }
         }
     }
@@ -184,13 +166,7 @@ fn number(parser: &mut lexopt::Parser, name: &str, valid: RangeInclusive<u32>) -
         .parse()
         .ok()
         .filter(|number| valid.contains(number))
-        .ok_or_else(|| {
-            format!(
-                "{name} takes a whole number from {} to {}, not {value:?}",
-                valid.start(),
-                valid.end()
-            )
-        })
+        .ok_or_else(|| format!("{name} takes a whole number from {} to {}, not {value:?}", valid.start(), valid.end()))
 }
 
 fn unknown(arg: &lexopt::Arg, command: &str, valid: &str) -> String {
@@ -216,13 +192,8 @@ mod tests {
 
     #[test]
     fn a_plain_demo_has_the_documented_defaults() {
-        let Ok(Command::Demo(demo)) = parse_line("demo") else {
-            panic!("not a demo")
-        };
-        assert_eq!(
-            (demo.processes, demo.seconds, demo.lease_ms, demo.vfs.as_str()),
-            (6, 15, 1_500, "coord")
-        );
+        let Ok(Command::Demo(demo)) = parse_line("demo") else { panic!("not a demo") };
+        assert_eq!((demo.processes, demo.seconds, demo.lease_ms, demo.vfs.as_str()), (6, 15, 1_500, "coord"));
         assert!(demo.dir.is_none() && !demo.json && !demo.keep);
     }
 

@@ -179,11 +179,7 @@ impl<'a> Demo<'a> {
             verdict: &verdict,
             files: &files,
         };
-        let text = if self.options.json {
-            ending.as_json()
-        } else {
-            ending.as_text(&self.screen)
-        };
+        let text = if self.options.json { ending.as_json() } else { ending.as_text(&self.screen) };
         out::print(&text)?;
         Ok(if verdict.held() { 0 } else { BROKEN })
     }
@@ -191,9 +187,7 @@ impl<'a> Demo<'a> {
     /// Looks at the database, through the workers' VFS and without any, and at what was left beside it.
     fn gather(&mut self) -> Evidence {
         let workers = &self.fleet.workers;
-        let paths = workers
-            .iter()
-            .filter(|worker| worker.path_told || !worker.reported.is_empty() || worker.reads > 0);
+        let paths = workers.iter().filter(|worker| worker.path_told || !worker.reported.is_empty() || worker.reads > 0);
         let mut evidence = Evidence {
             through_coord: self.options.vfs == "coord",
             expected_balance: database::TOTAL,
@@ -206,10 +200,7 @@ impl<'a> Demo<'a> {
             violations: self.fleet.violations.clone(),
             failures: self.fleet.failures.clone(),
             paths: paths
-                .map(|worker| verdict::Path {
-                    worker: worker.name(),
-                    locks_taken: worker.locks_taken,
-                })
+                .map(|worker| verdict::Path { worker: worker.name(), locks_taken: worker.locks_taken })
                 .collect(),
             killed: self.script.killed.clone(),
             thawed: self.script.thawed.clone(),

@@ -10,14 +10,9 @@ const NEEDS_ATTENTION: u8 = 1;
 
 pub fn run(options: &args::Inspect) -> Result<u8, String> {
     let shown = out::harmless(&options.path.display().to_string());
-    let path = options
-        .path
-        .canonicalize()
-        .map_err(|error| format!("cannot inspect {shown}: {error}"))?;
+    let path = options.path.canonicalize().map_err(|error| format!("cannot inspect {shown}: {error}"))?;
     if !path.is_file() {
-        return Err(format!(
-            "cannot inspect {shown}: it is not a file; PATH is the database itself"
-        ));
+        return Err(format!("cannot inspect {shown}: it is not a file; PATH is the database itself"));
     }
     let rows = report::inspect(&path).map_err(|error| format!("cannot inspect {shown}: {error}"))?;
     let text = match options.json {
@@ -25,11 +20,7 @@ pub fn run(options: &args::Inspect) -> Result<u8, String> {
         false => as_table(&path, &rows),
     };
     out::print(&text)?;
-    Ok(if rows.iter().any(needs_attention) {
-        NEEDS_ATTENTION
-    } else {
-        0
-    })
+    Ok(if rows.iter().any(needs_attention) { NEEDS_ATTENTION } else { 0 })
 }
 
 /// The registry's existence is what puts a database in network-exclusive mode.
@@ -45,11 +36,7 @@ pub fn beside(database: &Path, suffix: &str) -> PathBuf {
 }
 
 fn needs_attention(row: &LockRow) -> bool {
-    let state = row
-        .verdict
-        .split(|c: char| !c.is_alphanumeric())
-        .next()
-        .unwrap_or_default();
+    let state = row.verdict.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default();
     matches!(state, "dead" | "silent" | "deposed") || row.kind == "unknown"
 }
 
@@ -98,25 +85,14 @@ fn cells(row: &LockRow) -> [String; 6] {
     if row.mine {
         state += " (this process)";
     }
-    [
-        row.kind.clone(),
-        who(row),
-        time(row.age_ms),
-        time(row.beat_age_ms),
-        time(row.lease_ms),
-        state,
-    ]
-    .map(|cell| out::harmless(&cell))
+    [row.kind.clone(), who(row), time(row.age_ms), time(row.beat_age_ms), time(row.lease_ms), state]
+        .map(|cell| out::harmless(&cell))
 }
 
 /// `user@host pid 12 (command)`, as far as it is known, else the node's name.
 fn who(row: &LockRow) -> String {
     if row.host.is_empty() && row.pid.is_none() {
-        return if row.node.is_empty() {
-            "?".into()
-        } else {
-            row.node.clone()
-        };
+        return if row.node.is_empty() { "?".into() } else { row.node.clone() };
     }
     let mut text = match row.user.as_str() {
         "" => row.host.clone(),
@@ -151,23 +127,14 @@ mod tests {
     #[test]
     fn an_empty_database_says_so_plainly() {
         let text = as_table(Path::new("/nowhere/a.sqlite"), &[]);
-        assert!(
-            text.contains("nobody holds anything") && text.contains("not in network-exclusive"),
-            "{text}"
-        );
+        assert!(text.contains("nobody holds anything") && text.contains("not in network-exclusive"), "{text}");
     }
 
     #[test]
     fn the_table_is_aligned_and_harmless() {
-        let rows = [
-            row("write", "alive: its heartbeat moved"),
-            row("exclusive", "unknown: first look"),
-        ];
+        let rows = [row("write", "alive: its heartbeat moved"), row("exclusive", "unknown: first look")];
         let text = as_table(Path::new("/nowhere/a.sqlite"), &rows);
-        let columns: Vec<_> = text
-            .lines()
-            .filter_map(|line| line.find("ann@left pid 12 (py?[2J)"))
-            .collect();
+        let columns: Vec<_> = text.lines().filter_map(|line| line.find("ann@left pid 12 (py?[2J)")).collect();
         assert_eq!(columns, [11, 11], "{text}");
         assert!(!text.contains('\x1b'));
         assert!(!text.contains("stale"), "{text}");

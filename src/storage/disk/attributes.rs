@@ -33,11 +33,7 @@ pub(super) fn copy(from: &Path, to: &Path) -> io::Result<()> {
     let target = open::regular(to, Access::Read)?;
     let wanted = source.metadata()?;
     copy_owner(&target, &wanted).map_err(|error| {
-        let what = format!(
-            "cannot be given to user {}, group {}: {error}",
-            wanted.uid(),
-            wanted.gid()
-        );
+        let what = format!("cannot be given to user {}, group {}: {error}", wanted.uid(), wanted.gid());
         refuse(error.kind(), to, &what)
     })?;
     copy_mode(&target, &wanted)?;
@@ -93,10 +89,7 @@ fn is_not_ours(name: &str) -> bool {
 #[cfg(target_os = "linux")]
 fn copy_extended(source: &File, target: &File) -> io::Result<()> {
     let names = extended_names(source)?;
-    for name in extended_names(target)?
-        .iter()
-        .filter(|name| is_acl(name) && !names.contains(name))
-    {
+    for name in extended_names(target)?.iter().filter(|name| is_acl(name) && !names.contains(name)) {
         tolerate(name, rustix::fs::fremovexattr(target, name.as_str()))?;
     }
     for name in &names {
@@ -106,10 +99,7 @@ fn copy_extended(source: &File, target: &File) -> io::Result<()> {
         if extended_value(target, name).ok().flatten().as_ref() == Some(&value) {
             continue;
         }
-        tolerate(
-            name,
-            rustix::fs::fsetxattr(target, name.as_str(), &value, rustix::fs::XattrFlags::empty()),
-        )?;
+        tolerate(name, rustix::fs::fsetxattr(target, name.as_str(), &value, rustix::fs::XattrFlags::empty()))?;
     }
     Ok(())
 }
@@ -131,9 +121,7 @@ fn extended_names(file: &File) -> io::Result<Vec<String>> {
         let mut buffer = vec![0u8; size];
         match rustix::fs::flistxattr(file, &mut buffer[..]) {
             Ok(length) => {
-                let names = buffer[..length]
-                    .split(|byte| *byte == 0)
-                    .filter(|name| !name.is_empty());
+                let names = buffer[..length].split(|byte| *byte == 0).filter(|name| !name.is_empty());
                 return Ok(names.map(|name| String::from_utf8_lossy(name).into_owned()).collect());
             }
             Err(Errno::RANGE) if size < 1 << 20 => size *= 4,

@@ -42,15 +42,8 @@ pub(crate) fn random() -> u64 {
 fn poor_random() -> u64 {
     use std::sync::atomic::{AtomicU64, Ordering};
     static CALLS: AtomicU64 = AtomicU64::new(0);
-    let date = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or(Duration::ZERO);
-    let parts = [
-        date.as_nanos() as u64,
-        now().0,
-        u64::from(std::process::id()),
-        CALLS.fetch_add(1, Ordering::Relaxed),
-    ];
+    let date = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    let parts = [date.as_nanos() as u64, now().0, u64::from(std::process::id()), CALLS.fetch_add(1, Ordering::Relaxed)];
     parts.into_iter().fold(0, |state, part| mix(state ^ part))
 }
 
@@ -71,20 +64,14 @@ mod tests {
         let before = now();
         std::thread::sleep(Duration::from_millis(2));
         let passed = now().since(before);
-        assert!(
-            passed >= Duration::from_millis(2) && passed < Duration::from_secs(60),
-            "{passed:?}"
-        );
+        assert!(passed >= Duration::from_millis(2) && passed < Duration::from_secs(60), "{passed:?}");
         assert_eq!(before.since(now()), Duration::ZERO);
     }
 
     #[test]
     fn the_date_is_rfc_3339_in_utc() {
         let date = date();
-        assert!(
-            date.starts_with("20") && date.ends_with('Z') && date.len() == 24,
-            "{date}"
-        );
+        assert!(date.starts_with("20") && date.ends_with('Z') && date.len() == 24, "{date}");
         assert!(date.parse::<jiff::Timestamp>().is_ok());
     }
 

@@ -99,9 +99,7 @@ fn sync(file: &File) -> io::Result<()> {
 /// Clean pages of the whole inode, for every descriptor of this host; dirty ones stay (posix_fadvise(2)).
 #[cfg(target_os = "linux")]
 fn drop_cache(file: &File) -> io::Result<()> {
-    Ok(rustix::io::retry_on_intr(|| {
-        rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed)
-    })?)
+    Ok(rustix::io::retry_on_intr(|| rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed))?)
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -152,24 +150,11 @@ mod tests {
     #[test]
     fn the_cache_is_dropped_only_where_another_host_may_write() {
         let (reader, _writer) = std::io::pipe().unwrap();
-        let mut file = DiskFile {
-            file: File::from(std::os::fd::OwnedFd::from(reader)),
-            local: true,
-        };
+        let mut file = DiskFile { file: File::from(std::os::fd::OwnedFd::from(reader)), local: true };
         assert!(file.drop_cache().is_ok());
         file.local = false;
-        assert!(
-            file.drop_cache().is_err(),
-            "a pipe refuses the advice, so this shows that it was given"
-        );
+        assert!(file.drop_cache().is_err(), "a pipe refuses the advice, so this shows that it was given");
         let disk = tempfile::tempfile().unwrap();
-        assert!(
-            DiskFile {
-                file: disk,
-                local: false
-            }
-            .drop_cache()
-            .is_ok()
-        );
+        assert!(DiskFile { file: disk, local: false }.drop_cache().is_ok());
     }
 }

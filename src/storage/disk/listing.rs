@@ -40,10 +40,7 @@ fn read_whole(dir: &Path, buffer: &mut Vec<u8>) -> rustix::io::Result<Vec<Entry>
         let entry = entry?;
         let name = entry.file_name().to_bytes();
         if name != b"." && name != b".." {
-            found.push(Entry {
-                name: std::ffi::OsStr::from_bytes(name).to_owned(),
-                inode: entry.ino(),
-            });
+            found.push(Entry { name: std::ffi::OsStr::from_bytes(name).to_owned(), inode: entry.ino() });
         }
     }
     Ok(found)
@@ -56,12 +53,7 @@ pub(super) fn entries(dir: &Path) -> io::Result<Vec<Entry>> {
 
     let read_whole = || {
         std::fs::read_dir(dir)?
-            .map(|entry| {
-                entry.map(|entry| Entry {
-                    name: entry.file_name(),
-                    inode: entry.ino(),
-                })
-            })
+            .map(|entry| entry.map(|entry| Entry { name: entry.file_name(), inode: entry.ino() }))
             .collect::<io::Result<Vec<Entry>>>()
     };
     loop {
@@ -95,10 +87,7 @@ mod tests {
         }
         let found = entries(dir.path()).unwrap();
         assert_eq!(found.len(), 500);
-        assert_eq!(
-            found.iter().map(|entry| &entry.name).collect::<BTreeSet<_>>().len(),
-            500
-        );
+        assert_eq!(found.iter().map(|entry| &entry.name).collect::<BTreeSet<_>>().len(), 500);
         let meta = fs::metadata(dir.path().join(&found[0].name)).unwrap();
         assert_eq!(meta.ino(), found[0].inode);
     }

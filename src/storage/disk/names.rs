@@ -21,13 +21,7 @@ pub(super) fn make_dir(dir: &Path, owner: Owner) -> io::Result<()> {
     if rights::gives_away(owner) {
         let (uid, gid) = (Uid::from_raw(owner.uid), Gid::from_raw(owner.gid));
         let no_follow = rustix::fs::AtFlags::SYMLINK_NOFOLLOW;
-        rights::forgive(rustix::fs::chownat(
-            rustix::fs::CWD,
-            dir,
-            Some(uid),
-            Some(gid),
-            no_follow,
-        ))?;
+        rights::forgive(rustix::fs::chownat(rustix::fs::CWD, dir, Some(uid), Some(gid), no_follow))?;
     }
     Ok(())
 }

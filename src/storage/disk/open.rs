@@ -65,10 +65,7 @@ fn void_listing(scratch: &Path) -> io::Result<()> {
 }
 
 fn listing_inode(parent: &Path, name: &std::ffi::OsStr) -> io::Result<Option<u64>> {
-    Ok(listing::entries(parent)?
-        .into_iter()
-        .find(|entry| entry.name == name)
-        .map(|entry| entry.inode))
+    Ok(listing::entries(parent)?.into_iter().find(|entry| entry.name == name).map(|entry| entry.inode))
 }
 
 /// Lists and opens in turn until both speak of one inode.
@@ -99,11 +96,7 @@ fn until_listed(
             Err(error) => return Err(error),
         }
     }
-    Err(refuse(
-        ErrorKind::Other,
-        path,
-        &format!("{seen}; still so after {TRIES} tries"),
-    ))
+    Err(refuse(ErrorKind::Other, path, &format!("{seen}; still so after {TRIES} tries")))
 }
 
 #[cfg(test)]
@@ -116,30 +109,16 @@ mod tests {
     #[test]
     fn only_regular_files_are_opened_and_nothing_hangs() {
         let dir = tempfile::tempdir().unwrap();
-        let (file, link, fifo) = (
-            dir.path().join("file"),
-            dir.path().join("link"),
-            dir.path().join("fifo"),
-        );
+        let (file, link, fifo) = (dir.path().join("file"), dir.path().join("link"), dir.path().join("fifo"));
         fs::write(&file, b"x").unwrap();
         std::os::unix::fs::symlink(&file, &link).unwrap();
-        rustix::fs::mknodat(
-            rustix::fs::CWD,
-            &fifo,
-            rustix::fs::FileType::Fifo,
-            Mode::RUSR | Mode::WUSR,
-            0,
-        )
-        .unwrap();
+        rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
         let _socket = std::os::unix::net::UnixListener::bind(dir.path().join("socket")).unwrap();
         assert!(regular(&file, Access::ReadWrite).is_ok());
         for name in ["link", "fifo", "socket", "."] {
             assert!(regular(&dir.path().join(name), Access::Read).is_err(), "{name}");
         }
-        assert_eq!(
-            regular(&dir.path().join("none"), Access::Read).unwrap_err().kind(),
-            ErrorKind::NotFound
-        );
+        assert_eq!(regular(&dir.path().join("none"), Access::Read).unwrap_err().kind(), ErrorKind::NotFound);
     }
 
     #[test]
@@ -168,10 +147,7 @@ mod tests {
         let path = dir.path().join("file");
         fs::write(&path, b"").unwrap();
         let error = until_listed(&path, || Ok(Some(1)), || File::open(&path)).unwrap_err();
-        assert!(
-            error.to_string().contains("lists inode 1, opening it gave inode"),
-            "{error}"
-        );
+        assert!(error.to_string().contains("lists inode 1, opening it gave inode"), "{error}");
         let error = until_listed(&path, || Ok(None), || File::open(&path)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NotFound);
     }
@@ -187,10 +163,7 @@ mod tests {
         fs::write(at("db"), b"").unwrap();
         let file = listed_anew(&at("db"), Access::ReadWrite, &at("s1")).unwrap();
         assert_eq!(file.metadata().unwrap().ino(), fs::metadata(at("db")).unwrap().ino());
-        assert_eq!(
-            listed_anew(&at("no"), Access::Read, &at("s2")).unwrap_err().kind(),
-            ErrorKind::NotFound
-        );
+        assert_eq!(listed_anew(&at("no"), Access::Read, &at("s2")).unwrap_err().kind(), ErrorKind::NotFound);
         assert_eq!(listing::entries(dir.path()).unwrap().len(), 1);
     }
 

@@ -35,11 +35,7 @@ pub(super) fn umask_strips(mode: u32) -> bool {
 
 /// Sets the mode of what was just made, where the umask has taken some of it.
 pub(super) fn set_mode(made: impl AsFd, mode: u32) -> io::Result<()> {
-    if umask_strips(mode) {
-        forgive(rustix::fs::fchmod(made, raw(mode)))
-    } else {
-        Ok(())
-    }
+    if umask_strips(mode) { forgive(rustix::fs::fchmod(made, raw(mode))) } else { Ok(()) }
 }
 
 /// Whether what is made must be given away: only root can, and does so only for another's database.
@@ -52,11 +48,7 @@ pub(super) fn set_owner(made: &File, owner: Owner) -> io::Result<()> {
     if !gives_away(owner) {
         return Ok(());
     }
-    forgive(rustix::fs::fchown(
-        made,
-        Some(Uid::from_raw(owner.uid)),
-        Some(Gid::from_raw(owner.gid)),
-    ))
+    forgive(rustix::fs::fchown(made, Some(Uid::from_raw(owner.uid)), Some(Gid::from_raw(owner.gid))))
 }
 
 /// A server that knows no owners or modes, or does not take root for root, is no reason to fail: the name is there.
@@ -94,18 +86,8 @@ mod tests {
     #[test]
     fn directories_are_searchable_where_they_are_readable() {
         let of = |mode| dir_mode(Owner { mode, uid: 0, gid: 0 });
-        assert_eq!(
-            [of(0o644), of(0o600), of(0o660), of(0o100_664)],
-            [0o755, 0o700, 0o770, 0o775]
-        );
-        assert_eq!(
-            file_mode(Owner {
-                mode: 0o4755,
-                uid: 0,
-                gid: 0
-            }),
-            0o755
-        );
+        assert_eq!([of(0o644), of(0o600), of(0o660), of(0o100_664)], [0o755, 0o700, 0o770, 0o775]);
+        assert_eq!(file_mode(Owner { mode: 0o4755, uid: 0, gid: 0 }), 0o755);
     }
 
     #[test]

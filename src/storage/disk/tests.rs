@@ -9,11 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::*;
 
 fn me(mode: u32) -> Owner {
-    Owner {
-        mode,
-        uid: rustix::process::geteuid().as_raw(),
-        gid: rustix::process::getegid().as_raw(),
-    }
+    Owner { mode, uid: rustix::process::geteuid().as_raw(), gid: rustix::process::getegid().as_raw() }
 }
 
 fn is_root() -> bool {
@@ -78,14 +74,7 @@ fn root_gives_what_it_makes_to_the_databases_owner() {
         return;
     }
     let (_dir, at) = place();
-    let (disk, owner) = (
-        Disk::new(),
-        Owner {
-            mode: 0o640,
-            uid: 1234,
-            gid: 2345,
-        },
-    );
+    let (disk, owner) = (Disk::new(), Owner { mode: 0o640, uid: 1234, gid: 2345 });
     disk.make_dir(&at("dir"), owner).unwrap();
     disk.create_new(&at("file"), b"x", owner).unwrap();
     disk.append_line(&at("lines"), "line", owner).unwrap();
@@ -102,10 +91,7 @@ fn small_files_are_written_once_and_read_up_to_a_limit() {
     let (_dir, at) = place();
     let disk = Disk::new();
     disk.create_new(&at("beat"), b"0123456789", me(0o644)).unwrap();
-    assert_eq!(
-        disk.create_new(&at("beat"), b"other", me(0o644)).unwrap_err().kind(),
-        ErrorKind::AlreadyExists
-    );
+    assert_eq!(disk.create_new(&at("beat"), b"other", me(0o644)).unwrap_err().kind(), ErrorKind::AlreadyExists);
     assert_eq!(disk.read_small(&at("beat"), 4096).unwrap(), b"0123456789");
     assert_eq!(disk.read_small(&at("beat"), 4).unwrap(), b"0123");
     assert_eq!(disk.read_small(&at("none"), 4).unwrap_err().kind(), ErrorKind::NotFound);
@@ -137,25 +123,16 @@ fn names_are_listed_moved_and_removed_with_the_errors_that_are_promised() {
     let disk = Disk::new();
     disk.make_dir(&at("L"), me(0o644)).unwrap();
     disk.create_new(&at("L/a"), b"", me(0o644)).unwrap();
-    assert_eq!(
-        disk.remove_dir(&at("L")).unwrap_err().kind(),
-        ErrorKind::DirectoryNotEmpty
-    );
+    assert_eq!(disk.remove_dir(&at("L")).unwrap_err().kind(), ErrorKind::DirectoryNotEmpty);
     disk.rename(&at("L/a"), &at("L/b")).unwrap();
-    assert_eq!(
-        disk.rename(&at("L/a"), &at("L/c")).unwrap_err().kind(),
-        ErrorKind::NotFound
-    );
+    assert_eq!(disk.rename(&at("L/a"), &at("L/c")).unwrap_err().kind(), ErrorKind::NotFound);
     assert_eq!(disk.list(&at("L")).unwrap(), ["b"]);
     disk.unlink(&at("L/b")).unwrap();
     assert_eq!(disk.unlink(&at("L/b")).unwrap_err().kind(), ErrorKind::NotFound);
     assert!(disk.list(&at("L")).unwrap().is_empty());
     disk.remove_dir(&at("L")).unwrap();
     assert_eq!(disk.list(&at("L")).unwrap_err().kind(), ErrorKind::NotFound);
-    assert_eq!(
-        disk.create_new(&at("L/a"), b"", me(0o644)).unwrap_err().kind(),
-        ErrorKind::NotFound
-    );
+    assert_eq!(disk.create_new(&at("L/a"), b"", me(0o644)).unwrap_err().kind(), ErrorKind::NotFound);
     disk.sync_dir(dir.path()).unwrap();
     assert!(disk.sync_dir(&at("L")).is_err());
 }
@@ -168,10 +145,7 @@ fn attributes_are_of_the_name_itself() {
     fs::hard_link(at("file"), at("second")).unwrap();
     std::os::unix::fs::symlink(at("file"), at("link")).unwrap();
     let file = disk.attributes(&at("file")).unwrap();
-    assert_eq!(
-        (file.size, file.links, file.is_dir, file.is_symlink),
-        (3, 2, false, false)
-    );
+    assert_eq!((file.size, file.links, file.is_dir, file.is_symlink), (3, 2, false, false));
     assert_eq!(file.id, disk.open(&at("second"), Access::Read).unwrap().id().unwrap());
     assert!(disk.attributes(&at("link")).unwrap().is_symlink);
     assert!(disk.attributes(dir.path()).unwrap().is_dir);
@@ -195,10 +169,7 @@ fn data_files_are_read_and_written_anywhere() {
     let reader = disk.open(&at("db"), Access::Read).unwrap();
     assert_eq!(reader.read_at(&mut buffer, 1).unwrap(), 4);
     assert!(reader.write_at(b"x", 0).is_err());
-    assert_eq!(
-        disk.open(&at("none"), Access::ReadWrite).err().unwrap().kind(),
-        ErrorKind::NotFound
-    );
+    assert_eq!(disk.open(&at("none"), Access::ReadWrite).err().unwrap().kind(), ErrorKind::NotFound);
     assert!(!at("none").exists());
 }
 
@@ -213,10 +184,7 @@ fn an_open_file_is_told_from_its_replacement() {
     assert_eq!(listed.id().unwrap(), new.id().unwrap());
     assert_ne!(listed.id().unwrap(), old.id().unwrap());
     assert_eq!(disk.list(at("").as_path()).unwrap(), ["db"]);
-    let missing = disk
-        .open_listed(&at("none"), Access::Read, &at("scratch2"))
-        .err()
-        .unwrap();
+    let missing = disk.open_listed(&at("none"), Access::Read, &at("scratch2")).err().unwrap();
     assert_eq!(missing.kind(), ErrorKind::NotFound);
 }
 
@@ -256,13 +224,8 @@ fn a_copy_gets_extended_attributes_and_the_acl_and_keeps_none_of_its_own() {
     const ACL: &str = "system.posix_acl_access";
     /// user::rw-, user:1234:rw-, group::r--, mask::rw-, other::--- as the kernel stores it (linux/posix_acl_xattr.h).
     fn acl() -> Vec<u8> {
-        let entries: [(u16, u16, u32); 5] = [
-            (1, 6, u32::MAX),
-            (2, 6, 1234),
-            (4, 4, u32::MAX),
-            (16, 6, u32::MAX),
-            (32, 0, u32::MAX),
-        ];
+        let entries: [(u16, u16, u32); 5] =
+            [(1, 6, u32::MAX), (2, 6, 1234), (4, 4, u32::MAX), (16, 6, u32::MAX), (32, 0, u32::MAX)];
         let mut bytes = 2u32.to_le_bytes().to_vec();
         for (tag, rights, id) in entries {
             bytes.extend(tag.to_le_bytes());
@@ -307,10 +270,6 @@ fn no_descriptor_survives_exec() {
     for file in [&made, &opened] {
         // SAFETY: the file is open until the end of this test.
         let fd = unsafe { BorrowedFd::borrow_raw(file.raw_fd().unwrap()) };
-        assert!(
-            rustix::io::fcntl_getfd(fd)
-                .unwrap()
-                .contains(rustix::io::FdFlags::CLOEXEC)
-        );
+        assert!(rustix::io::fcntl_getfd(fd).unwrap().contains(rustix::io::FdFlags::CLOEXEC));
     }
 }

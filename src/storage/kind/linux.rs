@@ -71,43 +71,22 @@ fn decide(magic: Option<u32>, mount: Option<&Mount>) -> Kind {
     let by_magic = magic.and_then(name_of);
     let Some(mount) = mount else {
         let name = by_magic.unwrap_or("unknown");
-        return Kind {
-            name: name.into(),
-            class: class_of(name, ""),
-        };
+        return Kind { name: name.into(), class: class_of(name, "") };
     };
     let class = class_of(&mount.fstype, &mount.options);
     if class != Class::Local {
         // An unfit or shared name is believed, unless the path is in truth elsewhere (a mount that mountinfo did not show).
         return match by_magic {
-            Some(name) if class_of(name, "") == Class::Local => Kind {
-                name: name.into(),
-                class: Class::Shared,
-            },
-            _ => Kind {
-                name: mount.fstype.clone(),
-                class,
-            },
+            Some(name) if class_of(name, "") == Class::Local => Kind { name: name.into(), class: Class::Shared },
+            _ => Kind { name: mount.fstype.clone(), class },
         };
     }
     let fuse_disk = mount.fstype.starts_with("fuseblk") && magic == Some(FUSE);
     match by_magic {
-        _ if fuse_disk => Kind {
-            name: mount.fstype.clone(),
-            class,
-        },
-        Some(name) if class_of(name, "") == Class::Local => Kind {
-            name: mount.fstype.clone(),
-            class,
-        },
-        Some(name) => Kind {
-            name: name.into(),
-            class: class_of(name, ""),
-        },
-        None => Kind {
-            name: mount.fstype.clone(),
-            class: Class::Shared,
-        },
+        _ if fuse_disk => Kind { name: mount.fstype.clone(), class },
+        Some(name) if class_of(name, "") == Class::Local => Kind { name: mount.fstype.clone(), class },
+        Some(name) => Kind { name: name.into(), class: class_of(name, "") },
+        None => Kind { name: mount.fstype.clone(), class: Class::Shared },
     }
 }
 
@@ -147,32 +126,15 @@ mod tests {
     const EXT: u32 = 0xef53;
 
     fn mount(fstype: &str, options: &str) -> Mount {
-        Mount {
-            device: 1,
-            point: b"/".to_vec(),
-            fstype: fstype.into(),
-            options: options.into(),
-        }
+        Mount { device: 1, point: b"/".to_vec(), fstype: fstype.into(), options: options.into() }
     }
 
     #[test]
     fn local_needs_both_witnesses() {
-        assert_eq!(
-            decide(Some(EXT), Some(&mount("ext3", "rw"))),
-            Kind {
-                name: "ext3".into(),
-                class: Class::Local
-            }
-        );
+        assert_eq!(decide(Some(EXT), Some(&mount("ext3", "rw"))), Kind { name: "ext3".into(), class: Class::Local });
         assert_eq!(decide(Some(EXT), None).class, Class::Local);
         assert_eq!(decide(None, Some(&mount("ext4", "rw"))).class, Class::Shared);
-        assert_eq!(
-            decide(Some(NFS), Some(&mount("ext4", "rw"))),
-            Kind {
-                name: "nfs".into(),
-                class: Class::Shared
-            }
-        );
+        assert_eq!(decide(Some(NFS), Some(&mount("ext4", "rw"))), Kind { name: "nfs".into(), class: Class::Shared });
         assert_eq!(decide(Some(EXT), Some(&mount("nfs4", "rw"))).class, Class::Shared);
         assert_eq!(decide(Some(FUSE), Some(&mount("tmpfs", "rw"))).class, Class::Shared);
         assert_eq!(decide(None, None), Kind::unknown());
@@ -182,14 +144,8 @@ mod tests {
     fn fuse_and_9p_are_told_apart_by_the_mount() {
         assert!(decide(Some(FUSE), Some(&mount("fuseblk", "rw"))).is_local());
         assert!(!decide(Some(EXT), Some(&mount("fuse.sshfs", "rw"))).is_local());
-        assert!(matches!(
-            decide(Some(FUSE), Some(&mount("fuse.sshfs", "rw"))).class,
-            Class::Unfit(_)
-        ));
-        assert!(matches!(
-            decide(Some(0x0102_1997), Some(&mount("9p", "rw,cache=loose"))).class,
-            Class::Unfit(_)
-        ));
+        assert!(matches!(decide(Some(FUSE), Some(&mount("fuse.sshfs", "rw"))).class, Class::Unfit(_)));
+        assert!(matches!(decide(Some(0x0102_1997), Some(&mount("9p", "rw,cache=loose"))).class, Class::Unfit(_)));
         assert_eq!(decide(Some(0x0102_1997), Some(&mount("9p", "rw"))).class, Class::Shared);
         assert_eq!(decide(Some(FUSE), None).class, Class::Shared);
     }

@@ -25,17 +25,9 @@ fn parse_line(line: &[u8]) -> Option<Mount> {
     let point = unescape(fields.nth(1)?);
     fields.find(|field| *field == b"-")?;
     let fstype = String::from_utf8_lossy(&unescape(fields.next()?)).into_owned();
-    let options = fields
-        .nth(1)
-        .map(|field| String::from_utf8_lossy(field).into_owned())
-        .unwrap_or_default();
+    let options = fields.nth(1).map(|field| String::from_utf8_lossy(field).into_owned()).unwrap_or_default();
     let device = rustix::fs::makedev(major.parse().ok()?, minor.parse().ok()?);
-    Some(Mount {
-        device,
-        point,
-        fstype,
-        options,
-    })
+    Some(Mount { device, point, fstype, options })
 }
 
 /// Undoes the kernel's `\ooo` (three octal digits) for blanks, tabs, newlines and backslashes.
@@ -43,14 +35,10 @@ fn unescape(field: &[u8]) -> Vec<u8> {
     let mut plain = Vec::with_capacity(field.len());
     let mut rest = field;
     while let Some((&first, tail)) = rest.split_first() {
-        let digits = tail
-            .get(..3)
-            .filter(|digits| digits.iter().all(|digit| (b'0'..=b'7').contains(digit)));
+        let digits = tail.get(..3).filter(|digits| digits.iter().all(|digit| (b'0'..=b'7').contains(digit)));
         match digits {
             Some(digits) if first == b'\\' => {
-                let value = digits
-                    .iter()
-                    .fold(0u32, |value, digit| value * 8 + u32::from(digit - b'0'));
+                let value = digits.iter().fold(0u32, |value, digit| value * 8 + u32::from(digit - b'0'));
                 plain.push(value as u8);
                 rest = &tail[3..];
             }
@@ -68,8 +56,7 @@ fn unescape(field: &[u8]) -> Vec<u8> {
 pub(crate) fn mount_of<'a>(mounts: &'a [Mount], path: &[u8], device: Option<u64>) -> Option<&'a Mount> {
     let holds = |mount: &&Mount| {
         let point = mount.point.strip_suffix(b"/").unwrap_or(&mount.point);
-        path.strip_prefix(point)
-            .is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
+        path.strip_prefix(point).is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
     };
     let longest = |mine: &dyn Fn(&&Mount) -> bool| mounts.iter().filter(mine).max_by_key(|mount| mount.point.len());
     longest(&|mount| holds(mount) && Some(mount.device) == device).or_else(|| longest(&holds))
@@ -95,9 +82,7 @@ nonsense
     fn at(path: &str, device: Option<(u32, u32)>) -> String {
         let mounts = parse(SAMPLE);
         let device = device.map(|(major, minor)| rustix::fs::makedev(major, minor));
-        mount_of(&mounts, path.as_bytes(), device)
-            .map(|mount| mount.fstype.clone())
-            .unwrap_or_default()
+        mount_of(&mounts, path.as_bytes(), device).map(|mount| mount.fstype.clone()).unwrap_or_default()
     }
 
     #[test]

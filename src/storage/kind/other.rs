@@ -29,9 +29,7 @@ fn kind_of(file: &File) -> Kind {
     // SAFETY: all zeroes is a valid statfs, and the call has succeeded.
     let found = unsafe { found.assume_init() };
     // SAFETY: the kernel ends the name with a NUL within the array, and zeroes follow in any case.
-    let name = unsafe { CStr::from_ptr(found.f_fstypename.as_ptr()) }
-        .to_string_lossy()
-        .into_owned();
+    let name = unsafe { CStr::from_ptr(found.f_fstypename.as_ptr()) }.to_string_lossy().into_owned();
     let name = match name.as_str() {
         "msdos" | "msdosfs" => "vfat".into(),
         "webdav" => "davfs".into(),

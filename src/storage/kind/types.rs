@@ -16,16 +16,7 @@ const UNFIT: &[(&[&str], &str)] = &[
          instead, or run the program on the host that has the disk",
     ),
     (
-        &[
-            "s3fs",
-            "rclone",
-            "gcsfuse",
-            "goofys",
-            "mount-s3",
-            "mountpoint-s3",
-            "blobfuse",
-            "blobfuse2",
-        ],
+        &["s3fs", "rclone", "gcsfuse", "goofys", "mount-s3", "mountpoint-s3", "blobfuse", "blobfuse2"],
         "an object store has no atomic rename or mkdir and keeps whole files in a local cache; keep the database on a disk, \
          NFS or SMB and copy it there as a backup",
     ),
@@ -42,10 +33,7 @@ const UNFIT: &[(&[&str], &str)] = &[
         &["afs", "openafs", "yfs"],
         "AFS writes a file back when it is closed and lets the last writer win; keep the database on NFS, SMB or a disk",
     ),
-    (
-        &["coda"],
-        "Coda goes on while it is cut off and merges afterwards; keep the database on NFS, SMB or a disk",
-    ),
+    (&["coda"], "Coda goes on while it is cut off and merges afterwards; keep the database on NFS, SMB or a disk"),
     (
         &["google-drive-ocamlfuse", "onedriver", "dropboxfs", "dbxfs"],
         "a folder that is synchronised to a cloud is not shared in time: each host works on a copy of its own; keep the \
@@ -95,67 +83,32 @@ mod tests {
         for name in ["ext4", "xfs", "tmpfs", "overlay", "fuseblk", "apfs"] {
             assert_eq!(class_of(name, "rw"), Class::Local, "{name}");
         }
-        for name in [
-            "nfs",
-            "nfs4",
-            "cifs",
-            "smb3",
-            "virtiofs",
-            "ceph",
-            "lustre",
-            "fuse.glusterfs",
-            "vboxsf",
-            "smbfs",
-        ] {
+        for name in ["nfs", "nfs4", "cifs", "smb3", "virtiofs", "ceph", "lustre", "fuse.glusterfs", "vboxsf", "smbfs"] {
             assert_eq!(class_of(name, "rw"), Class::Shared, "{name}");
         }
     }
 
     #[test]
     fn what_is_not_known_is_never_local() {
-        for name in [
-            "",
-            "fuse",
-            "fuse.",
-            "fuse.something",
-            "ext5",
-            "EXT4",
-            "fuse.ext4",
-            "fuse.tmpfs",
-        ] {
+        for name in ["", "fuse", "fuse.", "fuse.something", "ext5", "EXT4", "fuse.ext4", "fuse.tmpfs"] {
             assert_eq!(class_of(name, ""), Class::Shared, "{name}");
         }
     }
 
     #[test]
     fn caches_without_coherence_are_unfit_and_say_what_to_do() {
-        for name in [
-            "fuse.sshfs",
-            "fuse.rclone",
-            "fuse.mount-s3",
-            "davfs",
-            "fuse.davfs",
-            "afs",
-            "coda",
-            "fuse.onedriver",
-        ] {
+        for name in
+            ["fuse.sshfs", "fuse.rclone", "fuse.mount-s3", "davfs", "fuse.davfs", "afs", "coda", "fuse.onedriver"]
+        {
             assert!(unfit(name, ""), "{name}");
         }
-        let Class::Unfit(reason) = class_of("fuse.sshfs", "") else {
-            panic!()
-        };
+        let Class::Unfit(reason) = class_of("fuse.sshfs", "") else { panic!() };
         assert!(reason.contains("NFS or SMB"));
     }
 
     #[test]
     fn nine_p_is_fit_only_without_a_cache() {
-        for fit in [
-            "rw,trans=virtio",
-            "rw,cache=none,trans=fd",
-            "rw,cache=0",
-            "",
-            "rw,msize=512000,access=client",
-        ] {
+        for fit in ["rw,trans=virtio", "rw,cache=none,trans=fd", "rw,cache=0", "", "rw,msize=512000,access=client"] {
             assert_eq!(class_of("9p", fit), Class::Shared, "{fit}");
         }
         for caching in [

@@ -37,8 +37,7 @@ pub(super) fn advance() {
 
 /// Keeps `fd` as the one that holds the lock. False if another is kept already; the caller still owns it then.
 pub(super) fn hold(fd: i32) -> bool {
-    HELD.compare_exchange(-1, fd, Ordering::AcqRel, Ordering::Acquire)
-        .is_ok()
+    HELD.compare_exchange(-1, fd, Ordering::AcqRel, Ordering::Acquire).is_ok()
 }
 
 /// Closes the descriptor that holds the lock, if any. In the owner this gives the lock up; in a child it does not.

@@ -81,11 +81,7 @@ fn current() -> &'static Identity {
         let (generation, pid) = (forks::fork_generation(), std::process::id());
         let claim = u64::from(generation) << 32 | u64::from(pid);
         let before = BUILDER.load(Ordering::Acquire);
-        if before == claim
-            || BUILDER
-                .compare_exchange(before, claim, Ordering::AcqRel, Ordering::Acquire)
-                .is_err()
-        {
+        if before == claim || BUILDER.compare_exchange(before, claim, Ordering::AcqRel, Ordering::Acquire).is_err() {
             std::thread::sleep(Duration::from_millis(1)); // another thread is building it
             continue;
         }
@@ -106,9 +102,7 @@ fn current() -> &'static Identity {
 fn build(generation: u32, ancestor: Option<&Identity>) -> Identity {
     let asked = match ancestor {
         Some(ancestor) => ancestor.asked.clone(),
-        None => std::env::var_os("COORD_RUNTIME_DIR")
-            .filter(|dir| !dir.is_empty())
-            .map(PathBuf::from),
+        None => std::env::var_os("COORD_RUNTIME_DIR").filter(|dir| !dir.is_empty()).map(PathBuf::from),
     };
     let mut process = Process {
         pid: std::process::id(),
@@ -126,34 +120,17 @@ fn build(generation: u32, ancestor: Option<&Identity>) -> Identity {
         }
         process.liveness = make_file(&runtime.dir, &process).unwrap_or_default();
     }
-    Identity {
-        generation,
-        process,
-        runtime,
-        asked,
-    }
+    Identity { generation, process, runtime, asked }
 }
 
 /// Makes and locks the liveness file; its path, or nothing if that is not possible.
 fn make_file(dir: &Path, process: &Process) -> Option<String> {
-    let host: String = process
-        .hostname
-        .chars()
-        .filter(|letter| letter.is_ascii_alphanumeric() || *letter == '-')
-        .collect();
+    let host: String =
+        process.hostname.chars().filter(|letter| letter.is_ascii_alphanumeric() || *letter == '-').collect();
     let path = dir.join(format!("{host}-{}-{:016x}.alive", process.pid, disk::random()));
     let text = path.to_str()?.to_owned();
-    let file = File::options()
-        .write(true)
-        .create_new(true)
-        .mode(0o644)
-        .open(&path)
-        .ok()?;
-    let contents = serde_json::to_vec(&Process {
-        liveness: text.clone(),
-        ..process.clone()
-    })
-    .ok();
+    let file = File::options().write(true).create_new(true).mode(0o644).open(&path).ok()?;
+    let contents = serde_json::to_vec(&Process { liveness: text.clone(), ..process.clone() }).ok();
     // Held by number before it is locked, so that the child of a fork in between gives its copy up too.
     if forks::hold(file.as_raw_fd()) {
         let file = ManuallyDrop::new(file);
@@ -179,10 +156,7 @@ fn fill(mut file: &File, contents: &[u8]) -> Option<()> {
 
 #[cfg(target_os = "linux")]
 fn boot_id() -> String {
-    fs::read_to_string("/proc/sys/kernel/random/boot_id")
-        .unwrap_or_default()
-        .trim()
-        .to_owned()
+    fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
 }
 
 #[cfg(target_vendor = "apple")]
@@ -199,11 +173,7 @@ fn boot_id() -> String {
             0,
         )
     };
-    let text = if result == 0 {
-        &buffer[..length.min(buffer.len())]
-    } else {
-        &[]
-    };
+    let text = if result == 0 { &buffer[..length.min(buffer.len())] } else { &[] };
     String::from_utf8_lossy(text).trim_end_matches('\0').to_owned()
 }
 
@@ -214,9 +184,7 @@ fn boot_id() -> String {
 
 #[cfg(target_os = "linux")]
 fn pid_namespace() -> String {
-    fs::read_link("/proc/self/ns/pid")
-        .map(|name| name.to_string_lossy().into_owned())
-        .unwrap_or_default()
+    fs::read_link("/proc/self/ns/pid").map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -246,10 +214,7 @@ fn user() -> String {
     ["USER", "LOGNAME"]
         .iter()
         .find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
-        .map_or_else(
-            || rustix::process::getuid().as_raw().to_string(),
-            |name| shortened(name.as_bytes()),
-        )
+        .map_or_else(|| rustix::process::getuid().as_raw().to_string(), |name| shortened(name.as_bytes()))
 }
 
 #[cfg(test)]
@@ -269,14 +234,7 @@ mod tests {
         let me = this_process();
         assert_eq!(me, this_process());
         assert_eq!(me.pid, std::process::id());
-        for text in [
-            &me.hostname,
-            &me.boot_id,
-            &me.pid_namespace,
-            &me.liveness,
-            &me.command,
-            &me.user,
-        ] {
+        for text in [&me.hostname, &me.boot_id, &me.pid_namespace, &me.liveness, &me.command, &me.user] {
             assert!(!text.is_empty(), "{me:?}");
         }
         let written: Process = serde_json::from_slice(&fs::read(&me.liveness).unwrap()).unwrap();

@@ -21,9 +21,7 @@ pub fn judge(process: &Process) -> Liveness {
 /// As `me` sees it. Testers take the lock shared, so they do not see each other.
 fn judge_as(me: &Process, process: &Process) -> Liveness {
     let same_host = process.boot_id == me.boot_id && process.pid_namespace == me.pid_namespace;
-    let provable = ![&process.boot_id, &process.pid_namespace, &process.liveness]
-        .into_iter()
-        .any(String::is_empty);
+    let provable = ![&process.boot_id, &process.pid_namespace, &process.liveness].into_iter().any(String::is_empty);
     if !same_host || !provable {
         return Liveness::Unknown;
     }

@@ -31,11 +31,7 @@ fn fork_by(split: impl FnOnce() -> i32, act: impl FnOnce() -> String + std::pani
         }
         pid => {
             assert!(pid > 0);
-            Child {
-                pid,
-                says: BufReader::new(says),
-                end,
-            }
+            Child { pid, says: BufReader::new(says), end }
         }
     }
 }
@@ -46,10 +42,7 @@ fn pipe() -> (File, File) {
     unsafe {
         use std::os::fd::FromRawFd;
         assert_eq!(libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC), 0);
-        (
-            File::from(OwnedFd::from_raw_fd(ends[0])),
-            File::from(OwnedFd::from_raw_fd(ends[1])),
-        )
+        (File::from(OwnedFd::from_raw_fd(ends[0])), File::from(OwnedFd::from_raw_fd(ends[1])))
     }
 }
 
@@ -171,11 +164,7 @@ fn this_process_is_alive_to_itself() {
 /// A dead process of this host as its file and beat would show it, with the file in a directory of the test.
 fn dead_one(dir: &Path) -> Process {
     let path = dir.join("host-1-0.alive");
-    let process = Process {
-        pid: 1,
-        liveness: path.to_str().unwrap().into(),
-        ..this_process()
-    };
+    let process = Process { pid: 1, liveness: path.to_str().unwrap().into(), ..this_process() };
     std::fs::write(path, serde_json::to_vec(&process).unwrap()).unwrap();
     process
 }
@@ -186,54 +175,21 @@ fn any_doubt_is_unknown() {
     let dead = dead_one(dir.path());
     assert_eq!(judge(&dead), Liveness::Dead, "the control: without a doubt it is dead");
     let doubts = [
-        Process {
-            boot_id: "another".into(),
-            ..dead.clone()
-        },
-        Process {
-            boot_id: String::new(),
-            ..dead.clone()
-        },
-        Process {
-            pid_namespace: "pid:[1]".into(),
-            ..dead.clone()
-        },
-        Process {
-            liveness: String::new(),
-            ..dead.clone()
-        },
-        Process {
-            liveness: "host-1-0.alive".into(),
-            ..dead.clone()
-        },
-        Process {
-            liveness: dir.path().join("none.alive").to_str().unwrap().into(),
-            ..dead.clone()
-        },
-        Process {
-            liveness: dir.path().to_str().unwrap().into(),
-            ..dead.clone()
-        },
+        Process { boot_id: "another".into(), ..dead.clone() },
+        Process { boot_id: String::new(), ..dead.clone() },
+        Process { pid_namespace: "pid:[1]".into(), ..dead.clone() },
+        Process { liveness: String::new(), ..dead.clone() },
+        Process { liveness: "host-1-0.alive".into(), ..dead.clone() },
+        Process { liveness: dir.path().join("none.alive").to_str().unwrap().into(), ..dead.clone() },
+        Process { liveness: dir.path().to_str().unwrap().into(), ..dead.clone() },
         Process { pid: 2, ..dead.clone() },
         Process::default(),
     ];
     for doubtful in doubts {
         assert_eq!(judge(&doubtful), Liveness::Unknown, "{doubtful:?}");
     }
-    let me = Process {
-        boot_id: String::new(),
-        ..this_process()
-    };
-    assert_eq!(
-        judge_as(
-            &me,
-            &Process {
-                boot_id: String::new(),
-                ..dead
-            }
-        ),
-        Liveness::Unknown
-    );
+    let me = Process { boot_id: String::new(), ..this_process() };
+    assert_eq!(judge_as(&me, &Process { boot_id: String::new(), ..dead }), Liveness::Unknown);
 }
 
 #[test]
@@ -256,14 +212,7 @@ fn a_file_that_its_owner_did_not_write_is_no_proof() {
     std::os::unix::fs::symlink(&moved, &path).unwrap();
     assert_eq!(judge(&dead), Liveness::Unknown);
     std::fs::remove_file(&path).unwrap();
-    rustix::fs::mknodat(
-        rustix::fs::CWD,
-        &path,
-        rustix::fs::FileType::Fifo,
-        Mode::from_raw_mode(0o644),
-        0,
-    )
-    .unwrap();
+    rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, Mode::from_raw_mode(0o644), 0).unwrap();
     assert_eq!(judge(&dead), Liveness::Unknown);
     std::fs::remove_file(&path).unwrap();
     std::fs::create_dir(&path).unwrap();
@@ -280,9 +229,7 @@ fn a_child_that_the_fork_handlers_missed_is_noticed_by_its_pid() {
         let own = this_process();
         // SAFETY: a clone without flags is a fork without the handlers.
         let raw_clone = || unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) as i32 };
-        let mut child = fork_by(raw_clone, || {
-            serde_json::to_string(&(this_process(), fork_generation())).unwrap()
-        });
+        let mut child = fork_by(raw_clone, || serde_json::to_string(&(this_process(), fork_generation())).unwrap());
         let (later, generation): (Process, u32) = child.hears();
         let was_alive = judge(&later) == Liveness::Alive;
         child.kill();

@@ -45,16 +45,12 @@ pub(super) fn local_guard(dir: &Path, path: &Path) -> Option<File> {
 /// Time since the file was written, by this host's clock; zero if that lies ahead.
 fn age(path: &Path) -> Duration {
     let written = fs::symlink_metadata(path).and_then(|found| found.modified());
-    written.map_or(Duration::ZERO, |date| {
-        SystemTime::now().duration_since(date).unwrap_or(Duration::ZERO)
-    })
+    written.map_or(Duration::ZERO, |date| SystemTime::now().duration_since(date).unwrap_or(Duration::ZERO))
 }
 
 /// Fowler, Noll, Vo: the same on every host, version and run.
 fn fnv1a(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    })
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 /// Removes what nobody can need any more, a bounded number at a time.
@@ -64,11 +60,8 @@ pub(super) fn sweep(dir: &Path) {
     for entry in names.take(LOOKED_AT).flatten() {
         let (path, name) = (entry.path(), entry.file_name());
         let name = name.to_string_lossy();
-        let stale = if name.starts_with("seen-") {
-            age(&path) > DAY
-        } else {
-            name.ends_with(".alive") && is_spent(&path)
-        };
+        let stale =
+            if name.starts_with("seen-") { age(&path) > DAY } else { name.ends_with(".alive") && is_spent(&path) };
         if stale && fs::remove_file(&path).is_ok() {
             removed += 1;
         }
@@ -88,10 +81,7 @@ fn is_spent(path: &Path) -> bool {
     if judge::try_shared(&file).is_err() {
         return false;
     }
-    if file
-        .metadata()
-        .is_ok_and(|found| found.permissions().mode() & 0o777 == SEEN_DEAD)
-    {
+    if file.metadata().is_ok_and(|found| found.permissions().mode() & 0o777 == SEEN_DEAD) {
         return age(path) > DAY;
     }
     let _ = file.set_modified(SystemTime::now());
@@ -104,25 +94,16 @@ mod tests {
     use super::*;
 
     fn backdate(path: &Path, span: Duration) {
-        File::open(path)
-            .unwrap()
-            .set_modified(SystemTime::now() - span)
-            .unwrap();
+        File::open(path).unwrap().set_modified(SystemTime::now() - span).unwrap();
     }
 
     #[test]
     fn a_key_is_known_from_its_first_call_on() {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(known_for(dir.path(), "beat"), Duration::ZERO);
-        backdate(
-            &dir.path().join(format!("seen-{:016x}", fnv1a(b"beat"))),
-            Duration::from_secs(100),
-        );
+        backdate(&dir.path().join(format!("seen-{:016x}", fnv1a(b"beat"))), Duration::from_secs(100));
         let known = known_for(dir.path(), "beat");
-        assert!(
-            known >= Duration::from_secs(100) && known < Duration::from_secs(160),
-            "{known:?}"
-        );
+        assert!(known >= Duration::from_secs(100) && known < Duration::from_secs(160), "{known:?}");
         assert_eq!(known_for(dir.path(), "other"), Duration::ZERO);
         assert_eq!(known_for(Path::new("/no/such/place"), "beat"), Duration::ZERO);
     }
@@ -132,10 +113,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         known_for(dir.path(), "beat");
         let path = dir.path().join(format!("seen-{:016x}", fnv1a(b"beat")));
-        File::open(&path)
-            .unwrap()
-            .set_modified(SystemTime::now() + DAY)
-            .unwrap();
+        File::open(&path).unwrap().set_modified(SystemTime::now() + DAY).unwrap();
         assert_eq!(known_for(dir.path(), "beat"), Duration::ZERO);
     }
 

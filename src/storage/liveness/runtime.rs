@@ -23,10 +23,7 @@ pub(super) fn choose(asked: Option<&Path>) -> Option<Runtime> {
 fn choose_under(asked: Option<&Path>, tmp: &Path) -> Option<Runtime> {
     let uid = rustix::process::geteuid().as_raw();
     if let Some(asked) = asked.filter(|asked| asked.is_absolute() && make(asked).is_ok() && is_local(asked)) {
-        return Some(Runtime {
-            dir: asked.to_owned(),
-            own: false,
-        });
+        return Some(Runtime { dir: asked.to_owned(), own: false });
     }
     let usual = tmp.join(format!("coord-{uid}"));
     if make(&usual).is_ok() && is_ours(&usual, uid) && is_local(&usual) {
@@ -78,10 +75,7 @@ mod tests {
         assert_eq!(choose_under(Some(&asked), tmp.path()).unwrap().dir, asked);
         let none = tmp.path().join("no/such/parent");
         assert_eq!(choose_under(Some(&none), tmp.path()).unwrap().dir, usual(tmp.path()));
-        assert_eq!(
-            choose_under(Some(Path::new("relative")), tmp.path()).unwrap().dir,
-            usual(tmp.path())
-        );
+        assert_eq!(choose_under(Some(Path::new("relative")), tmp.path()).unwrap().dir, usual(tmp.path()));
     }
 
     #[test]

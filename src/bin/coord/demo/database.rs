@@ -42,21 +42,15 @@ pub fn open(uri: &str, lease_ms: u32) -> Result<Connection> {
 }
 
 fn open_with(uri: &str, lease_ms: u32, flags: OpenFlags) -> Result<Connection> {
-    let connection = Connection::open_with_flags(
-        uri,
-        flags | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX,
-    )?;
+    let connection =
+        Connection::open_with_flags(uri, flags | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     connection.busy_timeout(BUSY_TIMEOUT + 3 * Duration::from_millis(lease_ms.into()))?;
     Ok(connection)
 }
 
 /// Makes the new database. `path` must not exist; the caller has looked.
 pub fn create(uri: &str, lease_ms: u32) -> Result<()> {
-    let connection = open_with(
-        uri,
-        lease_ms,
-        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE,
-    )?;
+    let connection = open_with(uri, lease_ms, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
     connection.execute_batch(
         "BEGIN IMMEDIATE;
          CREATE TABLE account(id INTEGER PRIMARY KEY, balance INTEGER NOT NULL, touched INTEGER NOT NULL, note TEXT);
@@ -75,17 +69,12 @@ pub fn create(uri: &str, lease_ms: u32) -> Result<()> {
 
 /// What this process's SQLite says about its way to the file; none if it has no such function.
 pub fn locks_taken(connection: &Connection) -> Option<i64> {
-    connection
-        .query_row("SELECT coord_locks_taken()", [], |row| row.get(0))
-        .ok()
+    connection.query_row("SELECT coord_locks_taken()", [], |row| row.get(0)).ok()
 }
 
 /// coord's own sentence about the last error, where there is one.
 pub fn last_error(connection: &Connection) -> Option<String> {
-    connection
-        .query_row("SELECT coord_last_error()", [], |row| row.get(0))
-        .ok()
-        .flatten()
+    connection.query_row("SELECT coord_last_error()", [], |row| row.get(0)).ok().flatten()
 }
 
 /// The final look through the workers' own VFS, under the write lock: it must still be possible to get it.
@@ -104,15 +93,9 @@ pub fn examine(uri: &str, lease_ms: u32, evidence: &mut Evidence) -> Result<()> 
 
 /// The same file read as any SQLite would, by no VFS of ours and without a lock (everybody has gone): sum and rows.
 pub fn examine_plainly(path: &Path) -> Result<(i64, u64)> {
-    let uri = format!(
-        "file:{}?vfs=unix&immutable=1&mode=ro",
-        percent_encode(path.as_os_str().as_encoded_bytes())
-    );
+    let uri = format!("file:{}?vfs=unix&immutable=1&mode=ro", percent_encode(path.as_os_str().as_encoded_bytes()));
     let connection = open_with(&uri, 0, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-    Ok((
-        balance(&connection)?,
-        count(&connection, "SELECT count(*) FROM history")?,
-    ))
+    Ok((balance(&connection)?, count(&connection, "SELECT count(*) FROM history")?))
 }
 
 /// One number that cannot be negative.
@@ -122,20 +105,12 @@ pub fn count(connection: &Connection, sql: &str) -> Result<u64> {
 }
 
 pub fn balance(connection: &Connection) -> Result<i64> {
-    connection
-        .prepare_cached("SELECT sum(balance) FROM account")?
-        .query_row([], |row| row.get(0))
+    connection.prepare_cached("SELECT sum(balance) FROM account")?.query_row([], |row| row.get(0))
 }
 
 fn history(connection: &Connection) -> Result<BTreeSet<CommitId>> {
     let mut rows = connection.prepare("SELECT worker, seq FROM history")?;
-    rows.query_map([], |row| {
-        Ok(CommitId {
-            worker: row.get(0)?,
-            seq: row.get::<_, i64>(1)? as u64,
-        })
-    })?
-    .collect()
+    rows.query_map([], |row| Ok(CommitId { worker: row.get(0)?, seq: row.get::<_, i64>(1)? as u64 }))?.collect()
 }
 
 /// Accounts whose balance is not what their history makes it: a transfer of which only one half is there.
@@ -146,14 +121,8 @@ fn wrong_accounts(connection: &Connection) -> Result<Vec<Account>> {
                                    FROM account a LEFT JOIN moved m ON m.id = a.id GROUP BY a.id)
          SELECT a.id, a.balance, due.balance FROM account a JOIN due USING(id) WHERE a.balance <> due.balance",
     )?;
-    rows.query_map([OPENING_BALANCE], |row| {
-        Ok(Account {
-            id: row.get(0)?,
-            balance: row.get(1)?,
-            due: row.get(2)?,
-        })
-    })?
-    .collect()
+    rows.query_map([OPENING_BALANCE], |row| Ok(Account { id: row.get(0)?, balance: row.get(1)?, due: row.get(2)? }))?
+        .collect()
 }
 
 #[cfg(test)]
@@ -186,16 +155,9 @@ mod tests {
         let mut evidence = Evidence::default();
         examine(&uri, 0, &mut evidence).unwrap();
         assert_eq!((evidence.balance, evidence.wrong_accounts.len()), (TOTAL, 0));
-        open(&uri, 0)
-            .unwrap()
-            .execute_batch("INSERT INTO history VALUES(1, 1, 5, 6, 10)")
-            .unwrap();
+        open(&uri, 0).unwrap().execute_batch("INSERT INTO history VALUES(1, 1, 5, 6, 10)").unwrap();
         examine(&uri, 0, &mut evidence).unwrap();
-        let wrong: Vec<_> = evidence
-            .wrong_accounts
-            .iter()
-            .map(|account| (account.id, account.due))
-            .collect();
+        let wrong: Vec<_> = evidence.wrong_accounts.iter().map(|account| (account.id, account.due)).collect();
         assert_eq!(wrong, [(5, 990), (6, 1_010)]);
         assert_eq!(evidence.history, BTreeSet::from([CommitId { worker: 1, seq: 1 }]));
     }

@@ -19,12 +19,7 @@ pub enum Event {
     /// SQLITE_BUSY after the busy timeout.
     Busy { wait_us: u64 },
     /// Any other error. `code` is SQLite's extended one.
-    Failed {
-        seq: u64,
-        stage: Stage,
-        code: i32,
-        message: String,
-    },
+    Failed { seq: u64, stage: Stage, code: i32, message: String },
     /// A read transaction has ended; what was wrong in it was told before.
     Read { rows: u64, wait_us: u64 },
     /// Something that must never be seen, as a sentence.
@@ -62,17 +57,8 @@ mod tests {
     fn events_survive_the_pipe() {
         let message = "disk I/O error\n\"deposed\"".to_string();
         for event in [
-            Event::Committed {
-                seq: 7,
-                wait_us: 12,
-                commit_us: 3,
-            },
-            Event::Failed {
-                seq: 8,
-                stage: Stage::Commit,
-                code: 778,
-                message,
-            },
+            Event::Committed { seq: 7, wait_us: 12, commit_us: 3 },
+            Event::Failed { seq: 8, stage: Stage::Commit, code: 778, message },
             Event::Path { locks_taken: None },
             Event::Done,
         ] {

@@ -123,14 +123,8 @@ impl Worker {
 
     /// Commits or reads a second, lately.
     pub fn per_second(&self, now: Instant) -> f64 {
-        let recent = self
-            .rate
-            .iter()
-            .filter(|&&at| now.duration_since(at) <= RATE_WINDOW)
-            .count();
-        let window = now
-            .duration_since(self.started)
-            .clamp(Duration::from_millis(100), RATE_WINDOW);
+        let recent = self.rate.iter().filter(|&&at| now.duration_since(at) <= RATE_WINDOW).count();
+        let window = now.duration_since(self.started).clamp(Duration::from_millis(100), RATE_WINDOW);
         recent as f64 / window.as_secs_f64()
     }
 }
@@ -154,9 +148,8 @@ impl Fleet {
         let index = self.workers.len();
         let id = index as u32 + 1;
         let program = std::env::current_exe().map_err(|error| format!("cannot find the coord program: {error}"))?;
-        let mut args: Vec<OsString> = ["demo-worker", "--id", &id.to_string(), "--vfs", &self.vfs]
-            .map(Into::into)
-            .into();
+        let mut args: Vec<OsString> =
+            ["demo-worker", "--id", &id.to_string(), "--vfs", &self.vfs].map(Into::into).into();
         args.extend(["--lease-ms", &self.lease_ms.to_string()].map(Into::into));
         args.extend((role == Role::Reader).then(|| "--reader".into()));
         let mut child = Command::new(program)
@@ -227,11 +220,7 @@ impl Fleet {
                 worker.in_commit = Some(seq);
                 worker.held = held.then_some(seq);
             }
-            Event::Committed {
-                seq,
-                wait_us,
-                commit_us,
-            } => {
+            Event::Committed { seq, wait_us, commit_us } => {
                 worker.reported.push(seq);
                 worker.longest_wait_us = worker.longest_wait_us.max(wait_us);
                 worker.longest_commit_us = worker.longest_commit_us.max(commit_us);
@@ -247,12 +236,7 @@ impl Fleet {
                 worker.busy += 1;
                 worker.longest_wait_us = worker.longest_wait_us.max(wait_us);
             }
-            Event::Failed {
-                seq,
-                stage,
-                code,
-                message,
-            } => self.failed(index, seq, stage, code, message),
+            Event::Failed { seq, stage, code, message } => self.failed(index, seq, stage, code, message),
             Event::Violation { sentence } => self.violations.push(format!("{}: {sentence}", worker.name())),
             Event::Path { locks_taken } => {
                 worker.path_told = true;
@@ -303,11 +287,7 @@ impl Fleet {
         worker.state = State::Crashed;
         let status = status.map_or_else(|error| error.to_string(), |status| status.to_string());
         let words: Vec<String> = worker.last_words.iter().cloned().collect();
-        self.failures.push(format!(
-            "{} ended by itself ({status}) {}",
-            worker.name(),
-            words.join(" / ")
-        ));
+        self.failures.push(format!("{} ended by itself ({status}) {}", worker.name(), words.join(" / ")));
     }
 
     pub fn stop(&mut self) {
@@ -347,11 +327,7 @@ impl Worker {
     fn counted(&mut self) {
         let now = Instant::now();
         self.rate.push_back(now);
-        while self
-            .rate
-            .front()
-            .is_some_and(|&at| now.duration_since(at) > RATE_WINDOW)
-        {
+        while self.rate.front().is_some_and(|&at| now.duration_since(at) > RATE_WINDOW) {
             self.rate.pop_front();
         }
     }

@@ -32,19 +32,12 @@ impl Place {
 
     fn given(dir: &Path) -> Result<Place, String> {
         let cannot = |what: &str, error: io::Error| {
-            format!(
-                "cannot {what} the directory {}: {error}",
-                out::harmless(&dir.display().to_string())
-            )
+            format!("cannot {what} the directory {}: {error}", out::harmless(&dir.display().to_string()))
         };
         let dir_is_ours = !dir.exists();
         fs::create_dir_all(dir).map_err(|error| cannot("make", error))?;
         let dir = dir.canonicalize().map_err(|error| cannot("find", error))?;
-        Ok(Place {
-            database: dir.join(NAME),
-            dir,
-            dir_is_ours,
-        })
+        Ok(Place { database: dir.join(NAME), dir, dir_is_ours })
     }
 
     fn temporary() -> Result<Place, String> {
@@ -68,10 +61,7 @@ impl Place {
             names.collect::<io::Result<Vec<_>>>()
         });
         let names = names.map_err(|error| format!("cannot read {}: {error}", self.dir.display()))?;
-        Ok(names
-            .into_iter()
-            .filter(|name| name.as_encoded_bytes().starts_with(NAME.as_bytes()))
-            .collect())
+        Ok(names.into_iter().filter(|name| name.as_encoded_bytes().starts_with(NAME.as_bytes())).collect())
     }
 
     /// Removes what the demo made, and the directory if that was new too and is empty now.
@@ -79,11 +69,7 @@ impl Place {
         for name in self.names()? {
             let path = self.dir.join(name);
             let is_dir = path.symlink_metadata().is_ok_and(|metadata| metadata.is_dir());
-            let removed = if is_dir {
-                fs::remove_dir_all(&path)
-            } else {
-                fs::remove_file(&path)
-            };
+            let removed = if is_dir { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
             removed.map_err(|error| format!("cannot remove {}: {error}", path.display()))?;
         }
         if self.dir_is_ours {
@@ -119,10 +105,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("demo.sqlite-journal"), "precious").unwrap();
         let error = Place::new(Some(dir.path())).err().unwrap();
-        assert!(
-            error.contains("demo.sqlite-journal") && error.contains("--dir"),
-            "{error}"
-        );
+        assert!(error.contains("demo.sqlite-journal") && error.contains("--dir"), "{error}");
         assert!(dir.path().join("demo.sqlite-journal").exists());
     }
 }

@@ -35,11 +35,7 @@ impl Ending<'_> {
 
     /// Commits that were not reported as OK although they are in the database.
     fn unreported(&self) -> Vec<CommitId> {
-        self.evidence
-            .history
-            .difference(&self.evidence.reported)
-            .copied()
-            .collect()
+        self.evidence.history.difference(&self.evidence.reported).copied().collect()
     }
 
     pub fn as_text(&self, screen: &Screen) -> String {
@@ -51,15 +47,8 @@ impl Ending<'_> {
         let unreported = self.unreported();
         for commit in unreported.iter().take(NAMED) {
             let known = self.evidence.unknown.contains(commit);
-            let why = if known {
-                "its outcome was unknown"
-            } else {
-                "nobody tried it"
-            };
-            text += &format!(
-                "in the database, not reported: worker {} seq {}; {why}\n",
-                commit.worker, commit.seq
-            );
+            let why = if known { "its outcome was unknown" } else { "nobody tried it" };
+            text += &format!("in the database, not reported: worker {} seq {}; {why}\n", commit.worker, commit.seq);
         }
         if unreported.len() > NAMED {
             text += &format!("and {} more of these (--json names all)\n", unreported.len() - NAMED);
@@ -80,11 +69,7 @@ impl Ending<'_> {
         }
         let colour = if self.verdict.held() { GREEN } else { RED };
         let verdict = screen.paint(colour, self.verdict.word());
-        text + &format!(
-            "\n{} {verdict}\n{}\n",
-            screen.paint(BOLD, "verdict:"),
-            out::harmless(self.files)
-        )
+        text + &format!("\n{} {verdict}\n{}\n", screen.paint(BOLD, "verdict:"), out::harmless(self.files))
     }
 
     /// Which way each worker's database went, workers that say the same in one line.
@@ -93,33 +78,17 @@ impl Ending<'_> {
         for worker in &self.fleet.workers {
             ways.entry(way(worker)).or_default().push(worker.name());
         }
-        ways.iter()
-            .map(|(way, names)| format!("{way}: {}\n", names.join(", ")))
-            .collect()
+        ways.iter().map(|(way, names)| format!("{way}: {}\n", names.join(", "))).collect()
     }
 
     pub fn as_json(&self) -> String {
         let workers: Vec<Value> = self.fleet.workers.iter().map(worker_as_json).collect();
-        let wait_us = self
-            .fleet
-            .workers
-            .iter()
-            .map(|worker| worker.longest_wait_us)
-            .max()
-            .unwrap_or(0);
+        let wait_us = self.fleet.workers.iter().map(|worker| worker.longest_wait_us).max().unwrap_or(0);
         let sum = |of: fn(&Worker) -> u64| self.fleet.workers.iter().map(of).sum::<u64>();
-        let errors: Vec<Value> = self
-            .fleet
-            .errors
-            .iter()
-            .map(|(message, count)| json!({"message": message, "count": count}))
-            .collect();
-        let deeds: Vec<Value> = self
-            .script
-            .deeds
-            .iter()
-            .map(|(at, deed)| json!({"at_ms": at.as_millis() as u64, "deed": deed}))
-            .collect();
+        let errors: Vec<Value> =
+            self.fleet.errors.iter().map(|(message, count)| json!({"message": message, "count": count})).collect();
+        let deeds: Vec<Value> =
+            self.script.deeds.iter().map(|(at, deed)| json!({"at_ms": at.as_millis() as u64, "deed": deed})).collect();
         let object = json!({
             "verdict": self.verdict.word(),
             "checks": self.verdict.checks,

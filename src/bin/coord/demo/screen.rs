@@ -54,22 +54,12 @@ impl Screen {
             (_, false) => Kind::Lines,
         };
         let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        Screen {
-            kind,
-            colour: terminal && !plain,
-            drawn_lines: 0,
-            last: None,
-            deeds_told: 0,
-        }
+        Screen { kind, colour: terminal && !plain, drawn_lines: 0, last: None, deeds_told: 0 }
     }
 
     /// Draws if it is time to; `last`: draws in any case.
     pub fn update(&mut self, scene: &Scene, last: bool) {
-        let every = if self.kind == Kind::Live {
-            REDRAW_EVERY
-        } else {
-            LINE_EVERY
-        };
+        let every = if self.kind == Kind::Live { REDRAW_EVERY } else { LINE_EVERY };
         let due = last || self.last.is_none_or(|at| at.elapsed() >= every);
         match self.kind {
             Kind::Silent => {}
@@ -100,11 +90,7 @@ impl Screen {
         self.deeds_told = scene.script.deeds.len();
         if due {
             let [totals, rest] = totals(scene);
-            text += &format!(
-                "{:>6.1} s  {totals} | {} | {rest}\n",
-                scene.elapsed.as_secs_f64(),
-                holder(scene)
-            );
+            text += &format!("{:>6.1} s  {totals} | {} | {rest}\n", scene.elapsed.as_secs_f64(), holder(scene));
         }
         let _ = out::print(&text);
     }
@@ -136,25 +122,14 @@ impl Screen {
         let header = "             pid      state     commits     /s  longest wait  longest commit  fenced  errors";
         lines.push(self.paint(DIM, header));
         let now = Instant::now();
-        lines.extend(
-            scene
-                .fleet
-                .workers
-                .iter()
-                .take(ROWS)
-                .map(|worker| self.row(worker, now)),
-        );
+        lines.extend(scene.fleet.workers.iter().take(ROWS).map(|worker| self.row(worker, now)));
         if let Some(more) = scene.fleet.workers.len().checked_sub(ROWS + 1) {
             lines.push(format!("and {} more", more + 1));
         }
         lines.push(String::new());
         let deeds = &scene.script.deeds;
         for (at, deed) in &deeds[deeds.len().saturating_sub(DEEDS)..] {
-            lines.push(format!(
-                "{:>6.1} s  {}",
-                at.as_secs_f64(),
-                self.paint(YELLOW, &out::harmless(deed))
-            ));
+            lines.push(format!("{:>6.1} s  {}", at.as_secs_f64(), self.paint(YELLOW, &out::harmless(deed))));
         }
         lines
     }
@@ -232,8 +207,5 @@ fn holder(scene: &Scene) -> String {
     let who = worker.map_or_else(|| holder.node.clone(), Worker::name);
     let pid = holder.pid.map_or("?".into(), |pid| pid.to_string());
     let seen = out::duration(holder.seen_for.as_millis() as u64);
-    out::harmless(&format!(
-        "lock: {who} (pid {pid}), {}, {}, seen for {seen}",
-        holder.kind, holder.verdict
-    ))
+    out::harmless(&format!("lock: {who} (pid {pid}), {}, {}, seen for {seen}", holder.kind, holder.verdict))
 }

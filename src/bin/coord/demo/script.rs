@@ -75,10 +75,7 @@ impl Script {
         match self.step {
             Step::AwaitKill if elapsed >= self.kill_at => {
                 let victim = self.pick(fleet, 1)?;
-                self.step = Step::HoldForKill {
-                    victim,
-                    since: Instant::now(),
-                };
+                self.step = Step::HoldForKill { victim, since: Instant::now() };
             }
             Step::HoldForKill { victim, since } => match fleet.workers[victim].held {
                 Some(seq) => self.kill(fleet, victim, seq)?,
@@ -86,10 +83,7 @@ impl Script {
             },
             Step::AwaitFreeze if elapsed >= self.freeze_at => {
                 let victim = self.pick(fleet, 0)?;
-                self.step = Step::HoldForFreeze {
-                    victim,
-                    since: Instant::now(),
-                };
+                self.step = Step::HoldForFreeze { victim, since: Instant::now() };
             }
             Step::HoldForFreeze { victim, since } => match fleet.workers[victim].held {
                 Some(seq) => self.freeze(fleet, victim, seq)?,
@@ -114,9 +108,7 @@ impl Script {
             worker.role == Role::Writer && worker.state == State::Running
         };
         let all = std::iter::once(preferred).chain(0..fleet.workers.len());
-        let victim = { all }
-            .find(fit)
-            .ok_or("no writer is left that could be killed or frozen")?;
+        let victim = { all }.find(fit).ok_or("no writer is left that could be killed or frozen")?;
         fleet.workers[victim].tell(event::HOLD);
         Ok(victim)
     }
@@ -127,11 +119,7 @@ impl Script {
             return Err(format!("{} ended before it could {what}", worker.name()));
         }
         if since.elapsed() > self.patience {
-            return Err(format!(
-                "{} did not {what} within {} s",
-                worker.name(),
-                self.patience.as_secs()
-            ));
+            return Err(format!("{} did not {what} within {} s", worker.name(), self.patience.as_secs()));
         }
         Ok(())
     }
@@ -140,9 +128,7 @@ impl Script {
         let state = self.on_disk();
         let worker = &mut fleet.workers[victim];
         let (pid, name) = (worker.pid, worker.name());
-        worker
-            .kill()
-            .map_err(|error| format!("cannot kill {name} (pid {pid}): {error}"))?;
+        worker.kill().map_err(|error| format!("cannot kill {name} (pid {pid}): {error}"))?;
         let next = fleet.start(Role::Writer)?;
         let deed = format!("killed {name} (pid {pid}) inside commit {seq}, {state}");
         self.note(format!("{deed}; {} takes its place", fleet.workers[next].name()));
@@ -155,18 +141,10 @@ impl Script {
         let state = self.on_disk();
         let worker = &mut fleet.workers[victim];
         let (pid, name) = (worker.pid, worker.name());
-        worker
-            .freeze()
-            .map_err(|error| format!("cannot freeze {name} (pid {pid}): {error}"))?;
+        worker.freeze().map_err(|error| format!("cannot freeze {name} (pid {pid}): {error}"))?;
         let ms = self.frozen_for.as_millis();
-        self.note(format!(
-            "froze {name} (pid {pid}) inside commit {seq}, {state}, for {ms} ms (two leases)"
-        ));
-        self.step = Step::Frozen {
-            victim,
-            seq,
-            since: Instant::now(),
-        };
+        self.note(format!("froze {name} (pid {pid}) inside commit {seq}, {state}, for {ms} ms (two leases)"));
+        self.step = Step::Frozen { victim, seq, since: Instant::now() };
         Ok(())
     }
 
@@ -175,15 +153,9 @@ impl Script {
         let worker = &mut fleet.workers[victim];
         let (pid, name) = (worker.pid, worker.name());
         worker.tell(event::GO);
-        worker
-            .thaw()
-            .map_err(|error| format!("cannot thaw {name} (pid {pid}): {error}"))?;
+        worker.thaw().map_err(|error| format!("cannot thaw {name} (pid {pid}): {error}"))?;
         self.note(format!("thawed {name} (pid {pid}), which goes on with COMMIT {seq}"));
-        self.step = Step::Thawed {
-            victim,
-            seq,
-            since: Instant::now(),
-        };
+        self.step = Step::Thawed { victim, seq, since: Instant::now() };
         Ok(())
     }
 

@@ -21,10 +21,7 @@ pub fn thaw(pid: u32) -> io::Result<()> {
 }
 
 fn send(pid: u32, signal: Signal) -> io::Result<()> {
-    let pid = i32::try_from(pid)
-        .ok()
-        .and_then(Pid::from_raw)
-        .ok_or(io::ErrorKind::InvalidInput)?;
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::InvalidInput)?;
     Ok(process::kill_process(pid, signal)?)
 }
 

@@ -93,52 +93,31 @@ pub fn judge(evidence: &Evidence) -> Verdict {
             format!("{} reads, every sum and count right", evidence.reads)
         }),
         killed_and_frozen(evidence),
-        none_of("processes", "failed", &evidence.failures, || {
-            "all ended as they were told".into()
-        }),
+        none_of("processes", "failed", &evidence.failures, || "all ended as they were told".into()),
         none_of("leftover locks", "left", &evidence.leftovers, || "none".into()),
     ];
     if evidence.through_coord {
         checks.push(through_coord(evidence));
     }
     if evidence.reads == 0 || evidence.reported.is_empty() {
-        let detail = format!(
-            "{} commits, {} reads: nothing was tried",
-            evidence.reported.len(),
-            evidence.reads
-        );
-        checks.push(Check {
-            name: "work done",
-            held: false,
-            detail,
-        });
+        let detail = format!("{} commits, {} reads: nothing was tried", evidence.reported.len(), evidence.reads);
+        checks.push(Check { name: "work done", held: false, detail });
     }
     Verdict { checks }
 }
 
 fn balance(evidence: &Evidence) -> Check {
     let (expected, actual) = (evidence.expected_balance, evidence.balance);
-    Check {
-        name: "balance",
-        held: expected == actual,
-        detail: format!("expected {expected}, found {actual}"),
-    }
+    Check { name: "balance", held: expected == actual, detail: format!("expected {expected}, found {actual}") }
 }
 
 fn accounts(evidence: &Evidence) -> Check {
     let wrong: Vec<String> = evidence
         .wrong_accounts
         .iter()
-        .map(|account| {
-            format!(
-                "account {} has {} and should have {}",
-                account.id, account.balance, account.due
-            )
-        })
+        .map(|account| format!("account {} has {} and should have {}", account.id, account.balance, account.due))
         .collect();
-    none_of("accounts", "wrong", &wrong, || {
-        "each is what its history makes it".into()
-    })
+    none_of("accounts", "wrong", &wrong, || "each is what its history makes it".into())
 }
 
 fn reported_is_there(evidence: &Evidence) -> Check {
@@ -147,11 +126,7 @@ fn reported_is_there(evidence: &Evidence) -> Check {
         0 => format!("all {} are in the database", evidence.reported.len()),
         count => format!("{count} of {} LOST: {}", evidence.reported.len(), name_commits(&lost)),
     };
-    Check {
-        name: "reported commits",
-        held: lost.is_empty(),
-        detail,
-    }
+    Check { name: "reported commits", held: lost.is_empty(), detail }
 }
 
 fn nothing_else_is_there(evidence: &Evidence) -> Check {
@@ -160,44 +135,23 @@ fn nothing_else_is_there(evidence: &Evidence) -> Check {
     let (allowed, open) = (extra.len() - forbidden.len(), evidence.unknown.len());
     let detail = match forbidden.len() {
         0 => format!("{open} of unknown outcome (killed or an error in COMMIT), {allowed} of them in the database"),
-        count => format!(
-            "{count} in the database that failed or were never tried: {}",
-            name_commits(&forbidden)
-        ),
+        count => format!("{count} in the database that failed or were never tried: {}", name_commits(&forbidden)),
     };
-    Check {
-        name: "unreported commits",
-        held: forbidden.is_empty(),
-        detail,
-    }
+    Check { name: "unreported commits", held: forbidden.is_empty(), detail }
 }
 
 fn counter(evidence: &Evidence) -> Check {
     let (counter, rows) = (evidence.counter, evidence.history_rows);
     let held = counter == rows && rows == evidence.history.len() as u64;
-    Check {
-        name: "commit counter",
-        held,
-        detail: format!("{counter}, and {rows} rows of history"),
-    }
+    Check { name: "commit counter", held, detail: format!("{counter}, and {rows} rows of history") }
 }
 
 fn integrity(evidence: &Evidence) -> Check {
     let detail = match evidence.integrity.is_empty() {
         true => "not run".into(),
-        false => evidence
-            .integrity
-            .iter()
-            .take(NAMED)
-            .cloned()
-            .collect::<Vec<_>>()
-            .join("; "),
+        false => evidence.integrity.iter().take(NAMED).cloned().collect::<Vec<_>>().join("; "),
     };
-    Check {
-        name: "integrity_check",
-        held: evidence.integrity == ["ok"],
-        detail,
-    }
+    Check { name: "integrity_check", held: evidence.integrity == ["ok"], detail }
 }
 
 fn plain(evidence: &Evidence) -> Check {
@@ -205,22 +159,10 @@ fn plain(evidence: &Evidence) -> Check {
     match &evidence.plain {
         Some(Ok(plain)) => {
             let held = *plain == (evidence.balance, evidence.history_rows);
-            Check {
-                name,
-                held,
-                detail: format!("an ordinary SQLite reads balance {}, {} rows", plain.0, plain.1),
-            }
+            Check { name, held, detail: format!("an ordinary SQLite reads balance {}, {} rows", plain.0, plain.1) }
         }
-        Some(Err(error)) => Check {
-            name,
-            held: false,
-            detail: error.clone(),
-        },
-        None => Check {
-            name,
-            held: false,
-            detail: "not read".into(),
-        },
+        Some(Err(error)) => Check { name, held: false, detail: error.clone() },
+        None => Check { name, held: false, detail: "not read".into() },
     }
 }
 
@@ -229,11 +171,7 @@ fn killed_and_frozen(evidence: &Evidence) -> Check {
     Check {
         name: "killed and frozen",
         held: evidence.killed.is_some() && evidence.thawed.is_some(),
-        detail: format!(
-            "{}; {}",
-            told(&evidence.killed, "killed"),
-            told(&evidence.thawed, "frozen and came back")
-        ),
+        detail: format!("{}; {}", told(&evidence.killed, "killed"), told(&evidence.thawed, "frozen and came back")),
     }
 }
 
@@ -258,17 +196,11 @@ fn none_of(name: &'static str, noun: &str, found: &[String], otherwise: impl FnO
         0 => otherwise(),
         count => format!("{count} {noun}: {}", first_few(found.iter().cloned(), count)),
     };
-    Check {
-        name,
-        held: found.is_empty(),
-        detail,
-    }
+    Check { name, held: found.is_empty(), detail }
 }
 
 fn name_commits(commits: &[CommitId]) -> String {
-    let named = commits
-        .iter()
-        .map(|commit| format!("worker {} seq {}", commit.worker, commit.seq));
+    let named = commits.iter().map(|commit| format!("worker {} seq {}", commit.worker, commit.seq));
     first_few(named, commits.len())
 }
 

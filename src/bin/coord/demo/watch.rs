@@ -44,23 +44,13 @@ pub fn start(database: PathBuf, sender: Sender<Message>) {
 fn sample(database: &Path, since: &mut Option<(String, Instant)>) -> Locks {
     let takeovers = takeovers(database);
     match report::inspect(database) {
-        Ok(rows) => Locks {
-            holder: holder(&rows, since),
-            takeovers,
-            error: None,
-        },
-        Err(error) => Locks {
-            holder: None,
-            takeovers,
-            error: Some(error.to_string()),
-        },
+        Ok(rows) => Locks { holder: holder(&rows, since), takeovers, error: None },
+        Err(error) => Locks { holder: None, takeovers, error: Some(error.to_string()) },
     }
 }
 
 fn holder(rows: &[LockRow], since: &mut Option<(String, Instant)>) -> Option<Holder> {
-    let row = ["write", "exclusive"]
-        .iter()
-        .find_map(|kind| rows.iter().find(|row| row.kind == *kind));
+    let row = ["write", "exclusive"].iter().find_map(|kind| rows.iter().find(|row| row.kind == *kind));
     let Some(row) = row else {
         *since = None;
         return None;
@@ -107,9 +97,8 @@ fn names(dir: &Path) -> Vec<String> {
     let Ok(entries) = std::fs::read_dir(dir) else {
         return Vec::new();
     };
-    let mut names: Vec<String> = entries
-        .filter_map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into_owned()))
-        .collect();
+    let mut names: Vec<String> =
+        entries.filter_map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into_owned())).collect();
     names.sort();
     names
 }
@@ -137,12 +126,7 @@ mod tests {
         let registry = inspect::registry(&database);
         assert_eq!(leftovers(&database, &[]), [] as [String; 0]);
         std::fs::create_dir(&registry).unwrap();
-        for name in [
-            "reader.h-7-0a.1",
-            "exclusive.h-8-0a.2",
-            "beat.h-8-0a.3.json",
-            "takeovers.jsonl",
-        ] {
+        for name in ["reader.h-7-0a.1", "exclusive.h-8-0a.2", "beat.h-8-0a.3.json", "takeovers.jsonl"] {
             std::fs::write(registry.join(name), "one\ntwo\n").unwrap();
         }
         assert_eq!(leftovers(&database, &[7]), ["exclusive.h-8-0a.2"]);
@@ -154,11 +138,7 @@ mod tests {
 
     #[test]
     fn the_holder_is_seen_for_as_long_as_it_is_the_same() {
-        let row = |node: &str| LockRow {
-            kind: "write".into(),
-            node: node.into(),
-            ..LockRow::default()
-        };
+        let row = |node: &str| LockRow { kind: "write".into(), node: node.into(), ..LockRow::default() };
         let mut since = None;
         assert!(holder(&[], &mut since).is_none());
         let first = holder(&[row("a")], &mut since).unwrap();

@@ -87,11 +87,7 @@ struct Failure {
 
 impl Failure {
     fn at(stage: Stage, begun: Instant) -> impl Fn(rusqlite::Error) -> Failure {
-        move |error| Failure {
-            stage,
-            error,
-            waited: begun.elapsed(),
-        }
+        move |error| Failure { stage, error, waited: begun.elapsed() }
     }
 
     fn is_busy(&self) -> bool {
@@ -115,9 +111,7 @@ impl Worker {
     /// One transfer: two balances, a row of history, the counter.
     fn transfer(&mut self, connection: &Connection) -> Result<(), Failure> {
         let begun = Instant::now();
-        connection
-            .execute_batch("BEGIN IMMEDIATE")
-            .map_err(Failure::at(Stage::Begin, begun))?;
+        connection.execute_batch("BEGIN IMMEDIATE").map_err(Failure::at(Stage::Begin, begun))?;
         let wait_us = micros(begun);
         let held = HOLD.swap(false, Ordering::SeqCst);
         self.work(connection, held).map_err(|error| {
@@ -129,14 +123,8 @@ impl Worker {
             let _ = self.go.recv();
         }
         let begun = Instant::now();
-        connection
-            .execute_batch("COMMIT")
-            .map_err(Failure::at(Stage::Commit, begun))?;
-        tell(&Event::Committed {
-            seq: self.seq,
-            wait_us,
-            commit_us: micros(begun),
-        });
+        connection.execute_batch("COMMIT").map_err(Failure::at(Stage::Commit, begun))?;
+        tell(&Event::Committed { seq: self.seq, wait_us, commit_us: micros(begun) });
         if held {
             let _ = connection.pragma_update(None, "cache_size", USUAL_CACHE);
         }
@@ -154,12 +142,14 @@ impl Worker {
         let mut moving = connection.prepare_cached("UPDATE account SET balance = balance + ?2 WHERE id = ?1")?;
         moving.execute([source, -amount])?;
         moving.execute([target, amount])?;
-        connection
-            .prepare_cached("INSERT INTO history VALUES(?1, ?2, ?3, ?4, ?5)")?
-            .execute(params![self.id, self.seq as i64, source, target, amount])?;
-        connection
-            .prepare_cached("UPDATE counter SET commits = commits + 1")?
-            .execute([])?;
+        connection.prepare_cached("INSERT INTO history VALUES(?1, ?2, ?3, ?4, ?5)")?.execute(params![
+            self.id,
+            self.seq as i64,
+            source,
+            target,
+            amount
+        ])?;
+        connection.prepare_cached("UPDATE counter SET commits = commits + 1")?.execute([])?;
         if held {
             connection.execute("UPDATE account SET touched = touched + 1", [])?;
         }
@@ -169,26 +159,18 @@ impl Worker {
     /// One read transaction: the sum is what it always is, and nothing that was committed has gone.
     fn read(&mut self, connection: &Connection) -> Result<(), Failure> {
         let begun = Instant::now();
-        connection
-            .execute_batch("BEGIN")
-            .map_err(Failure::at(Stage::Begin, begun))?;
+        connection.execute_batch("BEGIN").map_err(Failure::at(Stage::Begin, begun))?;
         let counter = database::count(connection, "SELECT commits FROM counter");
         let counter = counter.map_err(Failure::at(Stage::Begin, begun))?;
         let wait_us = micros(begun);
         let rows = database::count(connection, "SELECT count(*) FROM history");
         let rows = rows.map_err(Failure::at(Stage::Work, begun))?;
         let sum = database::balance(connection).map_err(Failure::at(Stage::Work, begun))?;
-        connection
-            .execute_batch("COMMIT")
-            .map_err(Failure::at(Stage::Commit, begun))?;
+        connection.execute_batch("COMMIT").map_err(Failure::at(Stage::Commit, begun))?;
         check_sum(sum, "in a read transaction");
-        expect(rows == counter, || {
-            format!("{rows} rows of history beside a counter of {counter}")
-        });
+        expect(rows == counter, || format!("{rows} rows of history beside a counter of {counter}"));
         let before = self.rows_seen;
-        expect(rows >= before, || {
-            format!("{rows} rows of history after {before} were seen")
-        });
+        expect(rows >= before, || format!("{rows} rows of history after {before} were seen"));
         self.rows_seen = rows.max(before);
         tell(&Event::Read { rows, wait_us });
         Ok(())
@@ -196,9 +178,7 @@ impl Worker {
 
     fn tell_failure(&self, failure: &Failure, connection: Option<&Connection>) {
         if failure.is_busy() && failure.stage != Stage::Commit {
-            tell(&Event::Busy {
-                wait_us: failure.waited.as_micros() as u64,
-            });
+            tell(&Event::Busy { wait_us: failure.waited.as_micros() as u64 });
             return;
         }
         let code = failure.error.sqlite_error().map_or(0, |error| error.extended_code);
@@ -206,12 +186,7 @@ impl Worker {
         if let Some(sentence) = connection.and_then(database::last_error) {
             message = format!("{message}: {sentence}");
         }
-        tell(&Event::Failed {
-            seq: self.seq,
-            stage: failure.stage,
-            code,
-            message,
-        });
+        tell(&Event::Failed { seq: self.seq, stage: failure.stage, code, message });
     }
 }
 
@@ -223,9 +198,7 @@ fn keep(connection: Option<Connection>, failure: &Failure) -> Option<Connection>
 }
 
 fn check_sum(sum: i64, place: &str) {
-    expect(sum == database::TOTAL, || {
-        format!("the balance was {sum}, not {}, {place}", database::TOTAL)
-    });
+    expect(sum == database::TOTAL, || format!("the balance was {sum}, not {}, {place}", database::TOTAL));
 }
 
 fn expect(held: bool, sentence: impl FnOnce() -> String) {
@@ -236,19 +209,13 @@ fn expect(held: bool, sentence: impl FnOnce() -> String) {
 
 fn tell_path(connection: Option<&Connection>) {
     if let Some(connection) = connection {
-        tell(&Event::Path {
-            locks_taken: database::locks_taken(connection),
-        });
+        tell(&Event::Path { locks_taken: database::locks_taken(connection) });
     }
 }
 
 fn tell(event: &Event) {
     let mut stdout = std::io::stdout().lock();
-    if stdout
-        .write_all(event.to_line().as_bytes())
-        .and_then(|()| stdout.flush())
-        .is_err()
-    {
+    if stdout.write_all(event.to_line().as_bytes()).and_then(|()| stdout.flush()).is_err() {
         process::exit(ORPHANED);
     }
 }

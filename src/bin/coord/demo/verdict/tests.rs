@@ -20,10 +20,7 @@ fn sound() -> Evidence {
         integrity: vec!["ok".into()],
         plain: Some(Ok((100, 4))),
         reads: 7,
-        paths: vec![Path {
-            worker: "writer 1".into(),
-            locks_taken: Some(5),
-        }],
+        paths: vec![Path { worker: "writer 1".into(), locks_taken: Some(5) }],
         killed: Some("killed".into()),
         thawed: Some("thawed".into()),
         ..Evidence::default()
@@ -35,12 +32,7 @@ fn broken_by(spoil: impl FnOnce(&mut Evidence)) -> Vec<&'static str> {
     spoil(&mut evidence);
     let verdict = judge(&evidence);
     assert_eq!(verdict.word(), if verdict.held() { "HELD" } else { "BROKEN" });
-    verdict
-        .checks
-        .iter()
-        .filter(|check| !check.held)
-        .map(|check| check.name)
-        .collect()
+    verdict.checks.iter().filter(|check| !check.held).map(|check| check.name).collect()
 }
 
 #[test]
@@ -73,13 +65,7 @@ fn a_wrong_balance_breaks_it() {
 
 #[test]
 fn half_a_transfer_breaks_it() {
-    let half = |evidence: &mut Evidence| {
-        evidence.wrong_accounts = vec![Account {
-            id: 3,
-            balance: 1,
-            due: 2,
-        }]
-    };
+    let half = |evidence: &mut Evidence| evidence.wrong_accounts = vec![Account { id: 3, balance: 1, due: 2 }];
     assert_eq!(broken_by(half), ["accounts"]);
 }
 
@@ -101,34 +87,19 @@ fn a_counter_that_is_off_breaks_it() {
 
 #[test]
 fn a_damaged_file_or_no_look_at_it_breaks_it() {
-    assert_eq!(
-        broken_by(|evidence| evidence.integrity = vec!["row 3 missing".into()]),
-        ["integrity_check"]
-    );
+    assert_eq!(broken_by(|evidence| evidence.integrity = vec!["row 3 missing".into()]), ["integrity_check"]);
     assert_eq!(broken_by(|evidence| evidence.integrity.clear()), ["integrity_check"]);
-    assert_eq!(
-        broken_by(|evidence| evidence.plain = Some(Ok((100, 3)))),
-        ["without coord"]
-    );
-    assert_eq!(
-        broken_by(|evidence| evidence.plain = Some(Err("hot journal".into()))),
-        ["without coord"]
-    );
+    assert_eq!(broken_by(|evidence| evidence.plain = Some(Ok((100, 3)))), ["without coord"]);
+    assert_eq!(broken_by(|evidence| evidence.plain = Some(Err("hot journal".into()))), ["without coord"]);
     assert_eq!(broken_by(|evidence| evidence.plain = None), ["without coord"]);
 }
 
 #[test]
 fn what_processes_saw_did_or_left_behind_breaks_it() {
     let sentence = || vec!["writer 3 hung".to_string()];
-    assert_eq!(
-        broken_by(|evidence| evidence.violations = sentence()),
-        ["readers and writers"]
-    );
+    assert_eq!(broken_by(|evidence| evidence.violations = sentence()), ["readers and writers"]);
     assert_eq!(broken_by(|evidence| evidence.failures = sentence()), ["processes"]);
-    assert_eq!(
-        broken_by(|evidence| evidence.leftovers = sentence()),
-        ["leftover locks"]
-    );
+    assert_eq!(broken_by(|evidence| evidence.leftovers = sentence()), ["leftover locks"]);
     assert_eq!(broken_by(|evidence| evidence.killed = None), ["killed and frozen"]);
     assert_eq!(broken_by(|evidence| evidence.thawed = None), ["killed and frozen"]);
 }
@@ -136,10 +107,7 @@ fn what_processes_saw_did_or_left_behind_breaks_it() {
 #[test]
 fn a_database_that_went_past_coord_breaks_it() {
     for locks_taken in [Some(0), None] {
-        assert_eq!(
-            broken_by(|evidence| evidence.paths[0].locks_taken = locks_taken),
-            ["through coord"]
-        );
+        assert_eq!(broken_by(|evidence| evidence.paths[0].locks_taken = locks_taken), ["through coord"]);
     }
     assert_eq!(broken_by(|evidence| evidence.paths.clear()), ["through coord"]);
     let by_choice = |evidence: &mut Evidence| {
@@ -152,27 +120,14 @@ fn a_database_that_went_past_coord_breaks_it() {
 #[test]
 fn a_run_in_which_nothing_was_tried_is_no_success() {
     assert_eq!(broken_by(|evidence| evidence.reads = 0), ["work done"]);
-    assert_eq!(
-        broken_by(|evidence| evidence.reported.clear()),
-        ["unreported commits", "work done"]
-    );
+    assert_eq!(broken_by(|evidence| evidence.reported.clear()), ["unreported commits", "work done"]);
     assert!(!judge(&Evidence::default()).held());
 }
 
 #[test]
 fn long_lists_are_cut() {
     let mut evidence = sound();
-    evidence
-        .reported
-        .extend((10..100).map(|seq| CommitId { worker: 1, seq }));
-    let detail = judge(&evidence)
-        .checks
-        .into_iter()
-        .find(|check| !check.held)
-        .unwrap()
-        .detail;
-    assert!(
-        detail.starts_with("90 of 93 LOST: worker 1 seq 10;") && detail.ends_with("and 85 more"),
-        "{detail}"
-    );
+    evidence.reported.extend((10..100).map(|seq| CommitId { worker: 1, seq }));
+    let detail = judge(&evidence).checks.into_iter().find(|check| !check.held).unwrap().detail;
+    assert!(detail.starts_with("90 of 93 LOST: worker 1 seq 10;") && detail.ends_with("and 85 more"), "{detail}");
 }
