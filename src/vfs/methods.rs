@@ -164,7 +164,7 @@ unsafe extern "C" fn x_dl_open<const SLOT: usize>(_: *mut sqlite3_vfs, name: *co
 }
 
 unsafe extern "C" fn x_dl_error<const SLOT: usize>(_: *mut sqlite3_vfs, size: c_int, out: *mut c_char) {
-    forward!(SLOT, return, xDlError(size, out))
+    forward!(SLOT, Default::default(), xDlError(size, out))
 }
 
 unsafe extern "C" fn x_dl_sym<const SLOT: usize>(
@@ -176,7 +176,7 @@ unsafe extern "C" fn x_dl_sym<const SLOT: usize>(
 }
 
 unsafe extern "C" fn x_dl_close<const SLOT: usize>(_: *mut sqlite3_vfs, library: *mut c_void) {
-    forward!(SLOT, return, xDlClose(library))
+    forward!(SLOT, Default::default(), xDlClose(library))
 }
 
 unsafe extern "C" fn x_randomness<const SLOT: usize>(_: *mut sqlite3_vfs, size: c_int, out: *mut c_char) -> c_int {
