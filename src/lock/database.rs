@@ -2,7 +2,7 @@
 //! them in memory. This file takes and gives locks in network-exclusive mode; [`super::trusted`] in trusted mode.
 
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
 use super::handles::{Handles, OwnHandles};
@@ -37,6 +37,8 @@ pub struct Database {
     pub(super) paths: Arc<Paths>,
     pub(super) kind: Kind,
     pub(super) device: u64,
+    /// Driven step by step by a simulator: no thread of ours, and nobody ever blocks on a mutex.
+    stepped: bool,
     pub(super) inner: Mutex<Inner>,
 }
 
@@ -82,11 +84,29 @@ impl Database {
             takeovers: 0,
         };
         let device = storage.attributes(&paths.parent).map_or(0, |found| found.id.device);
-        Database { storage, paths, kind, device, inner: Mutex::new(inner) }
+        Database { storage, paths, kind, device, stepped: false, inner: Mutex::new(inner) }
+    }
+
+    /// A manager in network-exclusive mode over any storage, outside of the process's own, for a simulator that calls
+    /// [`Database::tick`] itself and runs one step at a time.
+    pub fn stepped(storage: Arc<dyn Storage>, path: &std::path::Path, lease_ms: u64) -> Database {
+        let kind = storage.kind(path);
+        let database =
+            Database::new(storage, Arc::new(Paths::new(path)), kind, Mode::NetworkExclusive, lease_ms);
+        Database { stepped: true, ..database }
     }
 
     pub(super) fn inner(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        if !self.stepped {
+            return self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        }
+        loop {
+            match self.inner.try_lock() {
+                Ok(inner) => return inner,
+                Err(TryLockError::Poisoned(poisoned)) => return poisoned.into_inner(),
+                Err(TryLockError::WouldBlock) => self.storage.sleep(Duration::from_micros(100)),
+            }
+        }
     }
 
     pub fn mode(&self) -> Mode {
@@ -138,7 +158,7 @@ impl Database {
                 match attempt {
                     Ok(()) => {
                         process::count_lock();
-                        if inner.mode == Mode::NetworkExclusive {
+                        if !self.stepped {
                             process::wake_service(self, &inner);
                         }
                         return Ok(());
@@ -230,6 +250,7 @@ impl Database {
             self.open_own(inner, seat, base)?;
             let Some(mut node) = inner.node.take() else { return Err(Failure::no_node()) };
             let entered = node.enter_reader(&mut Handles::new(self, inner, seat, base));
+            inner.takeovers += node.take_takeovers();
             inner.node = Some(node);
             entered?;
             if let Err(denied) = self.look_at_files(inner) {
@@ -283,7 +304,7 @@ impl Database {
                 node.release_write_lock();
             }
         }
-        inner.takeovers = inner.takeovers.max(node.takeovers());
+        inner.takeovers += node.take_takeovers();
         inner.node = Some(node);
         if acquired.is_err() {
             base.close_journal();
@@ -346,7 +367,7 @@ impl Database {
         }
         let Some(mut node) = inner.node.take() else { return Err(Failure::no_node()) };
         let exclusive = node.become_exclusive(&mut Handles::new(self, inner, seat, base));
-        inner.takeovers = inner.takeovers.max(node.takeovers());
+        inner.takeovers += node.take_takeovers();
         inner.node = Some(node);
         exclusive?;
         if seat.level == Level::Shared {
@@ -548,6 +569,7 @@ impl Database {
             node.release_write_lock();
             done
         });
+        inner.takeovers += node.take_takeovers();
         inner.node = Some(node);
         made?;
         inner.own.open(&*self.storage, &self.paths).map_err(Denied::io("open", &self.paths.database))?;

@@ -144,8 +144,9 @@ impl Node {
         self.reader.is_some() || self.write.is_some() || self.exclusive.is_some() || !self.litter.is_empty()
     }
 
-    pub fn takeovers(&self) -> u64 {
-        self.takeovers
+    /// Takeovers since the last call.
+    pub fn take_takeovers(&mut self) -> u64 {
+        std::mem::take(&mut self.takeovers)
     }
 
     pub fn observer(&self) -> &Observer {
