@@ -58,12 +58,14 @@ impl Node {
         if remains.is_empty() {
             return Ok(false);
         }
+        switches::stop_point("takeover-listed");
         let copies: Vec<&(Name, Copy)> = remains.iter().flat_map(|one| &one.copies).collect();
         self.finish_copies(&copies, census, files)?;
         let fenced = self.fence_off(&remains, census, files, scope)?;
         for one in remains.iter().filter(|one| one.had_presence()) {
             self.record(one, fenced);
         }
+        switches::stop_point("takeover-clearing");
         for one in &remains {
             self.remove(one)?;
         }

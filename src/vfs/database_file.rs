@@ -141,6 +141,7 @@ impl DatabaseFile {
                 code = unsafe { self.read_base(buffer, amount, offset) };
             }
         }
+        switches::stop_point("database-read");
         if code == SQLITE_OK || code == SQLITE_IOERR_SHORT_READ {
             let checked = self.check_lease(SQLITE_IOERR_READ);
             if checked != SQLITE_OK {
