@@ -15,12 +15,13 @@ fn puppet_entry() {
 #[test]
 fn a_copy_that_gets_its_name_too_late_never_replaces_the_database() {
     let mut stage = Stage::short_lease("");
-    let (mut zombie, mut breaker, mut heir) = (stage.patient("zombie"), stage.patient("breaker"), stage.patient("heir"));
+    let (mut zombie, mut breaker, mut heir) =
+        (stage.patient("zombie"), stage.patient("breaker"), stage.patient("heir"));
     stage.pays(&mut zombie);
     let lost = stage.next();
     zombie.ok(&lost.begin());
     zombie.stops_in(&["database-write"], "COMMIT");
-    breaker.stops_in(&["fence-copied", "fence-ready"], "BEGIN IMMEDIATE");
+    breaker.stops_in(&["fence-copied", "fence-named"], "BEGIN IMMEDIATE");
     heir.stops_in(&["takeover-listed"], "BEGIN IMMEDIATE");
     breaker.thaw();
     breaker.wait_stopped();

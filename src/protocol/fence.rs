@@ -39,10 +39,16 @@ impl Node {
             return Err(denied);
         }
         switches::stop_point("fence-copied");
-        // From here on the pair counts: whoever comes after us rolls it forward.
-        if database && let Err(error) = self.storage.rename(&database_copy, &ready) {
-            self.depose_self();
-            return Err(Denied::io("complete the copy", &database_copy)(error));
+        // From here on the pair counts: whoever comes after us rolls it forward. Only a heartbeat says that he has seen it: one
+        // who had deposed us and looked before may have thrown the journal's copy away and gone on, and this pair is old.
+        if database {
+            let named = self.storage.rename(&database_copy, &ready);
+            switches::stop_point("fence-named");
+            let named = named.map_err(Denied::io("complete the copy", &database_copy));
+            if let Err(denied) = named.and_then(|()| self.heartbeat()) {
+                self.depose_self();
+                return Err(denied);
+            }
         }
         switches::stop_point("fence-ready");
         files.release();

@@ -50,7 +50,13 @@ impl Stage {
 
     pub fn next(&mut self) -> Transfer {
         self.seq += 1;
-        Transfer { worker: 1, seq: self.seq, src: self.seq % bank::ACCOUNTS, dst: (self.seq + 9) % bank::ACCOUNTS, amount: 7 }
+        Transfer {
+            worker: 1,
+            seq: self.seq,
+            src: self.seq % bank::ACCOUNTS,
+            dst: (self.seq + 9) % bank::ACCOUNTS,
+            amount: 7,
+        }
     }
 
     /// A transfer from beginning to end. What it came to counts for the check.
