@@ -151,7 +151,10 @@ impl Database {
         let mut deadline = None;
         loop {
             let denied = {
+                // First of all: in a forked child a thread of its parent may hold the mutex for ever.
+                process::check(seat.fork).map_err(LockError::Failed)?;
                 let mut inner = self.inner();
+                // And again: the end of the program may have been first.
                 process::check(seat.fork).map_err(LockError::Failed)?;
                 let attempt = self.attempt(&mut inner, seat, level, base);
                 self.flush(&mut inner);

@@ -8,6 +8,7 @@ use super::error::Denied;
 use super::names::{Copy, Kind, Name};
 use super::node::{Files, Node};
 use super::registry::Census;
+use super::switches;
 use crate::storage::{Access, DataFile};
 
 /// Copied and compared at a time; between two chunks the heartbeat is kept up.
@@ -37,21 +38,31 @@ impl Node {
             self.discard(journal_copy);
             return Err(denied);
         }
-        // From here on the pair counts: whoever comes after us rolls it forward.
-        if database && let Err(error) = self.storage.rename(&database_copy, &ready) {
-            self.depose_self();
-            return Err(Denied::io("complete the copy", &database_copy)(error));
+        switches::stop_point("fence-copied");
+        // From here on the pair counts: whoever comes after us rolls it forward. Only a heartbeat says that he has seen it: one
+        // who had deposed us and looked before may have thrown the journal's copy away and gone on, and this pair is old.
+        if database {
+            let named = self.storage.rename(&database_copy, &ready);
+            switches::stop_point("fence-named");
+            let named = named.map_err(Denied::io("complete the copy", &database_copy));
+            if let Err(denied) = named.and_then(|()| self.heartbeat()) {
+                self.depose_self();
+                return Err(denied);
+            }
         }
+        switches::stop_point("fence-ready");
         files.release();
         let (live_journal, live_database) = (self.paths.journal.clone(), self.paths.database.clone());
         let replaced = match journal {
             true => self.replace(&journal_copy, &live_journal, false),
             false => Ok(()),
         };
+        switches::stop_point("fence-between");
         let replaced = replaced.and_then(|()| match database {
             true => self.replace(&ready, &live_database, false),
             false => Ok(()),
         });
+        switches::stop_point("fence-replaced");
         let known = replaced.and_then(|()| self.new_epoch(census));
         if known.is_err() {
             // Half done: the next holder finishes it, and must see that it has to.

@@ -21,6 +21,7 @@ impl Node {
             return Err(Denied::io("announce a reader at", &path)(error));
         }
         self.reader = Some(name);
+        switches::stop_point("reader-announced");
         let entered = self.confirm_reader(files);
         if entered.is_err() {
             self.leave_reader();
@@ -83,7 +84,9 @@ impl Node {
     /// as long as a reader that was there before us still is.
     pub fn become_exclusive(&mut self, files: &mut dyn Files) -> Result<(), Denied> {
         debug_assert!(self.write.is_some(), "exclusive without L");
+        switches::stop_point("before-exclusive");
         self.put_up_exclusive()?;
+        switches::stop_point("exclusive-announced");
         for round in 0..8 {
             if round > 0 || self.blockers.is_some() {
                 // Makes the listing fresh, and says that we are not deposed.

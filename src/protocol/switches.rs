@@ -4,6 +4,7 @@
 //! taken out. Read once from `COORD_TEST_WITHOUT`, a comma-separated list.
 
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A guard of the protocol that a negative control takes out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,13 +74,30 @@ pub fn off(guard: Guard) -> bool {
     !out.is_empty() && out.iter().any(|word| word == guard.word())
 }
 
+/// The clock's answer, or the one before for as long as the file named by `COORD_TEST_CLOCK_STOPS` exists: so that a test can
+/// freeze a process together with its clock, as a virtual machine is. Only in builds with debug assertions.
+pub fn clock(now: u64) -> u64 {
+    if !cfg!(debug_assertions) {
+        return now;
+    }
+    static STOPS: OnceLock<Option<std::path::PathBuf>> = OnceLock::new();
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    match STOPS.get_or_init(|| std::env::var_os("COORD_TEST_CLOCK_STOPS").map(Into::into)) {
+        Some(file) if file.exists() => LAST.load(Ordering::Acquire),
+        Some(_) => LAST.fetch_max(now, Ordering::AcqRel).max(now),
+        None => now,
+    }
+}
+
 /// Stops this process (SIGSTOP) at a named point of the protocol, once, so that a test can freeze a node exactly there
 /// instead of hoping to hit it. Only in builds with debug assertions, only where `COORD_TEST_STOP_AT` names the point; the
-/// file named by `COORD_TEST_STOP_ONCE`, if set, must exist and is removed first.
+/// file named by `COORD_TEST_STOP_ONCE`, if set, must exist and is removed first. Or where the first line of the file named
+/// by `COORD_TEST_STOPS` names the point; that line is taken away first, so that the file is a schedule.
 pub fn stop_point(point: &str) {
     if !cfg!(debug_assertions) {
         return;
     }
+    stop_as_scheduled(point);
     static AT: OnceLock<Option<String>> = OnceLock::new();
     let Some(at) = AT.get_or_init(|| std::env::var("COORD_TEST_STOP_AT").ok()) else {
         return;
@@ -92,6 +110,24 @@ pub fn stop_point(point: &str) {
     {
         return;
     }
+    stop();
+}
+
+fn stop_as_scheduled(point: &str) {
+    static SCHEDULE: OnceLock<Option<std::path::PathBuf>> = OnceLock::new();
+    let Some(file) = SCHEDULE.get_or_init(|| std::env::var_os("COORD_TEST_STOPS").map(Into::into)) else {
+        return;
+    };
+    let Ok(text) = std::fs::read_to_string(file) else { return };
+    if let Some(rest) = text.strip_prefix(point).and_then(|rest| rest.strip_prefix('\n')) {
+        let _ = std::fs::write(file, rest);
+        stop();
+    }
+}
+
+fn stop() {
     let me = rustix::process::getpid();
     let _ = rustix::process::kill_process(me, rustix::process::Signal::STOP);
+    // The signal may reach another thread first, and this one would run on for a moment.
+    std::thread::sleep(std::time::Duration::from_millis(1));
 }

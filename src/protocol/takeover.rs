@@ -58,12 +58,14 @@ impl Node {
         if remains.is_empty() {
             return Ok(false);
         }
+        switches::stop_point("takeover-listed");
         let copies: Vec<&(Name, Copy)> = remains.iter().flat_map(|one| &one.copies).collect();
         self.finish_copies(&copies, census, files)?;
         let fenced = self.fence_off(&remains, census, files, scope)?;
         for one in remains.iter().filter(|one| one.had_presence()) {
             self.record(one, fenced);
         }
+        switches::stop_point("takeover-clearing");
         for one in &remains {
             self.remove(one)?;
         }
@@ -101,27 +103,42 @@ impl Node {
     ) -> Result<(), Denied> {
         let of = |kind: Copy| copies.iter().filter(move |(_, copy)| *copy == kind).map(|(name, _)| name);
         for ready in of(Copy::Ready) {
-            self.put_up_exclusive()?;
-            self.heartbeat()?;
-            let journal = Name { kind: Kind::Fence(Copy::Journal), ..ready.clone() };
-            files.release();
-            let rolled = self
-                .replace(&self.in_lock(&journal), &self.paths.journal.clone(), true)
-                .and_then(|()| self.replace(&self.in_lock(ready), &self.paths.database.clone(), false));
-            let epoch = rolled.and_then(|()| self.new_epoch(census));
-            let reopened = files.reopen(self, false);
-            epoch?;
-            reopened?;
-            self.notices.push(format!(
-                "coord: finished the replacement of {} that node {} had begun",
-                self.paths.database.display(),
-                ready.node
-            ));
+            self.roll_forward(ready, census, files)?;
         }
-        let loose = of(Copy::Database).chain(of(Copy::Journal)).map(|name| self.in_lock(name)).collect::<Vec<_>>();
-        for path in loose {
-            self.remove_foreign(&path)?;
+        for copy in of(Copy::Database) {
+            if self.remove_foreign(&self.in_lock(copy))? {
+                continue;
+            }
+            // It may have got its final name since we looked.
+            let ready = Name { kind: Kind::Fence(Copy::Ready), ..copy.clone() };
+            if self.lock_view()?.copies.iter().any(|(name, _)| *name == ready) {
+                self.roll_forward(&ready, census, files)?;
+            }
         }
+        for copy in of(Copy::Journal) {
+            self.remove_foreign(&self.in_lock(copy))?;
+        }
+        Ok(())
+    }
+
+    /// Does with a complete pair what its maker did not come to.
+    fn roll_forward(&mut self, ready: &Name, census: &Census, files: &mut dyn Files) -> Result<(), Denied> {
+        self.put_up_exclusive()?;
+        self.heartbeat()?;
+        let journal = Name { kind: Kind::Fence(Copy::Journal), ..ready.clone() };
+        files.release();
+        let rolled = self
+            .replace(&self.in_lock(&journal), &self.paths.journal.clone(), true)
+            .and_then(|()| self.replace(&self.in_lock(ready), &self.paths.database.clone(), false));
+        let epoch = rolled.and_then(|()| self.new_epoch(census));
+        let reopened = files.reopen(self, false);
+        epoch?;
+        reopened?;
+        self.notices.push(format!(
+            "coord: finished the replacement of {} that node {} had begun",
+            self.paths.database.display(),
+            ready.node
+        ));
         Ok(())
     }
 
@@ -212,12 +229,12 @@ impl Node {
         Ok(())
     }
 
-    fn remove_foreign(&self, path: &std::path::Path) -> Result<(), Denied> {
+    /// Whether it was there.
+    fn remove_foreign(&self, path: &std::path::Path) -> Result<bool, Denied> {
         match self.storage.unlink(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(Denied::io("clear up after a silent node at", path)(error))
-            }
-            _ => Ok(()),
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(Denied::io("clear up after a silent node at", path)(error)),
         }
     }
 

@@ -23,6 +23,7 @@ impl Node {
         debug_assert!(self.write.is_none(), "L is taken once");
         self.heartbeat_if_due()?;
         let view = self.enter()?;
+        switches::stop_point("alone-in-lock");
         match self.settle_in(view, files) {
             Ok(()) => Ok(()),
             Err(denied) => {
@@ -45,6 +46,7 @@ impl Node {
                     _ => return Err(Denied::io("make the lock directory", &self.paths.lock)(error)),
                 },
             }
+            switches::stop_point("made-lock");
             let name = self.next(Kind::Write);
             let path = self.in_lock(&name);
             match self.storage.create_new(&path, b"", self.settings.owner) {
@@ -57,6 +59,7 @@ impl Node {
                 }
             }
             self.write = Some(name);
+            switches::stop_point("entered-lock");
             let alone = self.alone_in_lock();
             let limit = (self.lease_span() / 2).min(ENTRY_LIMIT);
             let late = self.storage.now().since(asked) > limit;

@@ -37,7 +37,7 @@ impl Disk {
 
 impl Storage for Disk {
     fn now(&self) -> Instant {
-        clock::now()
+        Instant(crate::protocol::switches::clock(clock::now().0))
     }
 
     fn sleep(&self, span: Duration) {

@@ -95,6 +95,10 @@ impl DatabaseFile {
 
     /// Whether what we hold is still ours; where our clock says that the lease has run out, a heartbeat decides.
     pub fn check_lease(&mut self, code: c_int) -> c_int {
+        // A forked child's copy of the lease says nothing of what its parent still holds.
+        if let Err(text) = lock::check(self.seat.fork()) {
+            return self.fail(code, text);
+        }
         let Some(lease) = self.seat.lease() else { return SQLITE_OK };
         if switches::off(Guard::LeaseCheck) {
             return SQLITE_OK;
@@ -141,6 +145,7 @@ impl DatabaseFile {
                 code = unsafe { self.read_base(buffer, amount, offset) };
             }
         }
+        switches::stop_point("database-read");
         if code == SQLITE_OK || code == SQLITE_IOERR_SHORT_READ {
             let checked = self.check_lease(SQLITE_IOERR_READ);
             if checked != SQLITE_OK {
@@ -311,6 +316,9 @@ impl DatabaseFile {
     }
 
     pub fn check_reserved(&mut self, out: &mut c_int) -> c_int {
+        if let Err(text) = lock::check(self.seat.fork()) {
+            return self.fail(SQLITE_IOERR_CHECKRESERVEDLOCK, text);
+        }
         match (&self.handles.database, self.database.mode()) {
             (Some(file), Mode::Trusted) => file.check_reserved(out),
             _ => {

@@ -55,6 +55,9 @@ impl DatabaseFile {
     /// Whether the database may be written now; brings the journal into order first.
     pub(super) fn may_write(&mut self, cutting: bool) -> Result<(), c_int> {
         let code = if cutting { SQLITE_IOERR_TRUNCATE } else { SQLITE_IOERR_WRITE };
+        if let Err(text) = lock::check(self.seat.fork()) {
+            return Err(self.fail(code, text));
+        }
         if self.seat.level() != Level::Exclusive {
             let text =
                 format!("coord: {} was to be written without a lock (nolock=1?)", self.paths().database.display());

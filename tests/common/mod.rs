@@ -8,7 +8,9 @@
 pub mod bank;
 pub mod host;
 pub mod opener;
+pub mod puppet;
 pub mod scenario;
+pub mod stage;
 pub mod worker;
 
 use std::io::{Read, Write};
