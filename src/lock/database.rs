@@ -115,6 +115,7 @@ impl Database {
             level: Level::None,
             lease: None,
             generation: inner.generation,
+            confirmed: false,
             copy,
             wishes,
             fork: process::fork_generation(),
@@ -239,15 +240,37 @@ impl Database {
                 return Err(denied);
             }
         }
-        let generation = inner.generation;
-        if seat.generation != generation {
-            base.reopen(false, false).map_err(Denied::io("open", &self.paths.database))?;
-            seat.generation = generation;
+        if let Err(failure) = self.settle_handle(inner, seat, base, reading) {
+            if let (false, Some(node)) = (reading, &mut inner.node) {
+                node.leave_reader();
+            }
+            return Err(failure);
         }
         let node = inner.node.as_mut().ok_or_else(Failure::no_node)?;
         seat.lease = Some(node.lease().clone());
         seat.level = Level::Shared;
         inner.arbiter.set(seat.id, Level::Shared, seat.lease.clone(), seat.copy);
+        Ok(())
+    }
+
+    /// The connection's own handle under the node's SHARED. One that was opened by name after the node was last confirmed
+    /// counts only once a heartbeat has succeeded since: what the name stood for may be somebody else's by then.
+    fn settle_handle(
+        &self,
+        inner: &mut Inner,
+        seat: &mut Seat,
+        base: &mut dyn Base,
+        joining: bool,
+    ) -> Result<(), Failure> {
+        let replaced = seat.generation != inner.generation;
+        if replaced {
+            base.reopen(false, false).map_err(Denied::io("open", &self.paths.database))?;
+            seat.generation = inner.generation;
+        }
+        if replaced || (joining && !seat.confirmed) {
+            inner.node.as_mut().ok_or_else(Failure::no_node)?.heartbeat()?;
+        }
+        seat.confirmed = true;
         Ok(())
     }
 
@@ -439,10 +462,12 @@ impl Database {
         node.heartbeat().map_err(|denied| denied.to_string())
     }
 
-    /// Opens the connection's handles anew under its present lock: true if that worked.
+    /// Opens the connection's handles anew under its present lock: true if that worked, and a heartbeat since then says that
+    /// the lock is still ours.
     pub fn reopen(&self, seat: &mut Seat, base: &mut dyn Base) -> bool {
         let mut inner = self.inner();
-        Handles::new(self, &mut inner, seat, base).reopen_base().is_ok()
+        let reopened = Handles::new(self, &mut inner, seat, base).reopen_base().is_ok();
+        reopened && current(&mut inner, seat).is_some_and(|node| node.heartbeat().is_ok())
     }
 
     /// What a connection is told whose node was deposed.
