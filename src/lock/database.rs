@@ -560,7 +560,8 @@ impl Database {
     /// Opens our own descriptors before SHARED is confirmed. A missing database is one that is just being replaced, or was
     /// never made: whoever wants it takes L and finishes the one, or makes the other.
     fn open_own(&self, inner: &mut Inner, seat: &mut Seat, base: &mut dyn Base) -> Result<(), Failure> {
-        match inner.own.open(&*self.storage, &self.paths) {
+        let scratch = inner.node.as_mut().ok_or_else(Failure::no_node)?.scratch();
+        match inner.own.open(&*self.storage, &self.paths, &scratch) {
             Ok(()) => return Ok(()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(Denied::io("open", &self.paths.database)(error).into()),
@@ -573,9 +574,10 @@ impl Database {
             node.release_write_lock();
             done
         });
+        let scratch = node.scratch();
         inner.node = Some(node);
         made?;
-        inner.own.open(&*self.storage, &self.paths).map_err(Denied::io("open", &self.paths.database))?;
+        inner.own.open(&*self.storage, &self.paths, &scratch).map_err(Denied::io("open", &self.paths.database))?;
         Ok(())
     }
 

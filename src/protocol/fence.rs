@@ -100,12 +100,19 @@ impl Node {
         target: &dyn DataFile,
         compare: bool,
     ) -> Result<(), Denied> {
-        let source_file = match self.storage.open(source, Access::Read) {
-            Ok(file) => file,
-            // No journal: an empty one takes the name.
-            Err(error) if error.kind() == io::ErrorKind::NotFound && source == self.paths.journal => return Ok(()),
-            Err(error) => return Err(Denied::io("copy", source)(error)),
+        let mut opened = self.storage.open(source, Access::Read);
+        let missing = |opened: &io::Result<_>| {
+            opened.as_ref().is_err_and(|error: &io::Error| error.kind() == io::ErrorKind::NotFound)
         };
+        if missing(&opened) {
+            // This client may only remember that there was none, and an empty copy would replace a journal to be rolled back.
+            let scratch = self.scratch();
+            opened = self.storage.open_listed(source, Access::Read, &scratch);
+        }
+        if missing(&opened) && source == self.paths.journal {
+            return Ok(());
+        }
+        let source_file = opened.map_err(Denied::io("copy", source))?;
         let reading = Denied::io("copy", source);
         source_file.drop_cache().map_err(reading)?;
         for round in 0..ROUNDS {
