@@ -498,6 +498,13 @@ impl Database {
 
     /// Registers this process at the database, making the registry if need be.
     fn be_registered(&self, inner: &mut Inner, base: &mut dyn Base) -> Result<(), Failure> {
+        if let Some(node) = inner.node.as_mut().filter(|node| !node.has_presence()) {
+            // Between transactions a node gives no sign of life. If it was deposed meanwhile it had nothing to lose.
+            match node.heartbeat_if_due() {
+                Ok(()) | Err(Denied::Deposed(_)) => {}
+                Err(denied) => return Err(denied.into()),
+            }
+        }
         if inner.node.as_ref().is_some_and(|node| !node.lease().is_deposed()) {
             return Ok(());
         }
