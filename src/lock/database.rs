@@ -91,8 +91,7 @@ impl Database {
     /// [`Database::tick`] itself and runs one step at a time.
     pub fn stepped(storage: Arc<dyn Storage>, path: &std::path::Path, lease_ms: u64) -> Database {
         let kind = storage.kind(path);
-        let database =
-            Database::new(storage, Arc::new(Paths::new(path)), kind, Mode::NetworkExclusive, lease_ms);
+        let database = Database::new(storage, Arc::new(Paths::new(path)), kind, Mode::NetworkExclusive, lease_ms);
         Database { stepped: true, ..database }
     }
 
@@ -135,6 +134,7 @@ impl Database {
             level: Level::None,
             lease: None,
             generation: inner.generation,
+            confirmed: false,
             copy,
             wishes,
             fork: process::fork_generation(),
@@ -263,15 +263,37 @@ impl Database {
                 return Err(denied);
             }
         }
-        let generation = inner.generation;
-        if seat.generation != generation {
-            base.reopen(false, false).map_err(Denied::io("open", &self.paths.database))?;
-            seat.generation = generation;
+        if let Err(failure) = self.settle_handle(inner, seat, base, reading) {
+            if let (false, Some(node)) = (reading, &mut inner.node) {
+                node.leave_reader();
+            }
+            return Err(failure);
         }
         let node = inner.node.as_mut().ok_or_else(Failure::no_node)?;
         seat.lease = Some(node.lease().clone());
         seat.level = Level::Shared;
         inner.arbiter.set(seat.id, Level::Shared, seat.lease.clone(), seat.copy);
+        Ok(())
+    }
+
+    /// The connection's own handle under the node's SHARED. One that was opened by name after the node was last confirmed
+    /// counts only once a heartbeat has succeeded since: what the name stood for may be somebody else's by then.
+    fn settle_handle(
+        &self,
+        inner: &mut Inner,
+        seat: &mut Seat,
+        base: &mut dyn Base,
+        joining: bool,
+    ) -> Result<(), Failure> {
+        let replaced = seat.generation != inner.generation;
+        if replaced {
+            base.reopen(false, false).map_err(Denied::io("open", &self.paths.database))?;
+            seat.generation = inner.generation;
+        }
+        if replaced || (joining && !seat.confirmed) {
+            inner.node.as_mut().ok_or_else(Failure::no_node)?.heartbeat()?;
+        }
+        seat.confirmed = true;
         Ok(())
     }
 
@@ -463,10 +485,12 @@ impl Database {
         node.heartbeat().map_err(|denied| denied.to_string())
     }
 
-    /// Opens the connection's handles anew under its present lock: true if that worked.
+    /// Opens the connection's handles anew under its present lock: true if that worked, and a heartbeat since then says that
+    /// the lock is still ours.
     pub fn reopen(&self, seat: &mut Seat, base: &mut dyn Base) -> bool {
         let mut inner = self.inner();
-        Handles::new(self, &mut inner, seat, base).reopen_base().is_ok()
+        let reopened = Handles::new(self, &mut inner, seat, base).reopen_base().is_ok();
+        reopened && current(&mut inner, seat).is_some_and(|node| node.heartbeat().is_ok())
     }
 
     /// What a connection is told whose node was deposed.
@@ -497,6 +521,13 @@ impl Database {
 
     /// Registers this process at the database, making the registry if need be.
     fn be_registered(&self, inner: &mut Inner, base: &mut dyn Base) -> Result<(), Failure> {
+        if let Some(node) = inner.node.as_mut().filter(|node| !node.has_presence()) {
+            // Between transactions a node gives no sign of life. If it was deposed meanwhile it had nothing to lose.
+            match node.heartbeat_if_due() {
+                Ok(()) | Err(Denied::Deposed(_)) => {}
+                Err(denied) => return Err(denied.into()),
+            }
+        }
         if inner.node.as_ref().is_some_and(|node| !node.lease().is_deposed()) {
             return Ok(());
         }
@@ -559,7 +590,8 @@ impl Database {
     /// Opens our own descriptors before SHARED is confirmed. A missing database is one that is just being replaced, or was
     /// never made: whoever wants it takes L and finishes the one, or makes the other.
     fn open_own(&self, inner: &mut Inner, seat: &mut Seat, base: &mut dyn Base) -> Result<(), Failure> {
-        match inner.own.open(&*self.storage, &self.paths) {
+        let scratch = inner.node.as_mut().ok_or_else(Failure::no_node)?.scratch();
+        match inner.own.open(&*self.storage, &self.paths, &scratch) {
             Ok(()) => return Ok(()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(Denied::io("open", &self.paths.database)(error).into()),
@@ -573,9 +605,10 @@ impl Database {
             done
         });
         inner.takeovers += node.take_takeovers();
+        let scratch = node.scratch();
         inner.node = Some(node);
         made?;
-        inner.own.open(&*self.storage, &self.paths).map_err(Denied::io("open", &self.paths.database))?;
+        inner.own.open(&*self.storage, &self.paths, &scratch).map_err(Denied::io("open", &self.paths.database))?;
         Ok(())
     }
 

@@ -59,6 +59,8 @@ pub struct Seat {
     pub(super) lease: Option<Arc<Lease>>,
     /// Which replacement of the files the connection's handles belong to.
     pub(super) generation: u64,
+    /// Whether the node was confirmed after the connection opened its handle.
+    pub(super) confirmed: bool,
     /// Which copy of SQLite the connection is of.
     pub(super) copy: usize,
     pub(super) wishes: Wishes,

@@ -138,8 +138,13 @@ impl DatabaseFile {
         }
         // SAFETY: the caller's promise, here and below.
         let mut code = unsafe { self.read_base(buffer, amount, offset) };
-        if code != SQLITE_OK && code != SQLITE_IOERR_SHORT_READ && self.is_network() {
-            // A takeover elsewhere may have replaced the file; while our reader's name stands nobody can have written.
+        if code != SQLITE_OK
+            && code != SQLITE_IOERR_SHORT_READ
+            && self.is_network()
+            && self.seat.level() == Level::Shared
+        {
+            // A takeover elsewhere may have replaced the file; while our reader's name stands nobody can have written. Who
+            // holds the write lock has no such excuse, and must not lose the journal's handle.
             if self.confirm(code) == SQLITE_OK && self.database.reopen(&mut self.seat, &mut self.handles) {
                 // SAFETY: as above.
                 code = unsafe { self.read_base(buffer, amount, offset) };

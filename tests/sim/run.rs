@@ -236,8 +236,10 @@ fn judge(world: &Arc<World>, storage: &SimStorage, slot: &Slot) {
 fn leftovers(world: &Arc<World>) {
     let mut state = world.state();
     let stays: Vec<String> = state.server.names.keys().map(|path| path.display().to_string()).collect();
-    let locks: Vec<&String> =
-        stays.iter().filter(|name| name.contains("/write.") || name.contains("/exclusive.") || name.contains("/fence.")).collect();
+    let locks: Vec<&String> = stays
+        .iter()
+        .filter(|name| name.contains("/write.") || name.contains("/exclusive.") || name.contains("/fence."))
+        .collect();
     if !locks.is_empty() {
         let text = format!("left behind: {locks:?}");
         state.history.violated(text);

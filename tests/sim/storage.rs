@@ -283,7 +283,10 @@ impl DataFile for SimFile {
 
     fn drop_cache(&self) -> io::Result<()> {
         self.world.look(task(), |state, host| {
-            let dirty = state.hosts[host].dirty.iter().any(|change| matches!(change, Change::Write(of, ..) if *of == self.inode));
+            let dirty = state.hosts[host]
+                .dirty
+                .iter()
+                .any(|change| matches!(change, Change::Write(of, ..) if *of == self.inode));
             if !dirty {
                 state.hosts[host].pages.remove(&self.inode);
             }

@@ -266,7 +266,9 @@ impl World {
             seen.dentries.remove(from);
             seen.dentries.remove(to);
         }
-        if let Change::Create(path, _) | Change::Unlink(path) | Change::MakeDir(path) | Change::RemoveDir(path) = &change {
+        if let Change::Create(path, _) | Change::Unlink(path) | Change::MakeDir(path) | Change::RemoveDir(path) =
+            &change
+        {
             seen.dentries.remove(path);
         }
         result
