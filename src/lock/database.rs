@@ -285,7 +285,8 @@ impl Database {
         base: &mut dyn Base,
         joining: bool,
     ) -> Result<(), Failure> {
-        let replaced = seat.generation != inner.generation;
+        // Also where the database was missing when the connection was opened, and somebody else has made it since.
+        let replaced = seat.generation != inner.generation || !base.is_open();
         if replaced {
             base.reopen(false, false).map_err(Denied::io("open", &self.paths.database))?;
             seat.generation = inner.generation;

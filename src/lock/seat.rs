@@ -13,6 +13,8 @@ pub trait Base {
     /// Opens the database anew through its path, the new handle first, then closes the old one. Without native locks in
     /// network-exclusive mode. `NotFound` if there is no such file and `create` is not set.
     fn reopen(&mut self, native_locks: bool, create: bool) -> io::Result<()>;
+    /// Whether the database's handle is open.
+    fn is_open(&self) -> bool;
     /// Closes the database's handle.
     fn close(&mut self);
     /// Opens the journal for reading and writing, making it if it is missing, and keeps it. Nothing if that was done.

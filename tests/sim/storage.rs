@@ -213,7 +213,7 @@ pub struct SimFile {
     inode: Inode,
 }
 
-fn pages<'a>(state: &'a mut State, host: usize, inode: Inode) -> &'a mut Vec<u8> {
+fn pages(state: &mut State, host: usize, inode: Inode) -> &mut Vec<u8> {
     let data = state.server.nodes[inode].data.clone();
     if state.profile == Profile::Local {
         // One kernel: everybody sees the same pages.

@@ -301,9 +301,8 @@ impl World {
 
 impl State {
     pub fn note(&mut self, task: usize, text: impl FnOnce() -> String) {
-        if self.trace.is_some() {
-            let line = format!("{:9.3} ms  task {task}  {}", self.now as f64 / MS as f64, text());
-            self.trace.as_mut().expect("just looked").push(line);
+        if let Some(trace) = &mut self.trace {
+            trace.push(format!("{:9.3} ms  task {task}  {}", self.now as f64 / MS as f64, text()));
         }
     }
 
