@@ -125,6 +125,10 @@ impl<'a> Handles<'a> {
 
 impl Files for Handles<'_> {
     fn reopen(&mut self, node: &mut Node, listed: bool) -> Result<(), Denied> {
+        // First of all nobody may go on with what he has, whatever becomes of the opening.
+        self.inner.generation += 1;
+        self.inner.baseline = None;
+        self.inner.own = OwnHandles::default();
         let (storage, paths) = (&*self.database.storage, self.database.paths.clone());
         let mut open = |path: &Path| match listed {
             true => storage.open_listed(path, Access::Read, &node.scratch()),
@@ -132,8 +136,6 @@ impl Files for Handles<'_> {
         };
         let database = found(open(&paths.database)).map_err(Denied::io("open", &paths.database))?;
         let journal = found(open(&paths.journal)).map_err(Denied::io("open", &paths.journal))?;
-        self.inner.generation += 1;
-        self.inner.baseline = None;
         self.inner.own = OwnHandles { database, journal };
         if self.inner.own.database.is_none() {
             // It is missing altogether: whoever takes L finishes what was begun, or makes a new one.

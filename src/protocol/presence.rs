@@ -49,8 +49,7 @@ impl Node {
                 continue;
             }
             if !self.same_epoch(&census) {
-                self.learn_epoch(&census);
-                files.reopen(self, true)?;
+                self.follow(&census, files)?;
                 continue;
             }
             self.check_lease()?;
@@ -113,8 +112,7 @@ impl Node {
                 continue;
             }
             if !self.same_epoch(&census) {
-                self.learn_epoch(&census);
-                files.reopen(self, true)?;
+                self.follow(&census, files)?;
                 continue;
             }
             self.check_lease()?;
