@@ -393,7 +393,9 @@ impl State {
         self.injected += 1;
         self.note(task, || "-- process killed".to_string());
         self.processes[process].crashed = true;
+        // A local system call ends before its process does.
         if let Some(change) = change
+            && self.profile != Profile::Local
             && self.rng.below(2) == 0
         {
             // Its last request may be carried out long after it is gone.
