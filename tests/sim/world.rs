@@ -393,6 +393,10 @@ impl State {
         self.injected += 1;
         self.note(task, || "-- process killed".to_string());
         self.processes[process].crashed = true;
+        for task in self.tasks.iter_mut().filter(|task| task.process == process) {
+            // A rename that is not carried out now hides no name now.
+            task.moving = None;
+        }
         // A local system call ends before its process does.
         if let Some(change) = change
             && self.profile != Profile::Local
