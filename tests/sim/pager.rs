@@ -23,6 +23,7 @@ struct Handles {
     database: Option<Box<dyn DataFile>>,
     journal: Option<Box<dyn DataFile>>,
     dirty: bool,
+    journal_dirty: bool,
 }
 
 const OWNER: Owner = Owner { mode: 0o644, uid: 0, gid: 0 };
@@ -57,6 +58,7 @@ impl Base for Handles {
     }
 
     fn close_journal(&mut self) {
+        self.journal_dirty = false;
         self.journal = None;
     }
 
@@ -73,6 +75,12 @@ impl Base for Handles {
     }
 
     fn sync(&mut self) -> io::Result<()> {
+        if self.journal_dirty
+            && let Some(journal) = &self.journal
+        {
+            journal.sync()?;
+            self.journal_dirty = false;
+        }
         if self.dirty
             && let Some(database) = &self.database
         {
@@ -129,7 +137,7 @@ impl Connection {
         let paths = Paths::new(&database());
         // The first opening, by name and without a lock.
         let first = storage.open(&paths.database, Access::ReadWrite).ok();
-        let handles = Handles { storage, paths, database: first, journal: None, dirty: false };
+        let handles = Handles { storage, paths, database: first, journal: None, dirty: false, journal_dirty: false };
         Connection { manager, seat, handles, who }
     }
 
@@ -209,7 +217,10 @@ impl Connection {
     }
 
     fn journal(&mut self, what: impl FnOnce(&dyn DataFile) -> io::Result<()>) -> Result<(), Stop> {
-        self.io(|handles| what(&**handles.journal.as_ref().ok_or(io::ErrorKind::NotFound)?))
+        self.io(|handles| {
+            handles.journal_dirty = true;
+            what(&**handles.journal.as_ref().ok_or(io::ErrorKind::NotFound)?)
+        })
     }
 
     fn finalise(&mut self) -> Result<(), Stop> {
