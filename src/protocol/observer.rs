@@ -90,8 +90,13 @@ impl Observer {
             return;
         };
         match (run.beat, beat.map(|(n, _)| n)) {
-            // It may just have moved: says nothing.
-            (Some(_), None) => return,
+            // It may just have moved: says nothing. Gone for a whole lease, it is one without a heartbeat, and watched as such.
+            (Some(_), None) => {
+                if census.asked.since(run.last_answer) > run.lease {
+                    *run = fresh(None);
+                }
+                return;
+            }
             (before, now) if before == now => {}
             (_, now) => {
                 *run = fresh(now);
