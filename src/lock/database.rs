@@ -250,12 +250,11 @@ impl Database {
         self.be_registered(inner, base)?;
         let reading = inner.node.as_ref().is_some_and(Node::is_reader);
         if !reading {
-            self.open_own(inner, seat, base)?;
-            let Some(mut node) = inner.node.take() else { return Err(Failure::no_node()) };
-            let entered = node.enter_reader(&mut Handles::new(self, inner, seat, base));
-            inner.takeovers += node.take_takeovers();
-            inner.node = Some(node);
-            entered?;
+            match self.enter_reader(inner, seat, base) {
+                // Deposed while it held nothing, as a node without locks sends no heartbeats: nothing was lost.
+                Err(Failure::Protocol(Denied::Deposed(_))) => self.enter_reader(inner, seat, base)?,
+                entered => entered?,
+            }
             if let Err(denied) = self.look_at_files(inner) {
                 if let Some(node) = &mut inner.node {
                     node.leave_reader();
@@ -296,6 +295,16 @@ impl Database {
         }
         seat.confirmed = true;
         Ok(())
+    }
+
+    fn enter_reader(&self, inner: &mut Inner, seat: &mut Seat, base: &mut dyn Base) -> Result<(), Failure> {
+        self.be_registered(inner, base)?;
+        self.open_own(inner, seat, base)?;
+        let Some(mut node) = inner.node.take() else { return Err(Failure::no_node()) };
+        let entered = node.enter_reader(&mut Handles::new(self, inner, seat, base));
+        inner.takeovers += node.take_takeovers();
+        inner.node = Some(node);
+        Ok(entered?)
     }
 
     /// With SHARED confirmed: the client's cached pages go, then the journal is looked at.

@@ -84,6 +84,7 @@ impl Node {
     pub fn become_exclusive(&mut self, files: &mut dyn Files) -> Result<(), Denied> {
         debug_assert!(self.write.is_some(), "exclusive without L");
         switches::stop_point("before-exclusive");
+        let mut unconfirmed = self.exclusive.is_none();
         self.put_up_exclusive()?;
         switches::stop_point("exclusive-announced");
         for round in 0..8 {
@@ -92,7 +93,13 @@ impl Node {
                 self.heartbeat()?;
             }
             let census = self.census()?;
-            self.confirm(&census)?;
+            let confirmed = self.confirm(&census);
+            if unconfirmed && self.lease().is_deposed() {
+                // Nothing rests on it yet, and a name of a node that nobody knows any more would hold everybody up.
+                self.withdraw_exclusive();
+            }
+            confirmed?;
+            unconfirmed = false;
             let present = self.foreign_presence(&census);
             // Who came after our `exclusive.*` has seen it: only those of the first listing count.
             let blockers = self.blockers.get_or_insert_with(|| present.clone());

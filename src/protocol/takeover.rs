@@ -123,8 +123,14 @@ impl Node {
 
     /// Does with a complete pair what its maker did not come to.
     fn roll_forward(&mut self, ready: &Name, census: &Census, files: &mut dyn Files) -> Result<(), Denied> {
+        let unconfirmed = !self.has_exclusive();
         self.put_up_exclusive()?;
-        self.heartbeat()?;
+        if let Err(denied) = self.heartbeat() {
+            if unconfirmed {
+                self.withdraw_exclusive();
+            }
+            return Err(denied);
+        }
         let journal = Name { kind: Kind::Fence(Copy::Journal), ..ready.clone() };
         files.release();
         let rolled = self

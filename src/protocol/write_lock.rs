@@ -24,13 +24,23 @@ impl Node {
         self.heartbeat_if_due()?;
         let view = self.enter()?;
         switches::stop_point("alone-in-lock");
-        match self.settle_in(view, files) {
-            Ok(()) => Ok(()),
-            Err(denied) => {
-                self.release_write_lock();
-                Err(denied)
-            }
+        let mut confirmed = false;
+        let settled = self.settle_in(view, files, &mut confirmed);
+        if settled.is_err() && confirmed {
+            self.release_write_lock();
+        } else if settled.is_err() {
+            self.step_out();
         }
+        settled
+    }
+
+    /// Leaves L before our name in it was confirmed: nothing rests on it, so it goes even if we were deposed. A name of a node
+    /// that nobody knows any more would hold everybody up.
+    fn step_out(&mut self) {
+        if let Some(name) = self.write.take() {
+            self.discard(self.in_lock(&name));
+        }
+        let _ = self.storage.remove_dir(&self.paths.lock);
     }
 
     /// Steps 1 to 3: stand in L, alone among the living.
@@ -64,7 +74,7 @@ impl Node {
             let limit = (self.lease_span() / 2).min(ENTRY_LIMIT);
             let late = self.storage.now().since(asked) > limit;
             if late || alone.is_err() {
-                self.release_write_lock();
+                self.step_out();
             }
             return if late { Err(self.anonymous("this process was slow to enter the lock directory")) } else { alone };
         }
@@ -148,7 +158,7 @@ impl Node {
 
     /// Step 4: opens what RESERVED will use, confirms at the server that we are still somebody, learns what was replaced,
     /// and clears up after the deposed.
-    fn settle_in(&mut self, mut view: LockView, files: &mut dyn Files) -> Result<(), Denied> {
+    fn settle_in(&mut self, mut view: LockView, files: &mut dyn Files, confirmed: &mut bool) -> Result<(), Denied> {
         for round in 0..8 {
             if !switches::off(Guard::ReservedCheck) {
                 self.heartbeat()?;
@@ -157,6 +167,7 @@ impl Node {
             if !switches::off(Guard::ReservedCheck) {
                 self.confirm(&census)?;
             }
+            *confirmed = true;
             if round > 0 {
                 view = self.lock_view()?;
             }
