@@ -62,23 +62,24 @@ pub fn off(guard: Guard) -> bool {
 
 /// Stops this process (SIGSTOP) at a named point of the protocol, once, so that a test can freeze a node exactly there
 /// instead of hoping to hit it. Only in builds with debug assertions, only where `COORD_TEST_STOP_AT` names the point; the
-/// file named by `COORD_TEST_STOP_ONCE`, if set, must exist and is removed first.
+/// file named by `COORD_TEST_STOP_ONCE`, if set, must exist and is removed first. `COORD_TEST_PANIC_AT` and
+/// `COORD_TEST_PANIC_ONCE` make it panic there in the same way.
 pub fn stop_point(point: &str) {
     if !cfg!(debug_assertions) {
         return;
     }
-    static AT: OnceLock<Option<String>> = OnceLock::new();
-    let Some(at) = AT.get_or_init(|| std::env::var("COORD_TEST_STOP_AT").ok()) else {
-        return;
-    };
-    if at != point {
-        return;
+    static STOP_AT: OnceLock<Option<String>> = OnceLock::new();
+    if is_at(point, &STOP_AT, "COORD_TEST_STOP_AT", "COORD_TEST_STOP_ONCE") {
+        let me = rustix::process::getpid();
+        let _ = rustix::process::kill_process(me, rustix::process::Signal::STOP);
     }
-    if let Ok(once) = std::env::var("COORD_TEST_STOP_ONCE")
-        && std::fs::remove_file(once).is_err()
-    {
-        return;
+    static PANIC_AT: OnceLock<Option<String>> = OnceLock::new();
+    if is_at(point, &PANIC_AT, "COORD_TEST_PANIC_AT", "COORD_TEST_PANIC_ONCE") {
+        panic!("as the test asked, at {point}");
     }
-    let me = rustix::process::getpid();
-    let _ = rustix::process::kill_process(me, rustix::process::Signal::STOP);
+}
+
+fn is_at(point: &str, at: &OnceLock<Option<String>>, variable: &str, once: &str) -> bool {
+    let at = at.get_or_init(|| std::env::var(variable).ok());
+    at.as_deref() == Some(point) && std::env::var(once).map_or(true, |file| std::fs::remove_file(file).is_ok())
 }

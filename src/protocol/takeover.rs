@@ -214,7 +214,8 @@ impl Node {
 
     fn remove_foreign(&self, path: &std::path::Path) -> Result<(), Denied> {
         match self.storage.unlink(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            // A directory with a name of ours is nobody's work of this protocol, and must not stand in the way for ever.
+            Err(error) if error.kind() != io::ErrorKind::NotFound && self.storage.remove_dir(path).is_err() => {
                 Err(Denied::io("clear up after a silent node at", path)(error))
             }
             _ => Ok(()),
@@ -229,6 +230,7 @@ impl Node {
         let idle: Vec<NodeId> =
             census.beats().map(|(node, ..)| node.clone()).filter(|node| node != self.id()).collect();
         for node in idle {
+            self.heartbeat_if_due()?;
             self.judge(&node, census)?;
         }
         Ok(())

@@ -57,6 +57,7 @@ impl Node {
                 }
             }
             self.write = Some(name);
+            switches::stop_point("lock-entered");
             let alone = self.alone_in_lock();
             let limit = (self.lease_span() / 2).min(ENTRY_LIMIT);
             let late = self.storage.now().since(asked) > limit;

@@ -132,6 +132,7 @@ impl DatabaseFile {
                 ),
             );
         }
+        switches::stop_point("database-read");
         // SAFETY: the caller's promise, here and below.
         let mut code = unsafe { self.read_base(buffer, amount, offset) };
         if code != SQLITE_OK && code != SQLITE_IOERR_SHORT_READ && self.is_network() {
@@ -281,17 +282,24 @@ impl DatabaseFile {
         }
         let before = self.seat.level();
         let wanted = Level::from_code(level);
+        switches::stop_point(wanted.name());
         let result = self.database.lock(&mut self.seat, wanted, &mut self.handles);
         let code = match result {
             Ok(()) => {
                 self.transaction.locked(before, wanted);
                 if wanted == Level::Reserved && before == Level::Shared { self.prepare_journal() } else { SQLITE_OK }
             }
-            Err(LockError::Busy | LockError::Interrupted) => SQLITE_BUSY,
+            Err(LockError::Busy | LockError::Interrupted) => {
+                if let Some(text) = self.seat.take_busy() {
+                    self.last_error = Some(text);
+                }
+                SQLITE_BUSY
+            }
             Err(LockError::Native(code)) => code,
             Err(LockError::Failed(text)) => self.fail(SQLITE_IOERR_LOCK, text),
             Err(LockError::CannotOpen(text)) => self.fail(SQLITE_CANTOPEN, text),
             Err(LockError::ReadOnly(text)) => self.fail(SQLITE_READONLY, text),
+            Err(LockError::Full(text)) => self.fail(SQLITE_FULL, text),
         };
         flush_log(self.handles.host.api);
         code

@@ -7,8 +7,10 @@
 
 pub mod bank;
 pub mod host;
+pub mod hostile;
 pub mod opener;
 pub mod scenario;
+pub mod visitor;
 pub mod worker;
 
 use std::io::{Read, Write};
