@@ -288,6 +288,15 @@ impl Database {
 
     /// Takes L with the connection's journal open under it.
     fn take_write_lock(&self, inner: &mut Inner, seat: &mut Seat, base: &mut dyn Base) -> Result<(), Failure> {
+        if !inner.own.has_journal() && base.is_writable() {
+            // Ours has the database's group whatever this user's is, so that others who share it can roll it back.
+            let made = self.storage.create_data(&self.paths.journal, self.owner()?);
+            if let Err(error) = made
+                && error.kind() != io::ErrorKind::AlreadyExists
+            {
+                return Err(Denied::io("make", &self.paths.journal)(error).into());
+            }
+        }
         base.open_journal().map_err(Denied::io("open", &self.paths.journal))?;
         let Some(mut node) = inner.node.take() else { return Err(Failure::no_node()) };
         let mut acquired = node.acquire_write_lock(&mut Handles::new(self, inner, seat, base));

@@ -181,6 +181,13 @@ impl Database {
         if !inner.arbiter.is_idle() {
             return Err(Failure::Lock(LockError::Busy));
         }
+        if !base.is_writable() {
+            return Err(Failure::Lock(LockError::ReadOnly(format!(
+                "coord: {} is not in network-exclusive mode yet, and a read-only connection cannot put it there: open it once \
+                 for writing with coord_mode=network-exclusive",
+                self.paths.database.display()
+            ))));
+        }
         self.enter_lock(inner)?;
         let made = native(base.native_lock(Level::Shared))
             .and_then(|()| native(base.native_lock(Level::Exclusive)))

@@ -70,8 +70,9 @@ pub fn stop_point(point: &str) {
     }
     static STOP_AT: OnceLock<Option<String>> = OnceLock::new();
     if is_at(point, &STOP_AT, "COORD_TEST_STOP_AT", "COORD_TEST_STOP_ONCE") {
-        let me = rustix::process::getpid();
-        let _ = rustix::process::kill_process(me, rustix::process::Signal::STOP);
+        // To this very thread: sent to the process, another thread may take it and this one goes on for a moment.
+        // SAFETY: a plain system call.
+        unsafe { libc::raise(libc::SIGSTOP) };
     }
     static PANIC_AT: OnceLock<Option<String>> = OnceLock::new();
     if is_at(point, &PANIC_AT, "COORD_TEST_PANIC_AT", "COORD_TEST_PANIC_ONCE") {

@@ -31,6 +31,8 @@ pub struct DatabaseFile {
     /// Answered from what was true at the first opening, as SQLite reads them at odd times.
     sector_size: c_int,
     characteristics: c_int,
+    /// The user was told why the present lock is worth nothing any more; what fails after that has nothing to add.
+    lost_told: bool,
     /// `PRAGMA locking_mode=EXCLUSIVE` was given.
     pub locking_mode_exclusive: bool,
 }
@@ -54,6 +56,7 @@ impl DatabaseFile {
             name,
             sector_size: 4096,
             characteristics: SQLITE_IOCAP_POWERSAFE_OVERWRITE,
+            lost_told: false,
             locking_mode_exclusive: false,
         }
     }
@@ -102,7 +105,9 @@ impl DatabaseFile {
         match lease.standing(self.database.now()) {
             Standing::Valid => SQLITE_OK,
             Standing::Lapsed => self.confirm(code),
+            Standing::Deposed if self.lost_told => code,
             Standing::Deposed => {
+                self.lost_told = true;
                 let text = self.database.lost();
                 self.fail(code, text)
             }
@@ -296,7 +301,10 @@ impl DatabaseFile {
                 SQLITE_BUSY
             }
             Err(LockError::Native(code)) => code,
-            Err(LockError::Failed(text)) => self.fail(SQLITE_IOERR_LOCK, text),
+            Err(LockError::Failed(text)) => {
+                self.lost_told = before != Level::None;
+                self.fail(SQLITE_IOERR_LOCK, text)
+            }
             Err(LockError::CannotOpen(text)) => self.fail(SQLITE_CANTOPEN, text),
             Err(LockError::ReadOnly(text)) => self.fail(SQLITE_READONLY, text),
             Err(LockError::Full(text)) => self.fail(SQLITE_FULL, text),
@@ -312,6 +320,7 @@ impl DatabaseFile {
                 self.end_recovery(level);
             }
             self.transaction.unlocked(level);
+            self.lost_told &= level != Level::None;
             self.database.unlock(&mut self.seat, level, &mut self.handles);
         }
         flush_log(self.handles.host.api);

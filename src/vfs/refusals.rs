@@ -84,8 +84,9 @@ pub fn after_opening(copy: &HostCopy, opened: &DatabaseFile) -> Option<String> {
         if let Ok(found) = there.symlink_metadata()
             && !found.is_dir()
         {
+            let found = if found.is_symlink() { "is a symbolic link" } else { "is no directory" };
             return Some(format!(
-                "coord: {} is in the way: it must be coord's {what}, but is no directory. Look what made it and remove it",
+                "coord: {} is in the way: it must be coord's {what}, but {found}. Look what made it and remove it",
                 there.display()
             ));
         }

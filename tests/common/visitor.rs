@@ -68,7 +68,7 @@ impl Visit {
                 Ok(())
             });
         }
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit());
         let mut child = command.spawn().unwrap_or_else(|e| panic!("{command:?}: {e}"));
         let stdout = BufReader::new(child.stdout.take().expect("piped"));
         let (send, lines) = channel();
@@ -86,7 +86,7 @@ impl Visit {
 
 fn readable_extension(shared: &Path) -> PathBuf {
     use std::os::unix::fs::PermissionsExt;
-    let copy = shared.join("coord-for-all.so");
+    let copy = shared.join("libcoord.so");
     if !copy.exists() {
         std::fs::copy(super::extension(), &copy).expect("the extension can be copied");
         std::fs::set_permissions(&copy, std::fs::Permissions::from_mode(0o755)).expect("our own file");

@@ -102,6 +102,15 @@ fn mode_ro_reads_under_a_lock_and_makes_nothing() {
     for mode in [TRUSTED, NETWORK] {
         let place = Place::new();
         let mut db = place.open(&format!("{mode}&mode=ro")).unwrap();
+        if mode == NETWORK {
+            // Somebody else has to put it into that mode.
+            assert_eq!(db.sql("SELECT count(*) FROM t").unwrap_err().primary(), 8);
+            let text = hostile::complaint(&mut db);
+            assert!(text.contains("open it once for writing") && text.contains("network-exclusive"), "{text}");
+            place.assert_untouched();
+            assert!(!place.lock().exists());
+            std::fs::create_dir(place.registry()).unwrap();
+        }
         db.sql("BEGIN; SELECT count(*) FROM t").unwrap();
         assert_eq!(db.sql("INSERT INTO t VALUES(3, 3)").unwrap_err().primary(), 8);
         db.sql("ROLLBACK").unwrap();
@@ -124,10 +133,10 @@ fn what_has_no_file_needs_no_lock() {
     for uri in ["file:?vfs=coord", "file::memory:?vfs=coord", "file:shared?mode=memory&vfs=coord&cache=shared", ""] {
         let mut db = rusqlite::Connection::open(uri).unwrap_or_else(|e| panic!("{uri}: {e}"));
         db.sql(
-            "CREATE TABLE t(a); INSERT INTO t VALUES(hex(zeroblob(100000))); CREATE TEMP TABLE u AS SELECT * FROM t",
+            "PRAGMA temp_store=FILE; CREATE TABLE t(a); INSERT INTO t VALUES(hex(zeroblob(100000))); CREATE TEMP TABLE u AS SELECT * FROM t",
         )
         .unwrap();
-        db.sql("PRAGMA temp_store=FILE; VACUUM").unwrap();
+        db.sql("VACUUM").unwrap();
         assert_eq!(db.sql("SELECT count(*) FROM u").unwrap()[0][0], "1", "{uri}");
     }
     let left = hostile::names(dir.path());

@@ -76,6 +76,10 @@ fn a_read_only_database_is_read_under_a_lock() {
     }
     for parameters in [TRUSTED, NETWORK] {
         let place = open_place(0o777, 0o444);
+        if parameters == NETWORK {
+            fs::create_dir(place.registry()).unwrap();
+            mode(&place.registry(), 0o777);
+        }
         let mut visitor = visit().start(place.dir.path());
         visitor.open(&place.database, parameters).unwrap();
         assert_eq!(visitor.sql("SELECT count(*) FROM t").unwrap()[0][0], "2");
@@ -130,7 +134,11 @@ fn a_group_shares_a_database_of_somebody_else() {
         assert_eq!(owner(&place.database), (GROUP, 0o060));
         if parameters == SHORT {
             assert_eq!(owner(&place.registry()), (GROUP, 0o070), "the registry is not the group's");
-            assert_eq!(owner(&place.beside("-journal")).1, 0o060);
+            assert_eq!(owner(&place.beside("-journal")), (GROUP, 0o060));
+        }
+        if parameters == TRUSTED {
+            // A journal that plain SQLite makes keeps its maker's group: only a setgid directory helps there.
+            continue;
         }
         // One dies in the middle: the other gets past it.
         let [mut first, mut second] = members;

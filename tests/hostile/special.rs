@@ -30,7 +30,8 @@ fn whatever_is_in_the_way_of_a_directory_is_named() {
             let text = place.assert_refused("", &[&format!("state.sqlite{suffix}"), "is in the way", "remove it"]);
             assert!(!what.contains("link") || text.contains("symbolic link"), "{what}: {text}");
             place.assert_refused(NETWORK, &[&format!("state.sqlite{suffix}"), "is in the way"]);
-            place.inspect();
+            let (text, json) = place.inspect();
+            assert!(text.contains("is in the way") && json["needs_attention"] == true, "{text}");
             std::fs::remove_file(place.beside(suffix)).unwrap();
             place.assert_works(NETWORK);
         }
