@@ -139,6 +139,7 @@ impl Database {
             wishes,
             fork: process::fork_generation(),
             waited_for: Vec::new(),
+            busy: None,
         }
     }
 
@@ -170,7 +171,10 @@ impl Database {
                 }
             };
             let holder = match denied {
-                Failure::Lock(error) => return Err(error),
+                Failure::Lock(error) => {
+                    seat.busy = self.busy_natively(seat.id, &error);
+                    return Err(error);
+                }
                 Failure::Protocol(Denied::Busy(holder)) => holder,
                 Failure::Protocol(denied) => return Err(self.failed(denied)),
             };
@@ -180,14 +184,25 @@ impl Database {
             match self.patience(seat, &holder, level, &mut polls, &mut deadline) {
                 Some(span) => self.storage.sleep(span),
                 None => {
-                    messages::say(
-                        Weight::Notice,
-                        format!("coord: {} is in use: {holder}", self.paths.database.display()),
-                    );
+                    let text = format!("coord: {} is in use: {holder}", self.paths.database.display());
+                    seat.busy = Some(text.clone());
+                    messages::say(Weight::Notice, text);
                     return Err(LockError::Busy);
                 }
             }
         }
+    }
+
+    /// What there is to say of a lock that was busy without the protocol being asked.
+    fn busy_natively(&self, id: u64, error: &LockError) -> Option<String> {
+        let who = match error {
+            LockError::Busy if self.inner().arbiter.is_alone(id) => "by a program that uses SQLite's own file locks",
+            LockError::Busy => {
+                "by another connection of this very program, or by one that uses SQLite's own file locks"
+            }
+            _ => return None,
+        };
+        Some(format!("coord: {} is in use {who}", self.paths.database.display()))
     }
 
     /// How long to wait before the next look, or `None` to be busy. An active holder is given two polling intervals, once
@@ -329,6 +344,15 @@ impl Database {
 
     /// Takes L with the connection's journal open under it.
     fn take_write_lock(&self, inner: &mut Inner, seat: &mut Seat, base: &mut dyn Base) -> Result<(), Failure> {
+        if !inner.own.has_journal() && base.is_writable() {
+            // Ours has the database's group whatever this user's is, so that others who share it can roll it back.
+            let made = self.storage.create_data(&self.paths.journal, self.owner()?);
+            if let Err(error) = made
+                && error.kind() != io::ErrorKind::AlreadyExists
+            {
+                return Err(Denied::io("make", &self.paths.journal)(error).into());
+            }
+        }
         base.open_journal().map_err(Denied::io("open", &self.paths.journal))?;
         let Some(mut node) = inner.node.take() else { return Err(Failure::no_node()) };
         let mut acquired = node.acquire_write_lock(&mut Handles::new(self, inner, seat, base));
@@ -655,7 +679,28 @@ impl Database {
             {
                 LockError::CannotOpen(format!("coord: there is no database {}", path.display()))
             }
-            Denied::Io { .. } => LockError::Failed(format!("coord: {denied}")),
+            Denied::Io { ref source, .. } => {
+                let gone = |dir: &std::path::Path| {
+                    let found = self.storage.attributes(dir);
+                    found.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+                };
+                match source.kind() {
+                    io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => LockError::Full(format!(
+                        "coord: {denied}. A lock is a name on that disk: free some space there"
+                    )),
+                    io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+                        LockError::ReadOnly(format!(
+                            "coord: {denied}. A lock is a name in that directory: give this user write permission there"
+                        ))
+                    }
+                    io::ErrorKind::NotFound if gone(&self.paths.registry) => LockError::Failed(format!(
+                        "coord: {denied}. The registry {} was removed or the database moved while this program had it open: \
+                         close the database in all programs that use it, then open it anew",
+                        self.paths.registry.display()
+                    )),
+                    _ => LockError::Failed(format!("coord: {denied}")),
+                }
+            }
             denied => LockError::Failed(denied.to_string()),
         }
     }

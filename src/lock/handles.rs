@@ -34,6 +34,10 @@ impl OwnHandles {
         Ok(())
     }
 
+    pub fn has_journal(&self) -> bool {
+        self.journal.is_some()
+    }
+
     pub fn forget_journal(&mut self) {
         self.journal = None;
     }

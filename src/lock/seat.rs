@@ -48,8 +48,10 @@ pub enum LockError {
     Failed(String),
     /// The database cannot be opened any more.
     CannotOpen(String),
-    /// A read-only connection asked for what needs writing.
+    /// A read-only connection asked for what needs writing, or locks cannot be made for want of permission.
     ReadOnly(String),
+    /// No room for a lock's name.
+    Full(String),
     Interrupted,
 }
 
@@ -69,6 +71,8 @@ pub struct Seat {
     pub(super) fork: u32,
     /// Foreign names for which a full wait was made: the same one still there is busy at once.
     pub(super) waited_for: Vec<String>,
+    /// Who stood in the way when the last call was busy.
+    pub(super) busy: Option<String>,
 }
 
 impl Seat {
@@ -79,6 +83,11 @@ impl Seat {
     /// In which process, counted by forks, it was taken.
     pub fn fork(&self) -> u32 {
         self.fork
+    }
+
+    /// Who stood in the way when the last lock call was busy, as a sentence.
+    pub fn take_busy(&mut self) -> Option<String> {
+        self.busy.take()
     }
 
     pub fn lease(&self) -> Option<&Arc<Lease>> {

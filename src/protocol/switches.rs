@@ -93,24 +93,20 @@ pub fn clock(now: u64) -> u64 {
 /// instead of hoping to hit it. Only in builds with debug assertions, only where `COORD_TEST_STOP_AT` names the point; the
 /// file named by `COORD_TEST_STOP_ONCE`, if set, must exist and is removed first. Or where the first line of the file named
 /// by `COORD_TEST_STOPS` names the point; that line is taken away first, so that the file is a schedule.
+/// `COORD_TEST_PANIC_AT` and `COORD_TEST_PANIC_ONCE` make it panic there in the same way.
 pub fn stop_point(point: &str) {
     if !cfg!(debug_assertions) {
         return;
     }
     stop_as_scheduled(point);
-    static AT: OnceLock<Option<String>> = OnceLock::new();
-    let Some(at) = AT.get_or_init(|| std::env::var("COORD_TEST_STOP_AT").ok()) else {
-        return;
-    };
-    if at != point {
-        return;
+    static STOP_AT: OnceLock<Option<String>> = OnceLock::new();
+    if is_at(point, &STOP_AT, "COORD_TEST_STOP_AT", "COORD_TEST_STOP_ONCE") {
+        stop();
     }
-    if let Ok(once) = std::env::var("COORD_TEST_STOP_ONCE")
-        && std::fs::remove_file(once).is_err()
-    {
-        return;
+    static PANIC_AT: OnceLock<Option<String>> = OnceLock::new();
+    if is_at(point, &PANIC_AT, "COORD_TEST_PANIC_AT", "COORD_TEST_PANIC_ONCE") {
+        panic!("as the test asked, at {point}");
     }
-    stop();
 }
 
 fn stop_as_scheduled(point: &str) {
@@ -129,4 +125,9 @@ fn stop() {
     // Raised on this very thread: sent to the process it could reach another one first, and this one would run on.
     // SAFETY: a plain call.
     unsafe { libc::raise(libc::SIGSTOP) };
+}
+
+fn is_at(point: &str, at: &OnceLock<Option<String>>, variable: &str, once: &str) -> bool {
+    let at = at.get_or_init(|| std::env::var(variable).ok());
+    at.as_deref() == Some(point) && std::env::var(once).map_or(true, |file| std::fs::remove_file(file).is_ok())
 }

@@ -232,11 +232,7 @@ impl DatabaseFile {
 
     /// A WAL beside an empty database may be all there is of it.
     pub fn delete_wal(&mut self) -> c_int {
-        let text = format!(
-            "coord: {0}-wal lies beside {0}, which is to be used without a WAL. Open it once with plain SQLite on the host where \
-             it was written and run PRAGMA journal_mode=DELETE",
-            self.paths().database.display()
-        );
+        let text = super::refusals::wal_beside(&self.paths().database);
         self.fail(SQLITE_IOERR_DELETE, text)
     }
 

@@ -7,10 +7,12 @@
 
 pub mod bank;
 pub mod host;
+pub mod hostile;
 pub mod opener;
 pub mod puppet;
 pub mod scenario;
 pub mod stage;
+pub mod visitor;
 pub mod worker;
 
 use std::io::{Read, Write};
