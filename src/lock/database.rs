@@ -240,11 +240,16 @@ impl Database {
             }
         }
         let generation = inner.generation;
-        if seat.generation != generation {
+        let reopened = seat.generation != generation;
+        if reopened {
             base.reopen(false, false).map_err(Denied::io("open", &self.paths.database))?;
             seat.generation = generation;
         }
         let node = inner.node.as_mut().ok_or_else(Failure::no_node)?;
+        if reopened {
+            // Opened by name: it counts only once a heartbeat has succeeded after it.
+            node.heartbeat()?;
+        }
         seat.lease = Some(node.lease().clone());
         seat.level = Level::Shared;
         inner.arbiter.set(seat.id, Level::Shared, seat.lease.clone(), seat.copy);
@@ -535,6 +540,11 @@ impl Database {
     /// Opens our own descriptors before SHARED is confirmed. A missing database is one that is just being replaced, or was
     /// never made: whoever wants it takes L and finishes the one, or makes the other.
     fn open_own(&self, inner: &mut Inner, seat: &mut Seat, base: &mut dyn Base) -> Result<(), Failure> {
+        if inner.own.database.is_some() && inner.own.has_moved(&*self.storage, &self.paths) {
+            // Replaced while nobody of ours held a lock, by a restored backup perhaps: all handles are of another file.
+            inner.own = OwnHandles::default();
+            inner.generation += 1;
+        }
         match inner.own.open(&*self.storage, &self.paths) {
             Ok(()) => return Ok(()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
