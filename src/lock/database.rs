@@ -12,6 +12,7 @@ use super::process;
 use super::seat::{Base, LockError, Seat};
 use super::settings::{ModeWish, Wishes};
 use super::trusted::TrustedLock;
+use crate::protocol::switches::{self, Guard};
 use crate::protocol::{self, Denied, Holder, Node, Paths, write_lock::POLL};
 use crate::storage::{Instant, Kind, Owner, Storage};
 
@@ -196,7 +197,8 @@ impl Database {
             *deadline = Some(now.after(holder.lease + holder.lease / 2 + Duration::from_secs(1)));
             return Some(POLL);
         }
-        let first_sight = level == Level::Shared || !seat.waited_for.contains(&holder.name);
+        let first_sight =
+            level == Level::Shared || !seat.waited_for.contains(&holder.name) || switches::off(Guard::WaitOnce);
         if *polls < 2 && first_sight {
             *polls += 1;
             return Some(POLL);

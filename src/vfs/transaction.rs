@@ -325,6 +325,7 @@ impl DatabaseFile {
             Ok(()) => {
                 // The file may still be cut (auto-vacuum) before the lock is given back.
                 self.transaction.finalised = true;
+                switches::stop_point("confirmed");
                 SQLITE_OK
             }
             Err(why) => {
