@@ -12,6 +12,7 @@ use super::process;
 use super::seat::{Base, LockError, Seat};
 use super::settings::{ModeWish, Wishes};
 use super::trusted::TrustedLock;
+use crate::protocol::switches::{self, Guard};
 use crate::protocol::{self, Denied, Holder, Node, Paths, write_lock::POLL};
 use crate::storage::{Instant, Kind, Owner, Storage};
 
@@ -234,7 +235,8 @@ impl Database {
             *deadline = Some(now.after(holder.lease + holder.lease / 2 + Duration::from_secs(1)));
             return Some(POLL);
         }
-        let first_sight = level == Level::Shared || !seat.waited_for.contains(&holder.name);
+        let first_sight =
+            level == Level::Shared || !seat.waited_for.contains(&holder.name) || switches::off(Guard::WaitOnce);
         if *polls < 2 && first_sight {
             *polls += 1;
             return Some(POLL);
@@ -624,6 +626,11 @@ impl Database {
     /// Opens our own descriptors before SHARED is confirmed. A missing database is one that is just being replaced, or was
     /// never made: whoever wants it takes L and finishes the one, or makes the other.
     fn open_own(&self, inner: &mut Inner, seat: &mut Seat, base: &mut dyn Base) -> Result<(), Failure> {
+        if inner.own.database.is_some() && inner.own.has_moved(&*self.storage, &self.paths) {
+            // Replaced while nobody of ours held a lock, by a restored backup perhaps: all handles are of another file.
+            inner.own = OwnHandles::default();
+            inner.generation += 1;
+        }
         let scratch = inner.node.as_mut().ok_or_else(Failure::no_node)?.scratch();
         match inner.own.open(&*self.storage, &self.paths, &scratch) {
             Ok(()) => return Ok(()),

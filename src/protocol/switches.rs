@@ -29,6 +29,10 @@ pub enum Guard {
     DatabaseSync,
     /// Taking notice that database and journal were replaced by a fence.
     Epoch,
+    /// Telling SQLite that the file it has open is not the one at the path.
+    HasMoved,
+    /// Waiting only once for an active holder.
+    WaitOnce,
 }
 
 impl Guard {
@@ -44,6 +48,8 @@ impl Guard {
             Guard::JournalRule => "journal-rule",
             Guard::DatabaseSync => "database-sync",
             Guard::Epoch => "epoch",
+            Guard::HasMoved => "has-moved",
+            Guard::WaitOnce => "wait-once",
         }
     }
 }

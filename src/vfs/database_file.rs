@@ -202,6 +202,10 @@ impl DatabaseFile {
             return code;
         }
         let cleaned = self.without_wal_mark(data, offset);
+        if cleaned.is_some() {
+            // SQLite has the page with the mark in its cache.
+            self.handles.doubt = true;
+        }
         let data = cleaned.as_deref().unwrap_or(data);
         self.changed(SQLITE_IOERR_WRITE, |file| file.write(data, offset))
     }
