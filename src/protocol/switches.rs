@@ -28,6 +28,12 @@ pub enum Guard {
     DatabaseSync,
     /// Taking notice that database and journal were replaced by a fence.
     Epoch,
+    /// Seeing that a journal must be rolled back.
+    HotJournal,
+    /// Finishing a dead node's complete pair of copies.
+    RollForward,
+    /// Trying again to remove a name that would not go.
+    Litter,
 }
 
 impl Guard {
@@ -43,6 +49,9 @@ impl Guard {
             Guard::JournalRule => "journal-rule",
             Guard::DatabaseSync => "database-sync",
             Guard::Epoch => "epoch",
+            Guard::HotJournal => "hot-journal",
+            Guard::RollForward => "roll-forward",
+            Guard::Litter => "litter",
         }
     }
 }

@@ -100,7 +100,8 @@ impl Node {
         files: &mut dyn Files,
     ) -> Result<(), Denied> {
         let of = |kind: Copy| copies.iter().filter(move |(_, copy)| *copy == kind).map(|(name, _)| name);
-        for ready in of(Copy::Ready) {
+        let complete = of(Copy::Ready).filter(|_| !switches::off(Guard::RollForward));
+        for ready in complete {
             self.put_up_exclusive()?;
             self.heartbeat()?;
             let journal = Name { kind: Kind::Fence(Copy::Journal), ..ready.clone() };
@@ -118,7 +119,9 @@ impl Node {
                 ready.node
             ));
         }
-        let loose = of(Copy::Database).chain(of(Copy::Journal)).map(|name| self.in_lock(name)).collect::<Vec<_>>();
+        let unfinished = of(Copy::Ready).filter(|_| switches::off(Guard::RollForward));
+        let loose = unfinished.chain(of(Copy::Database)).chain(of(Copy::Journal));
+        let loose = loose.map(|name| self.in_lock(name)).collect::<Vec<_>>();
         for path in loose {
             self.remove_foreign(&path)?;
         }
