@@ -2,6 +2,7 @@
 //! them in memory. This file takes and gives locks in network-exclusive mode; [`super::trusted`] in trusted mode.
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use super::settings::{ModeWish, Wishes};
 use super::trusted::TrustedLock;
 use crate::protocol::switches::{self, Guard};
 use crate::protocol::{self, Denied, Holder, Node, Paths, write_lock::POLL};
-use crate::storage::{Instant, Kind, Owner, Storage};
+use crate::storage::{FileId, Instant, Kind, Owner, Storage};
 
 /// How a database's locks are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +41,12 @@ pub struct Database {
     pub(super) device: u64,
     /// Driven step by step by a simulator: no thread of ours, and nobody ever blocks on a mutex.
     stepped: bool,
+    /// The mode, for who must not wait for `inner`.
+    is_network: AtomicBool,
+    /// In trusted mode: the registry has appeared beside locks of ours.
+    usurped: AtomicBool,
+    /// Which file it was when somebody last looked, to know it again under another path.
+    id: Mutex<Option<FileId>>,
     pub(super) inner: Mutex<Inner>,
 }
 
@@ -85,7 +92,18 @@ impl Database {
             takeovers: 0,
         };
         let device = storage.attributes(&paths.parent).map_or(0, |found| found.id.device);
-        Database { storage, paths, kind, device, stepped: false, inner: Mutex::new(inner) }
+        let id = storage.attributes(&paths.database).ok().map(|found| found.id);
+        Database {
+            storage,
+            paths,
+            kind,
+            device,
+            stepped: false,
+            is_network: AtomicBool::new(mode == Mode::NetworkExclusive),
+            usurped: AtomicBool::new(false),
+            id: Mutex::new(id),
+            inner: Mutex::new(inner),
+        }
     }
 
     /// A manager in network-exclusive mode over any storage, outside of the process's own, for a simulator that calls
@@ -109,8 +127,53 @@ impl Database {
         }
     }
 
+    /// `inner`, if nobody is in the middle of a call.
+    pub(super) fn try_inner(&self) -> Option<MutexGuard<'_, Inner>> {
+        match self.inner.try_lock() {
+            Ok(inner) => Some(inner),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
     pub fn mode(&self) -> Mode {
-        self.inner().mode
+        if self.is_network.load(Ordering::Acquire) { Mode::NetworkExclusive } else { Mode::Trusted }
+    }
+
+    pub(super) fn enter_network_mode(&self, inner: &mut Inner) {
+        inner.mode = Mode::NetworkExclusive;
+        self.is_network.store(true, Ordering::Release);
+    }
+
+    /// Which file this is, as far as known without asking the filesystem.
+    pub(super) fn id(&self) -> Option<FileId> {
+        *self.id.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn set_id(&self, id: Option<FileId>) {
+        *self.id.lock().unwrap_or_else(PoisonError::into_inner) = id;
+    }
+
+    pub(super) fn usurp(&self) {
+        self.usurped.store(true, Ordering::Release);
+    }
+
+    pub(super) fn unusurp(&self) {
+        self.usurped.store(false, Ordering::Release);
+    }
+
+    /// In trusted mode: why the connections must not go on.
+    pub fn usurped(&self) -> Option<String> {
+        self.usurped.load(Ordering::Acquire).then(|| self.usurped_text())
+    }
+
+    pub(super) fn usurped_text(&self) -> String {
+        format!(
+            "coord: another host has put {} into network-exclusive mode (its registry {} has appeared), so the native locks of this \
+             transaction protect nothing. Roll back and run it again",
+            self.paths.database.display(),
+            self.paths.registry.display()
+        )
     }
 
     pub fn kind(&self) -> &Kind {
@@ -266,7 +329,13 @@ impl Database {
         }
         self.be_registered(inner, base)?;
         let reading = inner.node.as_ref().is_some_and(Node::is_reader);
-        if !reading {
+        if reading {
+            // Those inside finish; but with ever new ones a writer elsewhere would wait for ever.
+            let waits = inner.node.as_mut().ok_or_else(Failure::no_node)?.writer_waits()?;
+            if let Some(holder) = waits {
+                return Err(Denied::Busy(Box::new(holder)).into());
+            }
+        } else {
             match self.enter_reader(inner, seat, base) {
                 // Deposed while it held nothing, as a node without locks sends no heartbeats: nothing was lost.
                 Err(Failure::Protocol(Denied::Deposed(_))) => self.enter_reader(inner, seat, base)?,
@@ -544,6 +613,11 @@ impl Database {
         self.inner().journal_is_hot
     }
 
+    /// The write lock goes while the journal is not finalised: whoever reads next must look.
+    pub fn journal_left(&self) {
+        self.inner().journal_is_hot = true;
+    }
+
     /// The journal was finalised under EXCLUSIVE.
     pub fn journal_finalised(&self) {
         self.inner().journal_is_hot = false;
@@ -609,6 +683,34 @@ impl Database {
             Err(_) => {}
         }
         let existing = self.storage.attributes(&self.paths.database).is_ok_and(|found| found.size > 0);
+        let locked = existing && !self.kind.is_local() && self.lock_for_registry(inner)?;
+        let made = self.make_registry_now(inner, existing);
+        if locked {
+            let _ = self.storage.remove_dir(&self.paths.lock);
+        }
+        made
+    }
+
+    /// Takes L while the registry is made beside an existing database: on the server's own disk a program in trusted mode may
+    /// be writing, which holds L and has no heartbeat. False if L was held by the same name for ten leases.
+    fn lock_for_registry(&self, inner: &mut Inner) -> Result<bool, Failure> {
+        match self.storage.make_dir(&self.paths.lock, self.owner()?) {
+            Ok(()) => return Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(Denied::io("make the lock directory", &self.paths.lock)(error).into()),
+        }
+        let names = self.storage.list(&self.paths.lock).unwrap_or_default();
+        let lease = Duration::from_millis(inner.lease_ms);
+        let key = format!("unregistered {} {names:?}", self.paths.lock.display());
+        if self.storage.known_for(&key) >= lease * 10 {
+            return Ok(false);
+        }
+        let doing = "locked by a program on the server that does not share it over the network yet (or left so: then remove its \
+                     .lock directory)";
+        Err(Denied::Busy(Box::new(Holder::nobody(doing, lease))).into())
+    }
+
+    fn make_registry_now(&self, inner: &mut Inner, existing: bool) -> Result<(), Failure> {
         match self.storage.make_dir(&self.paths.registry, self.owner()?) {
             Ok(()) => {
                 if existing && !self.kind.is_local() {
@@ -651,6 +753,18 @@ impl Database {
         made?;
         inner.own.open(&*self.storage, &self.paths, &scratch).map_err(Denied::io("open", &self.paths.database))?;
         Ok(())
+    }
+
+    /// Closes a connection's handle, or keeps it open for as long as closing it would drop the native locks that another copy
+    /// of SQLite in this process holds on the same file.
+    pub fn close_handle(&self, copy: usize, handle: Box<dyn std::any::Any + Send>) {
+        let mut inner = self.inner();
+        if inner.mode == Mode::Trusted && inner.arbiter.other_copy(copy) {
+            inner.trusted.keep_open(copy, handle);
+        } else {
+            // Under the mutex: nobody takes a native lock in between.
+            drop(handle);
+        }
     }
 
     /// A last connection's goodbye: the node ends.

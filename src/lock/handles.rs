@@ -140,6 +140,7 @@ impl Files for Handles<'_> {
         };
         let database = found(open(&paths.database)).map_err(Denied::io("open", &paths.database))?;
         let journal = found(open(&paths.journal)).map_err(Denied::io("open", &paths.journal))?;
+        self.database.set_id(database.as_ref().and_then(|file| file.id().ok()));
         self.inner.own = OwnHandles { database, journal };
         if self.inner.own.database.is_none() {
             // It is missing altogether: whoever takes L finishes what was begun, or makes a new one.

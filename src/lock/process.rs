@@ -16,7 +16,7 @@ use super::settings::{ModeWish, Wishes};
 use crate::protocol::Paths;
 use crate::storage::disk::Disk;
 use crate::storage::kind::Class;
-use crate::storage::{FileId, Storage, liveness};
+use crate::storage::{Storage, liveness};
 
 struct Process {
     generation: u32,
@@ -123,21 +123,28 @@ pub fn attach(path: &Path, wishes: &Wishes) -> Result<Arc<Database>, Refusal> {
     let process = process();
     let storage = &process.storage;
     let id = storage.attributes(path).ok().map(|found| found.id);
-    let mut databases = process.databases.lock().unwrap_or_else(PoisonError::into_inner);
-    databases.retain(|database| database.strong_count() > 0);
-    let known = databases.iter().filter_map(Weak::upgrade).find(|database| is_same(database, path, id, &**storage));
-    if let Some(database) = known {
-        if let Some(text) = database.contradiction(database.mode(), wishes.mode) {
-            return Err(text);
-        }
-        return Ok(database);
+    // Nothing is asked of a filesystem while the list is locked: one that hangs must not stop the heartbeats on the others.
+    let is_same = |database: &Arc<Database>| database.paths().database == path || (id.is_some() && database.id() == id);
+    let agreed = |database: Arc<Database>| match database.contradiction(database.mode(), wishes.mode) {
+        Some(text) => Err(text),
+        None => Ok(database),
+    };
+    if let Some(known) = databases().into_iter().find(is_same) {
+        return agreed(known);
     }
     let paths = Arc::new(Paths::new(path));
     let kind = storage.kind(path);
     let mode = first_mode(&**storage, &paths, &kind, wishes)?;
-    let database = Arc::new(Database::new(storage.clone(), paths, kind, mode, wishes.lease_ms));
-    databases.push(Arc::downgrade(&database));
-    Ok(database)
+    let fresh = Arc::new(Database::new(storage.clone(), paths, kind, mode, wishes.lease_ms));
+    let mut databases = process.databases.lock().unwrap_or_else(PoisonError::into_inner);
+    databases.retain(|database| database.strong_count() > 0);
+    // Another thread may have been faster.
+    if let Some(known) = databases.iter().filter_map(Weak::upgrade).find(is_same) {
+        drop(databases);
+        return agreed(known);
+    }
+    databases.push(Arc::downgrade(&fresh));
+    Ok(fresh)
 }
 
 /// A manager for a database that is refused: nobody shares it and nothing is ever locked through it.
@@ -145,11 +152,6 @@ pub fn detached(path: &Path) -> Arc<Database> {
     let storage = process().storage.clone();
     let kind = crate::storage::Kind { name: String::new(), class: Class::Local };
     Arc::new(Database::new(storage, Arc::new(Paths::new(path)), kind, Mode::Trusted, 0))
-}
-
-fn is_same(database: &Database, path: &Path, id: Option<FileId>, storage: &dyn Storage) -> bool {
-    let named = |path: &Path| storage.attributes(path).ok().map(|found| found.id);
-    database.paths().database == path || (id.is_some() && named(&database.paths().database) == id)
 }
 
 /// The mode a database starts in, by its own mark, its filesystem and the wish.
@@ -212,8 +214,11 @@ pub fn manager_of(path: &Path) -> Option<Arc<Database>> {
 /// Something is held from now on: its heartbeat must be kept up.
 pub(super) fn wake_service(database: &Database, inner: &Inner) {
     let process = process();
-    let Some(node) = &inner.node else { return };
-    process.service.attend(database.device(), node.heartbeat_due(), || {
+    let due = match &inner.node {
+        Some(node) => node.heartbeat_due(),
+        None => process.storage.now().after(Duration::from_millis(inner.lease_ms) / 6),
+    };
+    process.service.attend(database.device(), due, || {
         let mut databases = databases();
         databases.retain(|other| other.device() == database.device());
         databases
@@ -263,10 +268,10 @@ fn release_all() {
         }
         false
     };
-    patient(&|| WRITING.load(Ordering::Acquire) == 0);
+    let quiet = patient(&|| WRITING.load(Ordering::Acquire) == 0);
     let Ok(databases) = process.databases.try_lock() else { return };
     for database in databases.iter().filter_map(Weak::upgrade) {
-        patient(&|| database.release_everything());
+        patient(&|| database.release_everything(quiet));
     }
     liveness::retire();
 }

@@ -7,6 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::database::{Database, Mode};
+use super::level::Level;
 use crate::protocol::Denied;
 use crate::storage::Instant;
 
@@ -103,11 +104,12 @@ impl Database {
 
     /// What has to be done now and then. Returns when it is due again, `None` while nothing is held or watched.
     pub fn tick(&self) -> Option<Instant> {
-        let mut inner = self.inner();
-        if inner.mode == Mode::Trusted {
-            return None;
-        }
         let now = self.storage.now();
+        // One database that is in a long call must not keep the others from being looked after.
+        let Some(mut inner) = self.try_inner() else { return Some(now.after(Duration::from_millis(50))) };
+        if inner.mode == Mode::Trusted {
+            return self.look_for_registry(&inner);
+        }
         let watching = inner.watch_until > now;
         let node = inner.node.as_mut()?;
         let pause = node.lease_span() / 12;
@@ -135,8 +137,14 @@ impl Database {
     }
 
     /// The program ends: everything goes back. False if somebody is in the middle of a lock call; try again.
-    pub(super) fn release_everything(&self) -> bool {
+    pub(super) fn release_everything(&self, quiet: bool) -> bool {
         let Ok(mut inner) = self.inner.try_lock() else { return false };
+        let writing = inner.mode == Mode::NetworkExclusive && inner.arbiter.highest() >= Level::Reserved;
+        if !quiet || (writing && !self.kind.is_local()) {
+            // Pages are still on their way: as after any death, whoever comes next has proof of it or waits the lease out,
+            // and fences.
+            return true;
+        }
         if let Some(mut node) = inner.node.take() {
             node.unregister();
         }

@@ -32,6 +32,10 @@ pub(super) struct TrustedLock {
 }
 
 impl TrustedLock {
+    pub fn keep_open(&mut self, copy: usize, handle: Box<dyn std::any::Any + Send>) {
+        self.kept_open.push((copy, handle));
+    }
+
     pub fn is_held(&self) -> bool {
         self.held.is_some()
     }
@@ -60,6 +64,7 @@ impl Database {
                     return self.follow_registry(inner, seat, base);
                 }
                 native(base.native_lock(Level::Shared))?;
+                self.unusurp();
                 if self.storage.attributes(&self.paths.registry).is_ok() {
                     // Looked for under the native lock: it is made under native EXCLUSIVE, so there is no gap.
                     base.native_unlock(Level::None);
@@ -68,7 +73,8 @@ impl Database {
             }
             Level::Reserved => {
                 self.enter_lock(inner)?;
-                if let Err(failure) = native(base.native_lock(Level::Reserved)) {
+                let locked = self.not_registered().and_then(|()| native(base.native_lock(Level::Reserved)));
+                if let Err(failure) = locked {
                     self.leave_lock(inner);
                     return Err(failure);
                 }
@@ -77,6 +83,10 @@ impl Database {
                 let entered = seat.level == Level::Shared;
                 if entered {
                     self.enter_lock(inner)?;
+                    if let Err(failure) = self.not_registered() {
+                        self.leave_lock(inner);
+                        return Err(failure);
+                    }
                 }
                 if !inner.arbiter.admits(seat.id, Level::Exclusive) {
                     if entered {
@@ -121,6 +131,27 @@ impl Database {
         self.run_deferred(inner);
     }
 
+    /// With L held, which whoever makes the registry needs: a registry that is there means that others go by it already.
+    fn not_registered(&self) -> Result<(), Failure> {
+        match self.storage.attributes(&self.paths.registry) {
+            Ok(_) => Err(Failure::Lock(LockError::Failed(self.usurped_text()))),
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// While a connection holds a native lock: whether the registry has appeared all the same, made by a host that the native
+    /// lock does not reach. From then on the connections of trusted mode fail until they lock anew.
+    pub(super) fn look_for_registry(&self, inner: &Inner) -> Option<Instant> {
+        if inner.arbiter.is_idle() {
+            return None;
+        }
+        if self.storage.attributes(&self.paths.registry).is_ok() {
+            self.usurp();
+            return None;
+        }
+        Some(self.storage.now().after(std::time::Duration::from_millis(inner.lease_ms) / 6))
+    }
+
     /// Native unlocks that had to wait for another copy of SQLite.
     fn run_deferred(&self, inner: &mut Inner) {
         let waiting = std::mem::take(&mut inner.trusted.deferred);
@@ -136,20 +167,9 @@ impl Database {
         inner.trusted.kept_open.retain(|(copy, _)| arbiter.other_copy(*copy));
     }
 
-    /// Closes a handle of this copy of SQLite when no other copy holds a lock any more.
-    pub fn keep_open(&self, copy: usize, handle: Box<dyn std::any::Any + Send>) {
-        self.inner().trusted.kept_open.push((copy, handle));
-    }
-
     /// The seat locks again, or goes: its native lock is its own business from here on.
     pub(super) fn forget_deferred(&self, inner: &mut Inner, seat: &Seat) {
         inner.trusted.deferred.retain(|(_, _, id)| *id != seat.id);
-    }
-
-    /// Whether closing a handle of this copy would drop native locks that another copy in this process holds.
-    pub fn must_stay_open(&self, copy: usize) -> bool {
-        let inner = self.inner();
-        inner.mode == Mode::Trusted && inner.arbiter.other_copy(copy)
     }
 
     /// The program ends: the native locks go with it, the directory must be given back.
@@ -165,7 +185,7 @@ impl Database {
         if !inner.arbiter.is_idle() {
             return Err(Failure::Lock(LockError::Busy));
         }
-        inner.mode = Mode::NetworkExclusive;
+        self.enter_network_mode(inner);
         // Every connection's handle was opened with native locks.
         inner.generation += 1;
         base.reopen(false, false).map_err(Denied::io("open", &self.paths.database))?;
@@ -212,6 +232,9 @@ impl Database {
     fn enter_lock(&self, inner: &mut Inner) -> Result<(), Failure> {
         let owner = self.owner()?;
         let mut guard = self.storage.local_guard(&self.paths.lock);
+        let was_ours = guard.was_ours();
+        // From before the mkdir: whoever is killed between it and the name has said whose the directory is.
+        guard.set_ours(true);
         let process = self.storage.process();
         let lock = &mut inner.trusted;
         let node = lock.node.get_or_insert_with(|| NodeId::of(&process)).clone();
@@ -219,11 +242,13 @@ impl Database {
             match self.storage.make_dir(&self.paths.lock, owner) {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                    self.may_enter(lock, guard.was_ours(), &process)?;
+                    if let Err(failure) = self.may_enter(lock, was_ours, &process) {
+                        guard.set_ours(was_ours);
+                        return Err(failure);
+                    }
                 }
                 Err(error) => return Err(Denied::io("make the lock directory", &self.paths.lock)(error).into()),
             }
-            guard.set_ours(true);
             lock.n += 1;
             let name = Name { node: node.clone(), n: lock.n, kind: Kind::Write };
             let path = self.paths.lock.join(name.to_string());
@@ -285,7 +310,7 @@ impl Database {
         }
         let holder = self.process_of(name, process);
         // A lock of another run of this machine: in trusted mode the filesystem is its own, so nobody of then is alive.
-        let other_boot = name.node.host != NodeId::of(process).host;
+        let other_boot = name.node.boot() != NodeId::of(process).boot();
         let dead = other_boot || self.storage.liveness(&holder) == Liveness::Dead;
         // Who holds L takes the native lock at once; one that does not for a whole lease is dead, and if it is not, the
         // native lock decides all the same.

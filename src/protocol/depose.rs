@@ -43,7 +43,9 @@ impl Node {
         }
         match beat {
             Some((n, lease_ms)) => self.depose(&Name::beat(other, n, lease_ms)),
-            None => self.depose_ghost(other),
+            // A census that misses the moving beat of a node that had one says nothing.
+            None if self.observer.is_ghost(other) => self.depose_ghost(other),
+            None => Ok(Verdict::Alive),
         }
     }
 

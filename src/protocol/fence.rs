@@ -13,8 +13,18 @@ use crate::storage::{Access, DataFile};
 
 /// Copied and compared at a time; between two chunks the heartbeat is kept up.
 const CHUNK: usize = 1 << 20;
+/// Synced in portions of this size.
+const SYNC_EVERY: u64 = 64 << 20;
 /// Rounds of copying while a zombie still writes to the source.
 const ROUNDS: usize = 20;
+
+/// One file and its copy in the making.
+struct Pair {
+    source: PathBuf,
+    copy: PathBuf,
+    from: Option<Box<dyn DataFile>>,
+    to: Box<dyn DataFile>,
+}
 
 impl Node {
     /// Replaces journal and database as asked (PROTOCOL.md, Fence). L is held and `exclusive.*` is up. `compare`: whoever is
@@ -105,59 +115,70 @@ impl Node {
             (database, self.paths.database.clone(), database_copy),
         ] {
             if wanted {
-                let made = self.storage.create_data(copy, self.settings.owner);
-                pairs.push((source, copy.to_path_buf(), made.map_err(Denied::io("copy to", copy))?));
+                let to = self.storage.create_data(copy, self.settings.owner).map_err(Denied::io("copy to", copy))?;
+                let from = self.open_source(&source)?;
+                pairs.push(Pair { source, copy: copy.to_path_buf(), from, to });
             }
         }
         self.heartbeat()?;
-        for (source, copy, target) in &pairs {
-            self.copy_until_equal(source, copy, &**target, compare)?;
-            if let Err(error) = self.storage.copy_attributes(source, copy)
-                && error.kind() != io::ErrorKind::NotFound
-            {
-                return Err(Denied::io("keep the owner and rights of", source)(error));
-            }
+        self.copy_until_equal(&pairs, compare)?;
+        for pair in pairs.iter().filter(|pair| pair.from.is_some()) {
+            let kept = self.storage.copy_attributes(&pair.source, &pair.copy);
+            kept.map_err(Denied::io("keep the owner and rights of", &pair.source))?;
         }
         self.heartbeat()
     }
 
-    fn copy_until_equal(
-        &mut self,
-        source: &Path,
-        copy: &Path,
-        target: &dyn DataFile,
-        compare: bool,
-    ) -> Result<(), Denied> {
+    /// What is to be copied. There may be no journal: then an empty one takes its name.
+    fn open_source(&mut self, source: &Path) -> Result<Option<Box<dyn DataFile>>, Denied> {
+        let missing = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
         let mut opened = self.storage.open(source, Access::Read);
-        let missing = |opened: &io::Result<_>| {
-            opened.as_ref().is_err_and(|error: &io::Error| error.kind() == io::ErrorKind::NotFound)
-        };
-        if missing(&opened) {
+        if opened.as_ref().is_err_and(missing) {
             // This client may only remember that there was none, and an empty copy would replace a journal to be rolled back.
             let scratch = self.scratch();
             opened = self.storage.open_listed(source, Access::Read, &scratch);
         }
-        if missing(&opened) && source == self.paths.journal {
-            return Ok(());
+        match opened {
+            Err(error) if missing(&error) && source == self.paths.journal => Ok(None),
+            opened => opened.map(Some).map_err(Denied::io("copy", source)),
         }
-        let source_file = opened.map_err(Denied::io("copy", source))?;
-        let reading = Denied::io("copy", source);
-        source_file.drop_cache().map_err(reading)?;
+    }
+
+    /// The copies must be of one moment: a zombie that writes the pre-image of a page and then the page, between the copying of
+    /// the journal and that of the database, would leave a page that nothing rolls back. So all are copied, then all are
+    /// compared, until nothing has changed in a whole round.
+    fn copy_until_equal(&mut self, pairs: &[Pair], compare: bool) -> Result<(), Denied> {
         for round in 0..ROUNDS {
-            if round > 0 || !target.clone_from(&*source_file) {
-                self.copy_once(&*source_file, target).map_err(|error| error.at(source, copy))?;
+            for pair in pairs {
+                self.copy_pair(pair, round == 0)?;
             }
-            target.sync().map_err(Denied::io("sync", copy))?;
             if !compare {
                 return Ok(());
             }
-            source_file.drop_cache().map_err(Denied::io("read", source))?;
-            if self.is_equal(&*source_file, target).map_err(|error| error.at(source, copy))? {
+            for Pair { source, from, .. } in pairs {
+                if let Some(from) = from {
+                    from.drop_cache().map_err(Denied::io("read", source))?;
+                }
+            }
+            let mut equal = true;
+            for pair in pairs {
+                equal = equal && self.is_equal(pair)?;
+            }
+            if equal {
                 return Ok(());
             }
         }
         let busy = io::Error::new(io::ErrorKind::ResourceBusy, "a silent node is still writing to it");
-        Err(Denied::io("copy", source)(busy))
+        Err(Denied::io("copy", &self.paths.database)(busy))
+    }
+
+    fn copy_pair(&mut self, Pair { source, copy, from, to }: &Pair, first: bool) -> Result<(), Denied> {
+        let Some(from) = from else { return Ok(()) };
+        from.drop_cache().map_err(Denied::io("copy", source))?;
+        if !(first && (**to).clone_from(&**from)) {
+            self.copy_once(&**from, &**to).map_err(|error| error.at(source, copy))?;
+        }
+        to.sync().map_err(Denied::io("sync", copy))
     }
 
     fn copy_once(&mut self, source: &dyn DataFile, target: &dyn DataFile) -> Result<(), Failed> {
@@ -171,16 +192,21 @@ impl Node {
             }
             target.write_at(&buf[..got], offset).map_err(Failed::Copy)?;
             offset += got as u64;
+            if offset.is_multiple_of(SYNC_EVERY) {
+                // One sync of everything at the end could take longer than our lease.
+                target.sync().map_err(Failed::Copy)?;
+            }
         }
     }
 
-    fn is_equal(&mut self, source: &dyn DataFile, target: &dyn DataFile) -> Result<bool, Failed> {
+    fn is_equal(&mut self, Pair { source, copy, from, to }: &Pair) -> Result<bool, Denied> {
+        let Some(from) = from else { return Ok(true) };
         let (mut a, mut b) = (vec![0; CHUNK], vec![0; CHUNK]);
         let mut offset = 0;
         loop {
-            self.heartbeat_if_due().map_err(Failed::Denied)?;
-            let got = source.read_at(&mut a, offset).map_err(Failed::Source)?;
-            let same = target.read_at(&mut b, offset).map_err(Failed::Copy)?;
+            self.heartbeat_if_due()?;
+            let got = from.read_at(&mut a, offset).map_err(Denied::io("read", source))?;
+            let same = to.read_at(&mut b, offset).map_err(Denied::io("read", copy))?;
             if a[..got] != b[..same] {
                 return Ok(false);
             }

@@ -40,6 +40,11 @@ impl NodeId {
         NodeId::new(&process.hostname, &process.boot_id, process.pid, key)
     }
 
+    /// The part of the host that tells one run of the machine from the next: containers of one machine share it.
+    pub fn boot(&self) -> &str {
+        self.host.rsplit_once('-').map_or("", |(_, boot)| boot)
+    }
+
     fn parse(text: &str) -> Option<NodeId> {
         // Split from the right: the host may hold dashes of its own.
         let (rest, key) = text.rsplit_once('-')?;

@@ -65,6 +65,9 @@ pub struct Node {
     pub(super) notices: Vec<String>,
     pub(super) takeovers: u64,
     pub(super) looked_for_idle: bool,
+    /// Whose `exclusive.*` was there when we last looked as a reader, and when that was.
+    pub(super) writer: Option<Name>,
+    pub(super) looked_for_writers: Instant,
 }
 
 impl Node {
@@ -90,6 +93,8 @@ impl Node {
             notices: Vec::new(),
             takeovers: 0,
             looked_for_idle: false,
+            writer: None,
+            looked_for_writers: Instant::default(),
             id,
             storage,
             paths,

@@ -127,6 +127,11 @@ impl Observer {
         enough && run.last_asked.since(run.first_answer) >= run.lease && run.last_asked >= run.not_before
     }
 
+    /// Whether no heartbeat of the node was seen in its whole run.
+    pub fn is_ghost(&self, node: &NodeId) -> bool {
+        self.runs.get(node).is_some_and(|run| run.beat.is_none())
+    }
+
     /// Forgets a run: the node turned out to live.
     pub fn forget(&mut self, node: &NodeId) {
         self.runs.remove(node);

@@ -2,12 +2,13 @@
 //! everybody who was there before.
 
 use super::depose::Verdict;
-use super::error::Denied;
+use super::error::{Denied, Holder};
 use super::names::{Kind, Name};
 use super::node::{Files, Node};
 use super::registry::Census;
 use super::switches::{self, Guard};
 use super::takeover::Scope;
+use super::write_lock::POLL;
 
 impl Node {
     /// SHARED: puts up `reader.*` and confirms it. On success the handles are on the live files and nobody is exclusive.
@@ -62,6 +63,18 @@ impl Node {
         )))
     }
 
+    /// While we read: whether a writer elsewhere waits for us. Looked for once in a polling interval, not at each reader.
+    pub fn writer_waits(&mut self) -> Result<Option<Holder>, Denied> {
+        let now = self.storage.now();
+        if now.since(self.looked_for_writers) >= POLL {
+            self.looked_for_writers = now;
+            let census = self.census()?;
+            let alive = |name: &&Name| name.node != *self.id() && census.tombstone(&name.node).is_none();
+            self.writer = census.exclusives.iter().find(alive).cloned();
+        }
+        Ok(self.writer.as_ref().map(|name| self.holder(name, None, "waiting to write")))
+    }
+
     /// Takes L for no other purpose than to clear up after deposed nodes.
     fn clear_up_as_cleaner(&mut self, files: &mut dyn Files) -> Result<(), Denied> {
         if self.write.is_some() {
@@ -74,6 +87,7 @@ impl Node {
 
     /// Back from SHARED to nothing. Also for a deposed node: a reader's name tells nobody anything any more.
     pub fn leave_reader(&mut self) {
+        self.writer = None;
         if let Some(name) = self.reader.take() {
             self.discard(self.in_registry(&name));
         }

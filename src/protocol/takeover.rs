@@ -61,7 +61,14 @@ impl Node {
         switches::stop_point("takeover-listed");
         let copies: Vec<&(Name, Copy)> = remains.iter().flat_map(|one| &one.copies).collect();
         self.finish_copies(&copies, census, files)?;
+        let known = self.epoch.clone();
         let fenced = self.fence_off(&remains, census, files, scope)?;
+        let may_have_replaced = remains.iter().any(|one| one.had(Kind::Exclusive) || !one.copies.is_empty());
+        if may_have_replaced && self.epoch == known {
+            // It may have died between its last rename and saying so. We open everything anew as well: nothing is known.
+            self.new_epoch(census)?;
+            self.epoch.clear();
+        }
         for one in remains.iter().filter(|one| one.had_presence()) {
             self.record(one, fenced);
         }
@@ -115,6 +122,7 @@ impl Node {
             }
             // It may have got its final name since we looked.
             let ready = Name { kind: Kind::Fence(Copy::Ready), ..copy.clone() };
+            self.change_lock()?;
             if self.lock_view()?.copies.iter().any(|(name, _)| *name == ready) {
                 self.roll_forward(&ready, census, files)?;
             }
@@ -123,6 +131,15 @@ impl Node {
             self.remove_foreign(&self.in_lock(copy))?;
         }
         Ok(())
+    }
+
+    /// An own change in L, which makes the next listing of it fresh.
+    fn change_lock(&mut self) -> Result<(), Denied> {
+        let name = self.next(Kind::New);
+        let path = self.in_lock(&name);
+        let made = self.storage.create_new(&path, b"", self.settings.owner);
+        self.discard(path.clone());
+        made.map_err(Denied::io("make a file in", &path))
     }
 
     /// Does with a complete pair what its maker did not come to.
@@ -163,7 +180,9 @@ impl Node {
         // Whoever is provably dead on a filesystem that no other kernel reaches has nothing on its way any more.
         let harmless = |one: &&Remains| !(one.provably_dead && self.settings.local);
         let zombies: Vec<&Remains> = remains.iter().filter(harmless).collect();
-        let wrote = zombies.iter().any(|one| one.had(Kind::Exclusive));
+        // A holder that never had a heartbeat was one of trusted mode, which has no other name for being exclusive.
+        let trusted = |one: &Remains| one.stone.n == 0 && !one.in_lock.is_empty();
+        let wrote = zombies.iter().any(|one| one.had(Kind::Exclusive) || trusted(one));
         let database = wrote || zombies.iter().any(|one| one.had(Kind::Reader));
         let journal = scope == Scope::All && (wrote || zombies.iter().any(|one| !one.in_lock.is_empty()));
         if switches::off(Guard::Fence) || !(database || journal) {

@@ -50,6 +50,8 @@ impl Node {
             match self.storage.make_dir(&self.paths.lock, self.settings.owner) {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => self.look_inside()?,
+                // Made, and removed by somebody's late rmdir before its rights were set.
+                Err(error) if error.kind() == io::ErrorKind::NotFound && self.registry_is_there() => continue,
                 // It may have been made all the same: an empty L may be entered, the listing decides.
                 Err(error) => match self.lock_view() {
                     Ok(view) if view.writes.is_empty() => {}
@@ -79,6 +81,10 @@ impl Node {
             return if late { Err(self.anonymous("this process was slow to enter the lock directory")) } else { alone };
         }
         Err(self.anonymous("others enter and leave the lock directory"))
+    }
+
+    fn registry_is_there(&self) -> bool {
+        self.storage.attributes(&self.paths.registry).is_ok()
     }
 
     fn anonymous(&self, doing: &'static str) -> Denied {
@@ -116,7 +122,12 @@ impl Node {
         }
     }
 
-    fn others(&self, view: &LockView) -> Vec<Name> {
+    /// The holders other than us. Our own names that we do not hold come from a create that failed and landed: away with them.
+    fn others(&mut self, view: &LockView) -> Vec<Name> {
+        let stray = view.writes.iter().filter(|name| name.node == *self.id() && Some(*name) != self.write.as_ref());
+        for path in stray.map(|name| self.in_lock(name)).collect::<Vec<_>>() {
+            self.discard(path);
+        }
         view.writes.iter().filter(|name| name.node != *self.id()).cloned().collect()
     }
 

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::ffi::{CStr, c_char};
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use super::database_file::DatabaseFile;
@@ -12,7 +13,10 @@ use super::database_file::DatabaseFile;
 /// Longest distance between a database's name and its journal's: two paths and the parameters of a URI.
 const BLOCK_MAX: usize = 1 << 17;
 
-struct Open(*mut DatabaseFile);
+struct Open {
+    file: *mut DatabaseFile,
+    path: Vec<u8>,
+}
 
 // SAFETY: only handed out again to the thread that runs the owning connection.
 unsafe impl Send for Open {}
@@ -26,8 +30,9 @@ pub enum Part {
     Wal,
 }
 
-pub fn add(name: *const c_char, file: *mut DatabaseFile) {
-    OPEN.lock().unwrap_or_else(PoisonError::into_inner).insert(name.addr(), Open(file));
+pub fn add(name: *const c_char, file: *mut DatabaseFile, path: &Path) {
+    let open = Open { file, path: path.as_os_str().as_bytes().to_vec() };
+    OPEN.lock().unwrap_or_else(PoisonError::into_inner).insert(name.addr(), open);
 }
 
 pub fn remove(name: *const c_char) {
@@ -48,15 +53,12 @@ pub unsafe fn owner(name: *const c_char) -> Option<(*mut DatabaseFile, Part)> {
     if name.addr() - address > BLOCK_MAX {
         return None;
     }
-    let file = found.0;
-    // SAFETY: it is removed before it is freed; the path does not change while it is open.
-    let paths = unsafe { (*file).paths() };
     // SAFETY: the caller's promise.
     let name = unsafe { CStr::from_ptr(name) }.to_bytes();
-    let suffix = name.strip_prefix(paths.database.as_os_str().as_bytes())?;
+    let suffix = name.strip_prefix(found.path.as_slice())?;
     match suffix {
-        b"-journal" => Some((file, Part::Journal)),
-        b"-wal" => Some((file, Part::Wal)),
+        b"-journal" => Some((found.file, Part::Journal)),
+        b"-wal" => Some((found.file, Part::Wal)),
         _ => None,
     }
 }

@@ -102,7 +102,12 @@ impl DatabaseFile {
         if let Err(text) = lock::check(self.seat.fork()) {
             return self.fail(code, text);
         }
-        let Some(lease) = self.seat.lease() else { return SQLITE_OK };
+        let Some(lease) = self.seat.lease() else {
+            return match self.database.usurped().filter(|_| self.seat.level() > Level::None) {
+                Some(text) => self.fail(code, text),
+                None => SQLITE_OK,
+            };
+        };
         if switches::off(Guard::LeaseCheck) {
             return SQLITE_OK;
         }
@@ -332,6 +337,9 @@ impl DatabaseFile {
         if level < self.seat.level() {
             if self.is_network() && self.seat.level() >= Level::Reserved {
                 self.end_recovery(level);
+                if self.transaction.left_a_journal(self.seat.level()) {
+                    self.database.journal_left();
+                }
             }
             self.transaction.unlocked(level);
             self.lost_told &= level != Level::None;
@@ -366,17 +374,13 @@ impl DatabaseFile {
     /// Gives everything back.
     pub fn close(mut self: Box<Self>) -> c_int {
         let fork = lock::check(self.seat.fork()).is_err();
+        self.handles.journal = None;
         self.database.clone().stand_up(&mut self.seat, &mut self.handles);
         if fork {
             return SQLITE_OK;
         }
-        self.handles.journal = None;
-        let copy = self.handles.host.api.slot();
-        if self.database.must_stay_open(copy) {
-            // Closing would drop the locks that another copy of SQLite in this process holds on the same file.
-            if let Some(file) = self.handles.database.take() {
-                self.database.keep_open(copy, Box::new(file));
-            }
+        if let Some(file) = self.handles.database.take() {
+            self.database.close_handle(self.handles.host.api.slot(), Box::new(file));
         }
         flush_log(self.handles.host.api);
         SQLITE_OK

@@ -18,7 +18,6 @@ pub struct Handles {
     pub host: &'static HostCopy,
     /// SQLite's own name of the database: valid until the connection closes it, URI parameters included.
     name: *const c_char,
-    journal_name: OwnedName,
     path: PathBuf,
     journal_path: PathBuf,
     /// The flags SQLite asked for, and those that it was told.
@@ -26,6 +25,8 @@ pub struct Handles {
     pub told: c_int,
     pub database: Option<BaseFile>,
     pub journal: Option<BaseFile>,
+    /// Declared after the handle that uses it, so that it goes later.
+    journal_name: OwnedName,
     /// Written and not synced.
     pub database_dirty: bool,
     pub journal_dirty: bool,
@@ -163,7 +164,8 @@ impl Base for Handles {
         }
         let first = self.database.is_none() && !self.doubt;
         self.install(file);
-        self.database_dirty = create;
+        // What was written through the old handle is still to be synced; a sync works on the inode.
+        self.database_dirty |= create;
         self.doubt = !first;
         Ok(())
     }
@@ -186,13 +188,11 @@ impl Base for Handles {
             .open_journal_with(SQLITE_OPEN_READWRITE)
             .or_else(|_| self.open_journal_with(SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE));
         self.journal = Some(opened.map_err(|code| why(&self.journal_path, code))?);
-        self.journal_dirty = false;
         Ok(())
     }
 
     fn close_journal(&mut self) {
         self.journal = None;
-        self.journal_dirty = false;
     }
 
     fn has_journal(&self) -> bool {

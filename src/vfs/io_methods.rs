@@ -24,9 +24,9 @@ pub const SHIM_BYTES: usize = size_of::<Shim>();
 /// # Safety
 /// `file` points to at least [`SHIM_BYTES`] bytes.
 pub unsafe fn place_database(file: *mut sqlite3_file, database: Box<DatabaseFile>) {
-    let name = database.name();
+    let (name, path) = (database.name(), database.paths().database.clone());
     let inner = Box::into_raw(database);
-    connections::add(name, inner);
+    connections::add(name, inner, &path);
     // SAFETY: the caller's promise.
     unsafe { place(file, &DATABASE, inner.cast()) };
 }

@@ -25,7 +25,12 @@ impl JournalFile {
     ///
     /// # Errors
     /// The code for SQLite.
-    pub fn open(owner: &mut DatabaseFile, flags: c_int) -> Result<JournalFile, c_int> {
+    ///
+    /// # Safety
+    /// `pointer` is an open database, from the registry of connections, run by the calling thread.
+    pub unsafe fn open(pointer: *mut DatabaseFile, flags: c_int) -> Result<JournalFile, c_int> {
+        // SAFETY: the caller's promise. The borrow ends with this call; the journal keeps the pointer.
+        let owner = unsafe { &mut *pointer };
         let for_writing = flags & SQLITE_OPEN_READWRITE != 0;
         let how = match (owner.handles.journal.is_some(), for_writing) {
             (true, _) => Use::Full,
@@ -36,7 +41,7 @@ impl JournalFile {
         if how == Use::Full {
             owner.journal_opened(for_writing)?;
         }
-        Ok(JournalFile { owner, how })
+        Ok(JournalFile { owner: pointer, how })
     }
 
     fn owner(&mut self) -> &mut DatabaseFile {

@@ -35,7 +35,7 @@ pub unsafe fn open(
         }
         match connections::owner(name)? {
             (owner, Part::Journal) if flags & SQLITE_OPEN_MAIN_JOURNAL != 0 => {
-                open_journal(&mut *owner, file, flags, out_flags)
+                open_journal(owner, file, flags, out_flags)
             }
             (owner, Part::Wal) => Some((*owner).refuse_wal()),
             _ => None,
@@ -44,18 +44,21 @@ pub unsafe fn open(
 }
 
 unsafe fn open_journal(
-    owner: &mut DatabaseFile,
+    pointer: *mut DatabaseFile,
     file: *mut sqlite3_file,
     flags: c_int,
     out_flags: *mut c_int,
 ) -> Option<c_int> {
+    // SAFETY: the connection that the calling thread runs.
+    let owner = unsafe { &mut *pointer };
     if let Err(text) = lock::check(owner.seat.fork()) {
         return Some(owner.fail(SQLITE_CANTOPEN, text));
     }
     if owner.database.mode() == Mode::Trusted || owner.refusal.is_some() {
         return None;
     }
-    Some(match JournalFile::open(owner, flags) {
+    // SAFETY: as above.
+    Some(match unsafe { JournalFile::open(pointer, flags) } {
         Ok(journal) => {
             // SAFETY: SQLite's block and place for the flags.
             unsafe {
@@ -139,7 +142,8 @@ fn first_handle(opened: &mut DatabaseFile, flags: c_int) -> c_int {
             (flags & !(SQLITE_OPEN_CREATE | SQLITE_OPEN_READWRITE | SQLITE_OPEN_EXCLUSIVE)) | SQLITE_OPEN_READONLY;
         // A FIFO or a device is not even opened: that may wait for ever.
         if opened.paths().database.metadata().is_ok_and(|found| found.is_file()) {
-            let _ = opened.handles.open_first(false, reading);
+            // With native locks: closing a descriptor that `unix` does not know of would drop those of the whole process.
+            let _ = opened.handles.open_first(true, reading);
         }
         opened.handles.told = flags;
         return SQLITE_OK;

@@ -52,7 +52,7 @@ pub fn before_opening(path: &Path) -> Option<String> {
     }
     // Older SQLite hands over paths with symbolic links in the middle.
     let parent = path.parent()?.metadata().ok()?;
-    if parent.dev() != found.dev() {
+    if parent.dev() != found.dev() || is_mount_point(path) {
         return Some(format!(
             "coord: {} is mounted by itself, so its locks would lie in a directory that others do not see. Mount its whole \
              directory",
@@ -60,6 +60,19 @@ pub fn before_opening(path: &Path) -> Option<String> {
         ));
     }
     None
+}
+
+/// Mounted by itself within the same filesystem (a bind mount), which its device does not tell.
+#[cfg(target_os = "linux")]
+fn is_mount_point(path: &Path) -> bool {
+    use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx};
+    statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::BASIC_STATS)
+        .is_ok_and(|found| found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn is_mount_point(_: &Path) -> bool {
+    false
 }
 
 /// What the opened file shows.

@@ -43,6 +43,11 @@ impl Transaction {
         }
     }
 
+    /// Whether a journal that may have to be rolled back stays when the lock goes.
+    pub fn left_a_journal(&self, level: Level) -> bool {
+        level == Level::Exclusive && (self.has_header || self.recovering) && !self.finalised
+    }
+
     pub fn unlocked(&mut self, level: Level) {
         let poisoned = self.poisoned && level != Level::None;
         *self = Transaction { poisoned, ..Transaction::default() };

@@ -150,7 +150,10 @@ fn play(world: &Arc<World>, task: usize, role: Role, managers: &[Slot]) {
                 let busy = {
                     let state = world.state();
                     let mine = process;
-                    (0..state.tasks.len()).any(|other| state.tasks[other].process != mine && !state.tasks[other].done)
+                    // Also until everything that is late has arrived.
+                    state.has_late()
+                        || (0..state.tasks.len())
+                            .any(|other| state.tasks[other].process != mine && !state.tasks[other].done)
                 };
                 if !busy {
                     break;

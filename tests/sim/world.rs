@@ -328,6 +328,10 @@ impl State {
         }
     }
 
+    pub fn has_late(&self) -> bool {
+        !self.late.is_empty()
+    }
+
     fn is_ready(&self, task: usize) -> bool {
         let it = &self.tasks[task];
         !it.done && self.ready_at(task) <= self.now

@@ -38,8 +38,14 @@ pub(super) fn local_guard(dir: &Path, path: &Path) -> Option<File> {
     let mut options = File::options();
     options.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(libc::O_NOFOLLOW);
     let file = options.open(dir.join(name)).ok()?;
-    file.lock().ok()?;
-    Some(file)
+    // Bounded: a process that was stopped with it must not stop the others, and the native locks decide all the same.
+    for _ in 0..50 {
+        if file.try_lock().is_ok() {
+            return Some(file);
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    None
 }
 
 /// Time since the file was written, by this host's clock; zero if that lies ahead.
