@@ -13,13 +13,13 @@ const CHANGED: &str = "SELECT sum(v) FROM t WHERE id <= 80";
 /// The N-th change of a file fails, for N = 1, 2, ...: as if it had not been done, as if the disk were full, and done with
 /// an error all the same. COMMIT says OK only if the transaction is there; else all of it or nothing is. The next
 /// transaction works.
-fn every_call_fails_once(sqlite: Sqlite, query: &str, pragmas: &str) -> u32 {
+fn every_call_fails_once(sqlite: Sqlite, query: &str, pragmas: &str, actions: &[&str]) -> u32 {
     let room = Room::with_rows();
     let (mut writer, mut reader) = (host_of(sqlite, &[]), host(&[]));
     writer.open("db", &room.uri(query)).ok();
     writer.exec("db", &format!("PRAGMA cache_size=2; {pragmas}")).ok();
     let (mut round, mut sprung) = (1, 0);
-    for action in ["778", "13", "late 1034"] {
+    for action in actions {
         for nth in 1.. {
             assert!(nth < 500, "no transaction takes that many calls");
             let before = writer.exec("db", CHANGED).value();
@@ -52,14 +52,14 @@ fn every_call_fails_once(sqlite: Sqlite, query: &str, pragmas: &str) -> u32 {
 #[test]
 fn a_failed_call_loses_nothing() {
     std::thread::scope(|scope| {
-        for (sqlite, query, pragmas) in [
-            (Sqlite::Newest, NETWORK, "PRAGMA journal_mode=DELETE"),
-            (Sqlite::Floor, NETWORK, "PRAGMA journal_mode=PERSIST; PRAGMA synchronous=OFF"),
-            (Sqlite::Middle, TRUSTED, "PRAGMA journal_mode=TRUNCATE"),
+        for (sqlite, query, pragmas, actions) in [
+            (Sqlite::Newest, NETWORK, "PRAGMA journal_mode=DELETE", &["778", "13", "late 1034"][..]),
+            (Sqlite::Floor, NETWORK, "PRAGMA journal_mode=PERSIST; PRAGMA synchronous=OFF", &["late 1034"]),
+            (Sqlite::Middle, TRUSTED, "PRAGMA journal_mode=TRUNCATE", &["778"]),
         ] {
             scope.spawn(move || {
-                let sprung = every_call_fails_once(sqlite, query, pragmas);
-                assert!(sprung > 60, "{query}: only {sprung} calls failed");
+                let sprung = every_call_fails_once(sqlite, query, pragmas, actions);
+                assert!(sprung > 25, "{query}: only {sprung} calls failed");
             });
         }
     });
