@@ -275,3 +275,36 @@ fn release_all() {
     }
     liveness::retire();
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::Kind;
+
+    fn mode_on(name: &str, class: Class, wishes: Wishes) -> Result<Mode, Refusal> {
+        let dir = tempfile::tempdir().unwrap();
+        let paths = Paths::new(&dir.path().join("state.sqlite"));
+        first_mode(&Disk::new(), &paths, &Kind { name: name.into(), class }, &wishes)
+    }
+
+    /// The sentence names the file, the filesystem, the reason and the way past it.
+    #[test]
+    fn an_unfit_filesystem_is_refused_unless_forced() {
+        let unfit = || Class::Unfit("it caches; use NFS or SMB".to_string());
+        let text = mode_on("fuse.sshfs", unfit(), Wishes::default()).unwrap_err();
+        for word in ["state.sqlite", "fuse.sshfs", "it caches; use NFS or SMB", "coord_force_fs=1"] {
+            assert!(text.contains(word), "{word} is not in: {text}");
+        }
+        let forced = Wishes { force_fs: true, ..Wishes::default() };
+        assert_eq!(mode_on("fuse.sshfs", unfit(), forced), Ok(Mode::NetworkExclusive));
+    }
+
+    #[test]
+    fn trusted_mode_is_refused_where_native_locks_do_not_reach_everybody() {
+        let trusted = Wishes { mode: ModeWish::Trusted, ..Wishes::default() };
+        let text = mode_on("nfs4", Class::Shared, trusted.clone()).unwrap_err();
+        assert!(text.contains("nfs4") && text.contains("network-exclusive"), "{text}");
+        assert_eq!(mode_on("ext4", Class::Local, trusted), Ok(Mode::Trusted));
+        assert_eq!(mode_on("nfs4", Class::Shared, Wishes::default()), Ok(Mode::NetworkExclusive));
+    }
+}

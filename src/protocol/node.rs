@@ -418,7 +418,8 @@ impl Drop for Node {
     /// the next holder need not wait for a lease that nobody keeps up.
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.depose_self();
+            // A second panic on the way would end the program.
+            let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.depose_self()));
         }
     }
 }

@@ -158,3 +158,18 @@ impl DatabaseFile {
         self.fail(SQLITE_CANTOPEN, text)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Older SQLite hands over a path with a link in the middle: the link may lie on another filesystem than the file.
+    #[test]
+    fn a_linked_directory_is_not_taken_for_a_mounted_file() {
+        let Ok(elsewhere) = tempfile::tempdir_in("/dev/shm") else { return };
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(elsewhere.path().join("state.sqlite"), b"").unwrap();
+        std::os::unix::fs::symlink(elsewhere.path(), dir.path().join("link")).unwrap();
+        assert_eq!(before_opening(&dir.path().join("link/state.sqlite")), None);
+    }
+}

@@ -114,10 +114,8 @@ fn whatever_a_beat_file_is_it_hinders_for_one_lease_only() {
     let fifo = std::ffi::CString::new(beat(24).as_os_str().as_bytes()).unwrap();
     // SAFETY: a C text.
     assert_eq!(unsafe { libc::mkfifo(fifo.as_ptr(), 0o666) }, 0);
-    let _socket = std::os::unix::net::UnixListener::bind(place.dir.path().join("s")).map(|socket| {
-        fs::rename(place.dir.path().join("s"), beat(25)).unwrap();
-        socket
-    });
+    let _socket = std::os::unix::net::UnixListener::bind(place.dir.path().join("s")).unwrap();
+    fs::rename(place.dir.path().join("s"), beat(25)).unwrap();
     for number in (0..contents.len() as u64).chain(20..26) {
         fs::write(place.registry().join(format!("exclusive.{}.2", node(number))), "").unwrap();
     }
@@ -147,9 +145,6 @@ fn whatever_a_beat_file_is_it_hinders_for_one_lease_only() {
 fn a_ghost_blocks_nobody_for_ever() {
     let place = Place::registered();
     fs::write(place.registry().join(format!("exclusive.{}.2", node(1))), "").unwrap();
-    fs::write(place.registry().join(format!("reader.{}.3", node(2))), "").unwrap();
-    fs::create_dir(place.lock()).unwrap();
-    fs::write(place.lock().join(format!("write.{}.4", node(3))), "").unwrap();
     let begun = Instant::now();
     let mut denied = 0;
     // One connection a statement, as a shell script would.
@@ -167,7 +162,7 @@ fn a_ghost_blocks_nobody_for_ever() {
         }
     };
     while !works(&mut denied) {
-        assert!(begun.elapsed() < Duration::from_secs(150), "denied {denied} times");
+        assert!(begun.elapsed() < Duration::from_secs(90), "denied {denied} times");
         std::thread::sleep(Duration::from_millis(500));
     }
     assert!(begun.elapsed() >= Duration::from_secs(25), "cleared up before its lease was over: {:?}", begun.elapsed());
@@ -218,7 +213,7 @@ fn ten_thousand_names_are_only_slow() {
     for number in 0..10_000 {
         fs::write(place.registry().join(format!(".nfs{number:024x}")), "").unwrap();
     }
-    for number in 0..2000 {
+    for number in 0..500 {
         fs::write(place.registry().join(format!("beat.{}.1.1000", node(number))), "{}").unwrap();
         fs::write(place.registry().join(format!("deposed.{}.7.00000000000000aa.1", node(10_000 + number))), "")
             .unwrap();
@@ -230,7 +225,7 @@ fn ten_thousand_names_are_only_slow() {
     let left = hostile::names(&place.registry());
     assert!(!left.iter().any(|name| name.to_string_lossy().starts_with("deposed.")), "tombstones were left");
     let (_, json) = place.inspect();
-    assert!(json["locks"].as_array().unwrap().len() >= 12_000);
+    assert!(json["locks"].as_array().unwrap().len() >= 11_000);
 }
 
 /// Two versions of the protocol on one database would not keep each other out.

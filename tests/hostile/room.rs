@@ -15,14 +15,14 @@ pub struct Mount(PathBuf);
 impl Mount {
     /// `None` where this user may not mount.
     fn tmpfs(at: &Path, options: &str) -> Option<Mount> {
-        Mount::mount(at, &["-t", "tmpfs", "-o", options, "none"])
+        Mount::with(at, &["-t", "tmpfs", "-o", options, "none"])
     }
 
     pub fn bind(file: &Path, at: &Path) -> Option<Mount> {
-        Mount::mount(at, &["--bind", file.to_str()?])
+        Mount::with(at, &["--bind", file.to_str()?])
     }
 
-    fn mount(at: &Path, arguments: &[&str]) -> Option<Mount> {
+    fn with(at: &Path, arguments: &[&str]) -> Option<Mount> {
         let mounted = Command::new("mount").args(arguments).arg(at).output().ok()?;
         mounted.status.success().then(|| Mount(at.to_owned()))
     }
