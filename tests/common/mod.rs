@@ -11,6 +11,7 @@ pub mod opener;
 pub mod puppet;
 pub mod scenario;
 pub mod stage;
+pub mod trace;
 pub mod worker;
 
 use std::io::{Read, Write};

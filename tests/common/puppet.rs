@@ -36,6 +36,10 @@ enum Request {
     Close {
         name: String,
     },
+    /// Whatever is opened through coord from here on is traced.
+    Trace,
+    /// What was traced since the last time.
+    Trail,
     /// From here on a forked child obeys, holding copies of all connections,
     Fork,
     /// until the other of the two is wanted.
@@ -92,6 +96,11 @@ fn obey(open: &mut HashMap<String, rusqlite::Connection>, request: Request) -> A
             drop(open.remove(&name));
             Ok(Rows::new())
         }
+        Request::Trace => {
+            super::trace::install();
+            Ok(Rows::new())
+        }
+        Request::Trail => Ok(super::trace::take()),
         Request::Fork | Request::Switch => unreachable!("answered by the caller"),
     }
 }
@@ -221,6 +230,14 @@ impl Puppet {
     /// SQL that must work.
     pub fn ok(&mut self, text: &str) -> Rows {
         self.sql(text).unwrap_or_else(|error| panic!("{}: {text}: {error}", self.name))
+    }
+
+    /// Before anything is opened: see [`super::trace`].
+    pub fn trace(&mut self) {
+        self.ask(&Request::Trace).expect("traced");
+    }
+    pub fn trail(&mut self) -> super::trace::Trail {
+        self.ask(&Request::Trail).expect("a trail")
     }
 
     /// From here on its child obeys; [`Puppet::switch`] goes to and fro.
