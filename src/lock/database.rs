@@ -2,7 +2,7 @@
 //! them in memory. This file takes and gives locks in network-exclusive mode; [`super::trusted`] in trusted mode.
 
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
 use super::handles::{Handles, OwnHandles};
@@ -12,6 +12,7 @@ use super::process;
 use super::seat::{Base, LockError, Seat};
 use super::settings::{ModeWish, Wishes};
 use super::trusted::TrustedLock;
+use crate::protocol::switches::{self, Guard};
 use crate::protocol::{self, Denied, Holder, Node, Paths, write_lock::POLL};
 use crate::storage::{Instant, Kind, Owner, Storage};
 
@@ -37,6 +38,8 @@ pub struct Database {
     pub(super) paths: Arc<Paths>,
     pub(super) kind: Kind,
     pub(super) device: u64,
+    /// Driven step by step by a simulator: no thread of ours, and nobody ever blocks on a mutex.
+    stepped: bool,
     pub(super) inner: Mutex<Inner>,
 }
 
@@ -82,11 +85,28 @@ impl Database {
             takeovers: 0,
         };
         let device = storage.attributes(&paths.parent).map_or(0, |found| found.id.device);
-        Database { storage, paths, kind, device, inner: Mutex::new(inner) }
+        Database { storage, paths, kind, device, stepped: false, inner: Mutex::new(inner) }
+    }
+
+    /// A manager in network-exclusive mode over any storage, outside of the process's own, for a simulator that calls
+    /// [`Database::tick`] itself and runs one step at a time.
+    pub fn stepped(storage: Arc<dyn Storage>, path: &std::path::Path, lease_ms: u64) -> Database {
+        let kind = storage.kind(path);
+        let database = Database::new(storage, Arc::new(Paths::new(path)), kind, Mode::NetworkExclusive, lease_ms);
+        Database { stepped: true, ..database }
     }
 
     pub(super) fn inner(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        if !self.stepped {
+            return self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        }
+        loop {
+            match self.inner.try_lock() {
+                Ok(inner) => return inner,
+                Err(TryLockError::Poisoned(poisoned)) => return poisoned.into_inner(),
+                Err(TryLockError::WouldBlock) => self.storage.sleep(Duration::from_micros(100)),
+            }
+        }
     }
 
     pub fn mode(&self) -> Mode {
@@ -115,10 +135,12 @@ impl Database {
             level: Level::None,
             lease: None,
             generation: inner.generation,
+            confirmed: false,
             copy,
             wishes,
             fork: process::fork_generation(),
             waited_for: Vec::new(),
+            busy: None,
         }
     }
 
@@ -141,7 +163,7 @@ impl Database {
                 match attempt {
                     Ok(()) => {
                         process::count_lock();
-                        if inner.mode == Mode::NetworkExclusive {
+                        if !self.stepped {
                             process::wake_service(self, &inner);
                         }
                         return Ok(());
@@ -150,7 +172,10 @@ impl Database {
                 }
             };
             let holder = match denied {
-                Failure::Lock(error) => return Err(error),
+                Failure::Lock(error) => {
+                    seat.busy = self.busy_natively(seat.id, &error);
+                    return Err(error);
+                }
                 Failure::Protocol(Denied::Busy(holder)) => holder,
                 Failure::Protocol(denied) => return Err(self.failed(denied)),
             };
@@ -160,14 +185,25 @@ impl Database {
             match self.patience(seat, &holder, level, &mut polls, &mut deadline) {
                 Some(span) => self.storage.sleep(span),
                 None => {
-                    messages::say(
-                        Weight::Notice,
-                        format!("coord: {} is in use: {holder}", self.paths.database.display()),
-                    );
+                    let text = format!("coord: {} is in use: {holder}", self.paths.database.display());
+                    seat.busy = Some(text.clone());
+                    messages::say(Weight::Notice, text);
                     return Err(LockError::Busy);
                 }
             }
         }
+    }
+
+    /// What there is to say of a lock that was busy without the protocol being asked.
+    fn busy_natively(&self, id: u64, error: &LockError) -> Option<String> {
+        let who = match error {
+            LockError::Busy if self.inner().arbiter.is_alone(id) => "by a program that uses SQLite's own file locks",
+            LockError::Busy => {
+                "by another connection of this very program, or by one that uses SQLite's own file locks"
+            }
+            _ => return None,
+        };
+        Some(format!("coord: {} is in use {who}", self.paths.database.display()))
     }
 
     /// How long to wait before the next look, or `None` to be busy. An active holder is given two polling intervals, once
@@ -199,7 +235,8 @@ impl Database {
             *deadline = Some(now.after(holder.lease + holder.lease / 2 + Duration::from_secs(1)));
             return Some(POLL);
         }
-        let first_sight = level == Level::Shared || !seat.waited_for.contains(&holder.name);
+        let first_sight =
+            level == Level::Shared || !seat.waited_for.contains(&holder.name) || switches::off(Guard::WaitOnce);
         if *polls < 2 && first_sight {
             *polls += 1;
             return Some(POLL);
@@ -242,10 +279,11 @@ impl Database {
                 return Err(denied);
             }
         }
-        let generation = inner.generation;
-        if seat.generation != generation {
-            base.reopen(false, false).map_err(Denied::io("open", &self.paths.database))?;
-            seat.generation = generation;
+        if let Err(failure) = self.settle_handle(inner, seat, base, reading) {
+            if let (false, Some(node)) = (reading, &mut inner.node) {
+                node.leave_reader();
+            }
+            return Err(failure);
         }
         let node = inner.node.as_mut().ok_or_else(Failure::no_node)?;
         seat.lease = Some(node.lease().clone());
@@ -254,11 +292,34 @@ impl Database {
         Ok(())
     }
 
+    /// The connection's own handle under the node's SHARED. One that was opened by name after the node was last confirmed
+    /// counts only once a heartbeat has succeeded since: what the name stood for may be somebody else's by then.
+    fn settle_handle(
+        &self,
+        inner: &mut Inner,
+        seat: &mut Seat,
+        base: &mut dyn Base,
+        joining: bool,
+    ) -> Result<(), Failure> {
+        // Also where the database was missing when the connection was opened, and somebody else has made it since.
+        let replaced = seat.generation != inner.generation || !base.is_open();
+        if replaced {
+            base.reopen(false, false).map_err(Denied::io("open", &self.paths.database))?;
+            seat.generation = inner.generation;
+        }
+        if replaced || (joining && !seat.confirmed) {
+            inner.node.as_mut().ok_or_else(Failure::no_node)?.heartbeat()?;
+        }
+        seat.confirmed = true;
+        Ok(())
+    }
+
     fn enter_reader(&self, inner: &mut Inner, seat: &mut Seat, base: &mut dyn Base) -> Result<(), Failure> {
         self.be_registered(inner, base)?;
         self.open_own(inner, seat, base)?;
         let Some(mut node) = inner.node.take() else { return Err(Failure::no_node()) };
         let entered = node.enter_reader(&mut Handles::new(self, inner, seat, base));
+        inner.takeovers += node.take_takeovers();
         inner.node = Some(node);
         Ok(entered?)
     }
@@ -285,6 +346,15 @@ impl Database {
 
     /// Takes L with the connection's journal open under it.
     fn take_write_lock(&self, inner: &mut Inner, seat: &mut Seat, base: &mut dyn Base) -> Result<(), Failure> {
+        if !inner.own.has_journal() && base.is_writable() {
+            // Ours has the database's group whatever this user's is, so that others who share it can roll it back.
+            let made = self.storage.create_data(&self.paths.journal, self.owner()?);
+            if let Err(error) = made
+                && error.kind() != io::ErrorKind::AlreadyExists
+            {
+                return Err(Denied::io("make", &self.paths.journal)(error).into());
+            }
+        }
         base.open_journal().map_err(Denied::io("open", &self.paths.journal))?;
         let Some(mut node) = inner.node.take() else { return Err(Failure::no_node()) };
         let mut acquired = node.acquire_write_lock(&mut Handles::new(self, inner, seat, base));
@@ -295,7 +365,7 @@ impl Database {
                 node.release_write_lock();
             }
         }
-        inner.takeovers = inner.takeovers.max(node.takeovers());
+        inner.takeovers += node.take_takeovers();
         inner.node = Some(node);
         if acquired.is_err() {
             base.close_journal();
@@ -358,7 +428,7 @@ impl Database {
         }
         let Some(mut node) = inner.node.take() else { return Err(Failure::no_node()) };
         let exclusive = node.become_exclusive(&mut Handles::new(self, inner, seat, base));
-        inner.takeovers = inner.takeovers.max(node.takeovers());
+        inner.takeovers += node.take_takeovers();
         inner.node = Some(node);
         exclusive?;
         if seat.level == Level::Shared {
@@ -451,10 +521,12 @@ impl Database {
         node.heartbeat().map_err(|denied| denied.to_string())
     }
 
-    /// Opens the connection's handles anew under its present lock: true if that worked.
+    /// Opens the connection's handles anew under its present lock: true if that worked, and a heartbeat since then says that
+    /// the lock is still ours.
     pub fn reopen(&self, seat: &mut Seat, base: &mut dyn Base) -> bool {
         let mut inner = self.inner();
-        Handles::new(self, &mut inner, seat, base).reopen_base().is_ok()
+        let reopened = Handles::new(self, &mut inner, seat, base).reopen_base().is_ok();
+        reopened && current(&mut inner, seat).is_some_and(|node| node.heartbeat().is_ok())
     }
 
     /// What a connection is told whose node was deposed.
@@ -485,6 +557,13 @@ impl Database {
 
     /// Registers this process at the database, making the registry if need be.
     fn be_registered(&self, inner: &mut Inner, base: &mut dyn Base) -> Result<(), Failure> {
+        if let Some(node) = inner.node.as_mut().filter(|node| !node.has_presence()) {
+            // Between transactions a node gives no sign of life. If it was deposed meanwhile it had nothing to lose.
+            match node.heartbeat_if_due() {
+                Ok(()) | Err(Denied::Deposed(_)) => {}
+                Err(denied) => return Err(denied.into()),
+            }
+        }
         if inner.node.as_ref().is_some_and(|node| !node.lease().is_deposed()) {
             return Ok(());
         }
@@ -547,7 +626,13 @@ impl Database {
     /// Opens our own descriptors before SHARED is confirmed. A missing database is one that is just being replaced, or was
     /// never made: whoever wants it takes L and finishes the one, or makes the other.
     fn open_own(&self, inner: &mut Inner, seat: &mut Seat, base: &mut dyn Base) -> Result<(), Failure> {
-        match inner.own.open(&*self.storage, &self.paths) {
+        if inner.own.database.is_some() && inner.own.has_moved(&*self.storage, &self.paths) {
+            // Replaced while nobody of ours held a lock, by a restored backup perhaps: all handles are of another file.
+            inner.own = OwnHandles::default();
+            inner.generation += 1;
+        }
+        let scratch = inner.node.as_mut().ok_or_else(Failure::no_node)?.scratch();
+        match inner.own.open(&*self.storage, &self.paths, &scratch) {
             Ok(()) => return Ok(()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(Denied::io("open", &self.paths.database)(error).into()),
@@ -560,9 +645,11 @@ impl Database {
             node.release_write_lock();
             done
         });
+        inner.takeovers += node.take_takeovers();
+        let scratch = node.scratch();
         inner.node = Some(node);
         made?;
-        inner.own.open(&*self.storage, &self.paths).map_err(Denied::io("open", &self.paths.database))?;
+        inner.own.open(&*self.storage, &self.paths, &scratch).map_err(Denied::io("open", &self.paths.database))?;
         Ok(())
     }
 
@@ -599,7 +686,28 @@ impl Database {
             {
                 LockError::CannotOpen(format!("coord: there is no database {}", path.display()))
             }
-            Denied::Io { .. } => LockError::Failed(format!("coord: {denied}")),
+            Denied::Io { ref source, .. } => {
+                let gone = |dir: &std::path::Path| {
+                    let found = self.storage.attributes(dir);
+                    found.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+                };
+                match source.kind() {
+                    io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => LockError::Full(format!(
+                        "coord: {denied}. A lock is a name on that disk: free some space there"
+                    )),
+                    io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+                        LockError::ReadOnly(format!(
+                            "coord: {denied}. A lock is a name in that directory: give this user write permission there"
+                        ))
+                    }
+                    io::ErrorKind::NotFound if gone(&self.paths.registry) => LockError::Failed(format!(
+                        "coord: {denied}. The registry {} was removed or the database moved while this program had it open: \
+                         close the database in all programs that use it, then open it anew",
+                        self.paths.registry.display()
+                    )),
+                    _ => LockError::Failed(format!("coord: {denied}")),
+                }
+            }
             denied => LockError::Failed(denied.to_string()),
         }
     }

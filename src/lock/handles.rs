@@ -2,6 +2,7 @@
 //! asking connection's handles, opened through the host's VFS.
 
 use std::io;
+use std::path::Path;
 
 use super::database::{Database, Inner};
 use super::seat::{Base, Seat};
@@ -18,13 +19,23 @@ pub(super) struct OwnHandles {
 }
 
 impl OwnHandles {
-    /// Opens what is not open yet, by name. The journal is opened anew for each lock.
-    pub fn open(&mut self, storage: &dyn Storage, paths: &Paths) -> io::Result<()> {
+    /// Opens what is not open yet, by name. The journal is opened anew for each lock. A client may remember for a minute that
+    /// there was no journal, so it is none only where a fresh listing (made with `scratch`) says so.
+    pub fn open(&mut self, storage: &dyn Storage, paths: &Paths, scratch: &Path) -> io::Result<()> {
         if self.database.is_none() {
             self.database = Some(storage.open(&paths.database, Access::Read)?);
         }
-        self.journal = found(storage.open(&paths.journal, Access::Read))?;
+        self.journal = match storage.open(&paths.journal, Access::Read) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                found(storage.open_listed(&paths.journal, Access::Read, scratch))?
+            }
+            opened => Some(opened?),
+        };
         Ok(())
+    }
+
+    pub fn has_journal(&self) -> bool {
+        self.journal.is_some()
     }
 
     pub fn forget_journal(&mut self) {
@@ -118,15 +129,17 @@ impl<'a> Handles<'a> {
 
 impl Files for Handles<'_> {
     fn reopen(&mut self, node: &mut Node, listed: bool) -> Result<(), Denied> {
+        // First of all nobody may go on with what he has, whatever becomes of the opening.
+        self.inner.generation += 1;
+        self.inner.baseline = None;
+        self.inner.own = OwnHandles::default();
         let (storage, paths) = (&*self.database.storage, self.database.paths.clone());
-        let mut open = |path: &std::path::Path| match listed {
+        let mut open = |path: &Path| match listed {
             true => storage.open_listed(path, Access::Read, &node.scratch()),
             false => storage.open(path, Access::Read),
         };
         let database = found(open(&paths.database)).map_err(Denied::io("open", &paths.database))?;
         let journal = found(open(&paths.journal)).map_err(Denied::io("open", &paths.journal))?;
-        self.inner.generation += 1;
-        self.inner.baseline = None;
         self.inner.own = OwnHandles { database, journal };
         if self.inner.own.database.is_none() {
             // It is missing altogether: whoever takes L finishes what was begun, or makes a new one.

@@ -81,6 +81,11 @@ impl Arbiter {
         self.held.values().any(|held| held.level >= Level::Reserved)
     }
 
+    /// Whether no other connection of this process holds a lock.
+    pub fn is_alone(&self, id: u64) -> bool {
+        self.others(id).next().is_none()
+    }
+
     pub fn is_idle(&self) -> bool {
         self.held.is_empty()
     }

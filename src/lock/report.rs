@@ -50,12 +50,12 @@ pub fn inspect(path: &Path) -> io::Result<Vec<LockRow>> {
     let storage = process::storage();
     let paths = Paths::new(&process::canonical(path)?);
     storage.attributes(&paths.parent)?;
-    let registry = list(&*storage, &paths.registry)?;
-    let lock = list(&*storage, &paths.lock)?;
+    let mut rows = Vec::new();
+    let registry = list(&*storage, &paths.registry, &mut rows)?;
+    let lock = list(&*storage, &paths.lock, &mut rows)?;
     let asked = storage.now();
     let census = Census::sort(registry.clone(), asked, asked);
     let mut inspector = Inspector { storage: &*storage, paths: &paths, census: &census, beats: HashMap::new() };
-    let mut rows = Vec::new();
     for (dir, names) in [(&paths.lock, lock), (&paths.registry, registry)] {
         for text in names.into_iter().filter(|text| text != "takeovers.jsonl") {
             rows.push(match Name::parse(&text) {
@@ -77,8 +77,20 @@ fn rank(kind: &str) -> usize {
     order.iter().position(|known| *known == kind).unwrap_or(order.len())
 }
 
-fn list(storage: &dyn Storage, dir: &Path) -> io::Result<Vec<std::ffi::OsString>> {
+/// A name that is not a directory is told as a row.
+fn list(storage: &dyn Storage, dir: &Path, rows: &mut Vec<LockRow>) -> io::Result<Vec<std::ffi::OsString>> {
     match storage.list(dir) {
+        Err(_) if storage.attributes(dir).is_ok_and(|found| !found.is_dir) => {
+            rows.push(LockRow {
+                kind: "unknown".to_string(),
+                verdict: format!(
+                    "unknown: {} is in the way of a directory of coord's; look what made it and remove it",
+                    dir.display()
+                ),
+                ..LockRow::default()
+            });
+            Ok(Vec::new())
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
         Err(error) => Err(io::Error::new(error.kind(), format!("cannot list {}: {error}", dir.display()))),
         listed => listed,

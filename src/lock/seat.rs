@@ -13,6 +13,8 @@ pub trait Base {
     /// Opens the database anew through its path, the new handle first, then closes the old one. Without native locks in
     /// network-exclusive mode. `NotFound` if there is no such file and `create` is not set.
     fn reopen(&mut self, native_locks: bool, create: bool) -> io::Result<()>;
+    /// Whether the database's handle is open.
+    fn is_open(&self) -> bool;
     /// Closes the database's handle.
     fn close(&mut self);
     /// Opens the journal for reading and writing, making it if it is missing, and keeps it. Nothing if that was done.
@@ -46,8 +48,10 @@ pub enum LockError {
     Failed(String),
     /// The database cannot be opened any more.
     CannotOpen(String),
-    /// A read-only connection asked for what needs writing.
+    /// A read-only connection asked for what needs writing, or locks cannot be made for want of permission.
     ReadOnly(String),
+    /// No room for a lock's name.
+    Full(String),
     Interrupted,
 }
 
@@ -59,12 +63,16 @@ pub struct Seat {
     pub(super) lease: Option<Arc<Lease>>,
     /// Which replacement of the files the connection's handles belong to.
     pub(super) generation: u64,
+    /// Whether the node was confirmed after the connection opened its handle.
+    pub(super) confirmed: bool,
     /// Which copy of SQLite the connection is of.
     pub(super) copy: usize,
     pub(super) wishes: Wishes,
     pub(super) fork: u32,
     /// Foreign names for which a full wait was made: the same one still there is busy at once.
     pub(super) waited_for: Vec<String>,
+    /// Who stood in the way when the last call was busy.
+    pub(super) busy: Option<String>,
 }
 
 impl Seat {
@@ -75,6 +83,11 @@ impl Seat {
     /// In which process, counted by forks, it was taken.
     pub fn fork(&self) -> u32 {
         self.fork
+    }
+
+    /// Who stood in the way when the last lock call was busy, as a sentence.
+    pub fn take_busy(&mut self) -> Option<String> {
+        self.busy.take()
     }
 
     pub fn lease(&self) -> Option<&Arc<Lease>> {

@@ -102,7 +102,7 @@ impl Database {
     }
 
     /// What has to be done now and then. Returns when it is due again, `None` while nothing is held or watched.
-    pub(super) fn tick(&self) -> Option<Instant> {
+    pub fn tick(&self) -> Option<Instant> {
         let mut inner = self.inner();
         if inner.mode == Mode::Trusted {
             return None;

@@ -24,7 +24,7 @@ pub(super) struct TrustedLock {
     n: u64,
     held: Option<PathBuf>,
     /// Who was seen in the directory, and since when.
-    seen: Option<(Option<String>, Instant)>,
+    seen: Option<(String, Instant)>,
     /// Connections of a second copy of SQLite whose native unlock would drop the first copy's locks.
     deferred: Vec<(usize, *mut dyn Base, u64)>,
     /// Handles of a second copy of SQLite whose closing would do the same.
@@ -181,6 +181,13 @@ impl Database {
         if !inner.arbiter.is_idle() {
             return Err(Failure::Lock(LockError::Busy));
         }
+        if !base.is_writable() {
+            return Err(Failure::Lock(LockError::ReadOnly(format!(
+                "coord: {} is not in network-exclusive mode yet, and a read-only connection cannot put it there: open it once \
+                 for writing with coord_mode=network-exclusive",
+                self.paths.database.display()
+            ))));
+        }
         self.enter_lock(inner)?;
         let made = native(base.native_lock(Level::Shared))
             .and_then(|()| native(base.native_lock(Level::Exclusive)))
@@ -252,15 +259,16 @@ impl Database {
         };
         let now = self.storage.now();
         let Some(name) = view.writes.first() else {
-            let since = match &lock.seen {
-                Some((None, since)) => *since,
-                _ => now,
-            };
-            lock.seen = Some((None, since));
-            if ours || now.since(since) >= STRANGER {
+            // Remembered on this host, for programs that do not live as long.
+            let key = format!("empty {} {}", self.paths.lock.display(), incarnation(&self.paths.lock));
+            if ours || self.storage.known_for(&key) >= STRANGER {
                 return Ok(());
             }
-            return Err(busy(Holder::nobody("locked by a unix-dotfile client, or left so by one", STRANGER)));
+            return Err(busy(Holder::nobody(
+                "its lock directory (.lock) has no name of coord's in it, so a unix-dotfile client has it or left it behind; \
+                 coord takes it over five minutes after it was first seen so. Remove the directory if no such client runs",
+                STRANGER,
+            )));
         };
         let holder = self.process_of(name, process);
         // A lock of another run of this machine: in trusted mode the filesystem is its own, so nobody of then is alive.
@@ -270,10 +278,10 @@ impl Database {
         // native lock decides all the same.
         let text = name.to_string();
         let since = match &lock.seen {
-            Some((Some(seen), since)) if *seen == text => *since,
+            Some((seen, since)) if *seen == text => *since,
             _ => now,
         };
-        lock.seen = Some((Some(text.clone()), since));
+        lock.seen = Some((text.clone(), since));
         let lease = std::time::Duration::from_millis(crate::protocol::lease::DEFAULT_MS);
         if dead || now.since(since) >= lease {
             let _ = self.storage.unlink(&self.paths.lock.join(text));
@@ -311,6 +319,14 @@ impl Database {
             _ => Denied::io("list", &self.paths.lock)(error).into(),
         }
     }
+}
+
+/// Tells one lock directory from the next that is made under the same name, perhaps with the same inode. Trusted mode is for
+/// filesystems whose times come from this very kernel.
+fn incarnation(dir: &std::path::Path) -> String {
+    use std::os::unix::fs::MetadataExt;
+    let found = std::fs::symlink_metadata(dir);
+    found.map_or(String::new(), |found| format!("{} {}.{:09}", found.ino(), found.ctime(), found.ctime_nsec()))
 }
 
 fn busy(holder: Holder) -> Failure {

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use super::beat::{Beat, MAX_BYTES};
+use super::beat::{Beat, MAX_BYTES, PROTOCOL};
 use super::error::Denied;
 use super::lease;
 use super::names::{Kind, Name, NodeId};
@@ -31,6 +31,12 @@ impl Node {
         }
         self.observer.sample_lock(other, census);
         let beat = census.beat(other);
+        if let Some((n, ms)) = beat
+            && !self.observer.knows(other)
+        {
+            // It came after us: whoever comes second looks, but a version that does not know this one may not have.
+            self.refuse_other_protocol(&Name::beat(other, n, ms))?;
+        }
         let dead = beat.is_some() && self.is_provably_dead(other, beat.map(|(n, ms)| Name::beat(other, n, ms)));
         if !dead && !self.observer.is_silent(other) {
             return Ok(Verdict::Alive);
@@ -111,6 +117,41 @@ impl Node {
             Some(process) => self.storage.liveness(&process) == Liveness::Dead,
             None => false,
         }
+    }
+
+    /// Two versions of the protocol must not meet on one database: whoever comes second looks at everybody's beat file,
+    /// once, and keeps out. A node that is gone for certain hinders nobody.
+    pub(super) fn refuse_other_protocols(&mut self) -> Result<(), Denied> {
+        let census = self.census()?;
+        let beats: Vec<Name> = census.beats().map(|(node, n, ms)| Name::beat(node, n, ms)).collect();
+        for beat in beats {
+            if beat.node != *self.id() {
+                self.heartbeat_if_due()?;
+                self.refuse_other_protocol(&beat)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn refuse_other_protocol(&mut self, beat: &Name) -> Result<(), Denied> {
+        let path = self.in_registry(beat);
+        let found = self.storage.read_small(&path, MAX_BYTES).ok().and_then(|bytes| Beat::decode(&bytes));
+        let process = found.as_ref().filter(|found| found.owner_id == beat.node.to_string());
+        self.observer.identity(&beat.node, || process.map(|found| found.process.clone()));
+        let Some(found) = found else { return Ok(()) };
+        let other = !found.protocol.is_empty() && found.protocol != PROTOCOL;
+        if !other || self.storage.liveness(&found.process) == Liveness::Dead {
+            return Ok(());
+        }
+        Err(Denied::Refused(format!(
+            "coord: {} is in use by process {} on {}, which speaks the protocol {:.80}, and this is {PROTOCOL}: the two do not \
+             keep each other out. Use the same version of coord everywhere; if that process runs no more, remove {}",
+            self.paths.database.display(),
+            beat.node.pid,
+            beat.node.host,
+            found.protocol,
+            path.display()
+        )))
     }
 
     fn identity(&mut self, other: &NodeId, file: Option<Name>) -> Option<Process> {

@@ -27,6 +27,8 @@ impl Node {
         census: &Census,
         files: &mut dyn Files,
     ) -> Result<(), Denied> {
+        // Whoever died before he had made the database left nothing to be written to.
+        let database = database && !self.is_missing(&self.paths.database.clone())?;
         let n = self.next(Kind::New).n;
         let name = |copy: Copy| Name { node: self.id().clone(), n, kind: Kind::Fence(copy) };
         let (journal_copy, database_copy) = (name(Copy::Journal), name(Copy::Database));
@@ -73,6 +75,21 @@ impl Node {
         reopened
     }
 
+    /// Whether there is no such file, which only a fresh listing can say.
+    fn is_missing(&mut self, path: &Path) -> Result<bool, Denied> {
+        let not_found = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
+        match self.storage.attributes(path) {
+            Err(error) if not_found(&error) => {}
+            _ => return Ok(false),
+        }
+        let scratch = self.scratch();
+        match self.storage.open_listed(path, Access::Read, &scratch) {
+            Ok(_) => Ok(false),
+            Err(error) if not_found(&error) => Ok(true),
+            Err(error) => Err(Denied::io("open", path)(error)),
+        }
+    }
+
     fn prepare(
         &mut self,
         journal: bool,
@@ -111,12 +128,19 @@ impl Node {
         target: &dyn DataFile,
         compare: bool,
     ) -> Result<(), Denied> {
-        let source_file = match self.storage.open(source, Access::Read) {
-            Ok(file) => file,
-            // No journal: an empty one takes the name.
-            Err(error) if error.kind() == io::ErrorKind::NotFound && source == self.paths.journal => return Ok(()),
-            Err(error) => return Err(Denied::io("copy", source)(error)),
+        let mut opened = self.storage.open(source, Access::Read);
+        let missing = |opened: &io::Result<_>| {
+            opened.as_ref().is_err_and(|error: &io::Error| error.kind() == io::ErrorKind::NotFound)
         };
+        if missing(&opened) {
+            // This client may only remember that there was none, and an empty copy would replace a journal to be rolled back.
+            let scratch = self.scratch();
+            opened = self.storage.open_listed(source, Access::Read, &scratch);
+        }
+        if missing(&opened) && source == self.paths.journal {
+            return Ok(());
+        }
+        let source_file = opened.map_err(Denied::io("copy", source))?;
         let reading = Denied::io("copy", source);
         source_file.drop_cache().map_err(reading)?;
         for round in 0..ROUNDS {

@@ -112,6 +112,10 @@ impl Node {
             return Err(Denied::io("register at", &new_path)(error));
         }
         node.beat_succeeded(beat.n, sent);
+        if let Err(denied) = node.refuse_other_protocols() {
+            node.unregister();
+            return Err(denied);
+        }
         Ok(node)
     }
 
@@ -144,8 +148,9 @@ impl Node {
         self.reader.is_some() || self.write.is_some() || self.exclusive.is_some() || !self.litter.is_empty()
     }
 
-    pub fn takeovers(&self) -> u64 {
-        self.takeovers
+    /// Takeovers since the last call.
+    pub fn take_takeovers(&mut self) -> u64 {
+        std::mem::take(&mut self.takeovers)
     }
 
     pub fn observer(&self) -> &Observer {
@@ -332,7 +337,7 @@ impl Node {
         let held = [self.reader.clone(), self.exclusive.clone()];
         let stray = census.readers.iter().chain(&census.exclusives).chain(&census.litter);
         let stray: Vec<PathBuf> = stray
-            .filter(|name| name.node == self.id && !held.contains(&Some((*name).clone())) && name.n <= self.n)
+            .filter(|name| name.node == self.id && !held.contains(&Some((*name).clone())))
             .filter(|name| !matches!(name.kind, Kind::Beat { .. }))
             .map(|name| self.in_registry(name))
             .collect();
@@ -374,7 +379,8 @@ impl Node {
             silent: self.observer.silent(&name.node),
             node: Some(name.node.clone()),
             name: name.to_string(),
-            sign: beat.map_or(String::new(), |(n, lease_ms)| Name::beat(&name.node, n, lease_ms).to_string()),
+            // Of a node without heartbeat the name itself: short-lived programs, too, must learn how long it stands there.
+            sign: beat.map_or(name.to_string(), |(n, lease_ms)| Name::beat(&name.node, n, lease_ms).to_string()),
             ..Holder::nobody(doing, lease)
         }
     }
@@ -397,5 +403,15 @@ impl Node {
             let _ = self.storage.unlink(&self.beat_path(self.beat));
         }
         self.lease.depose();
+    }
+}
+
+impl Drop for Node {
+    /// A panic on its way out of a call of ours loses the node with its presence still on disk: it gives itself up, so that
+    /// the next holder need not wait for a lease that nobody keeps up.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.depose_self();
+        }
     }
 }

@@ -4,7 +4,7 @@
 //! to the last question. Samples are wanted every twelfth of the lease. A late one does not spoil the run, but the run then
 //! ends no earlier than half a lease after it, so that a server's outage does not look like a dead node.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use super::lease;
@@ -43,7 +43,8 @@ impl Observer {
         for stone in census.tombstones() {
             self.tombstones.entry(stone.clone()).or_insert(census.answered);
         }
-        self.tombstones.retain(|stone, _| census.tombstones().contains(stone));
+        let standing: HashSet<&Name> = census.tombstones().iter().collect();
+        self.tombstones.retain(|stone, _| standing.contains(stone));
         let present = census.readers.iter().chain(&census.exclusives).map(|name| &name.node);
         let beating = census.beats().map(|(node, ..)| node);
         for node in present.chain(beating) {
@@ -90,8 +91,13 @@ impl Observer {
             return;
         };
         match (run.beat, beat.map(|(n, _)| n)) {
-            // It may just have moved: says nothing.
-            (Some(_), None) => return,
+            // It may just have moved: says nothing. Gone for a whole lease, it is one without a heartbeat, and watched as such.
+            (Some(_), None) => {
+                if census.asked.since(run.last_answer) > run.lease {
+                    *run = fresh(None);
+                }
+                return;
+            }
             (before, now) if before == now => {}
             (_, now) => {
                 *run = fresh(now);
@@ -134,6 +140,11 @@ impl Observer {
     /// How long this tombstone has been seen.
     pub fn tombstone_age(&self, stone: &Name, now: Instant) -> Duration {
         self.tombstones.get(stone).map_or(Duration::ZERO, |seen| now.since(*seen))
+    }
+
+    /// Whether the node's identity was asked for before.
+    pub fn knows(&self, node: &NodeId) -> bool {
+        self.identities.contains_key(node)
     }
 
     /// The node's process, read once by `read`.

@@ -49,8 +49,7 @@ impl Node {
                 continue;
             }
             if !self.same_epoch(&census) {
-                self.learn_epoch(&census);
-                files.reopen(self, true)?;
+                self.follow(&census, files)?;
                 continue;
             }
             self.check_lease()?;
@@ -88,6 +87,7 @@ impl Node {
         let mut unconfirmed = self.exclusive.is_none();
         self.put_up_exclusive()?;
         switches::stop_point("exclusive-announced");
+        self.still_holds_lock()?;
         for round in 0..8 {
             if round > 0 || self.blockers.is_some() {
                 // Makes the listing fresh, and says that we are not deposed.
@@ -120,14 +120,30 @@ impl Node {
                 continue;
             }
             if !self.same_epoch(&census) {
-                self.learn_epoch(&census);
-                files.reopen(self, true)?;
+                self.follow(&census, files)?;
                 continue;
             }
             self.check_lease()?;
             return Ok(());
         }
         Err(self.deposed())
+    }
+
+    /// Somebody may have removed the lock directory by hand, and another writer may be in a new one: the journal is not
+    /// ours alone any more. Whoever finds that gives itself up before it writes to the database.
+    fn still_holds_lock(&mut self) -> Result<(), Denied> {
+        let Some(path) = self.write.as_ref().map(|name| self.in_lock(name)) else { return Ok(()) };
+        match self.storage.attributes(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            _ => return Ok(()),
+        }
+        self.depose_self();
+        Err(Denied::Deposed(format!(
+            "coord: the lock directory {} was removed while this process held it, so somebody else may be writing too; nothing \
+             of this transaction was written to the database. Roll back and run it again, and leave lock directories alone: \
+             coord clears them up by itself",
+            self.paths.lock.display()
+        )))
     }
 
     pub(super) fn put_up_exclusive(&mut self) -> Result<(), Denied> {

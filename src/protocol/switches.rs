@@ -29,6 +29,10 @@ pub enum Guard {
     DatabaseSync,
     /// Taking notice that database and journal were replaced by a fence.
     Epoch,
+    /// Telling SQLite that the file it has open is not the one at the path.
+    HasMoved,
+    /// Waiting only once for an active holder.
+    WaitOnce,
 }
 
 impl Guard {
@@ -44,14 +48,29 @@ impl Guard {
             Guard::JournalRule => "journal-rule",
             Guard::DatabaseSync => "database-sync",
             Guard::Epoch => "epoch",
+            Guard::HasMoved => "has-moved",
+            Guard::WaitOnce => "wait-once",
         }
     }
+}
+
+thread_local! {
+    static HERE: std::cell::Cell<Option<Guard>> = const { std::cell::Cell::new(None) };
+}
+
+/// Takes a guard out for what this thread does, or puts it back: for a simulator that runs many worlds at once. Without effect
+/// in a release build.
+pub fn take_out_here(guard: Option<Guard>) {
+    HERE.set(guard);
 }
 
 /// Whether this guard has been taken out. Always `false` in a release build.
 pub fn off(guard: Guard) -> bool {
     if !cfg!(debug_assertions) {
         return false;
+    }
+    if HERE.get() == Some(guard) {
+        return true;
     }
     static OUT: OnceLock<Vec<String>> = OnceLock::new();
     let out = OUT.get_or_init(|| {
@@ -80,24 +99,20 @@ pub fn clock(now: u64) -> u64 {
 /// instead of hoping to hit it. Only in builds with debug assertions, only where `COORD_TEST_STOP_AT` names the point; the
 /// file named by `COORD_TEST_STOP_ONCE`, if set, must exist and is removed first. Or where the first line of the file named
 /// by `COORD_TEST_STOPS` names the point; that line is taken away first, so that the file is a schedule.
+/// `COORD_TEST_PANIC_AT` and `COORD_TEST_PANIC_ONCE` make it panic there in the same way.
 pub fn stop_point(point: &str) {
     if !cfg!(debug_assertions) {
         return;
     }
     stop_as_scheduled(point);
-    static AT: OnceLock<Option<String>> = OnceLock::new();
-    let Some(at) = AT.get_or_init(|| std::env::var("COORD_TEST_STOP_AT").ok()) else {
-        return;
-    };
-    if at != point {
-        return;
+    static STOP_AT: OnceLock<Option<String>> = OnceLock::new();
+    if is_at(point, &STOP_AT, "COORD_TEST_STOP_AT", "COORD_TEST_STOP_ONCE") {
+        stop();
     }
-    if let Ok(once) = std::env::var("COORD_TEST_STOP_ONCE")
-        && std::fs::remove_file(once).is_err()
-    {
-        return;
+    static PANIC_AT: OnceLock<Option<String>> = OnceLock::new();
+    if is_at(point, &PANIC_AT, "COORD_TEST_PANIC_AT", "COORD_TEST_PANIC_ONCE") {
+        panic!("as the test asked, at {point}");
     }
-    stop();
 }
 
 fn stop_as_scheduled(point: &str) {
@@ -116,4 +131,9 @@ fn stop() {
     // Raised on this very thread: sent to the process it could reach another one first, and this one would run on.
     // SAFETY: a plain call.
     unsafe { libc::raise(libc::SIGSTOP) };
+}
+
+fn is_at(point: &str, at: &OnceLock<Option<String>>, variable: &str, once: &str) -> bool {
+    let at = at.get_or_init(|| std::env::var(variable).ok());
+    at.as_deref() == Some(point) && std::env::var(once).map_or(true, |file| std::fs::remove_file(file).is_ok())
 }

@@ -240,7 +240,11 @@ impl Node {
         match self.storage.unlink(path) {
             Ok(()) => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(Denied::io("clear up after a silent node at", path)(error)),
+            // A directory with a name of ours is nobody's work of this protocol, and must not stand in the way for ever.
+            Err(error) => match self.storage.remove_dir(path) {
+                Ok(()) => Ok(true),
+                Err(_) => Err(Denied::io("clear up after a silent node at", path)(error)),
+            },
         }
     }
 
@@ -252,6 +256,7 @@ impl Node {
         let idle: Vec<NodeId> =
             census.beats().map(|(node, ..)| node.clone()).filter(|node| node != self.id()).collect();
         for node in idle {
+            self.heartbeat_if_due()?;
             self.judge(&node, census)?;
         }
         Ok(())

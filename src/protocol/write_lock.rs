@@ -177,8 +177,7 @@ impl Node {
             }
             if !self.same_epoch(&census) {
                 // A handle counts only once it is confirmed after its opening.
-                self.learn_epoch(&census);
-                files.reopen(self, true)?;
+                self.follow(&census, files)?;
                 continue;
             }
             return Ok(());
@@ -191,8 +190,11 @@ impl Node {
         census.epochs == self.epoch || switches::off(Guard::Epoch)
     }
 
-    pub(super) fn learn_epoch(&mut self, census: &Census) {
+    /// The files were replaced: opens them anew. Only when that has worked do we know of the replacement.
+    pub(super) fn follow(&mut self, census: &Census, files: &mut dyn Files) -> Result<(), Denied> {
+        files.reopen(self, true)?;
         self.epoch = census.epochs.clone();
+        Ok(())
     }
 
     /// Gives L back: our holder's name, our `exclusive.*`, the directory.

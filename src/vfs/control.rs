@@ -5,6 +5,7 @@ use std::ffi::{CStr, c_char, c_int, c_void};
 use super::database_file::DatabaseFile;
 use crate::host::ffi::*;
 use crate::lock::Mode;
+use crate::protocol::switches::{self, Guard};
 
 /// Asks a file of coord's for its refusal: `char **`, allocated by the host, null if there is none. Any other VFS answers
 /// `SQLITE_NOTFOUND`. In the range that SQLite leaves to VFSes.
@@ -61,7 +62,8 @@ impl DatabaseFile {
                     code => code,
                 },
                 SQLITE_FCNTL_HAS_MOVED if self.database.mode() == Mode::NetworkExclusive => {
-                    argument.cast::<c_int>().write(c_int::from(self.database.has_moved()));
+                    let moved = self.database.has_moved() && !switches::off(Guard::HasMoved);
+                    argument.cast::<c_int>().write(c_int::from(moved));
                     SQLITE_OK
                 }
                 // Would make the file longer, without a journal.

@@ -31,6 +31,8 @@ pub struct DatabaseFile {
     /// Answered from what was true at the first opening, as SQLite reads them at odd times.
     sector_size: c_int,
     characteristics: c_int,
+    /// The user was told why the present lock is worth nothing any more; what fails after that has nothing to add.
+    lost_told: bool,
     /// `PRAGMA locking_mode=EXCLUSIVE` was given.
     pub locking_mode_exclusive: bool,
 }
@@ -54,6 +56,7 @@ impl DatabaseFile {
             name,
             sector_size: 4096,
             characteristics: SQLITE_IOCAP_POWERSAFE_OVERWRITE,
+            lost_told: false,
             locking_mode_exclusive: false,
         }
     }
@@ -106,7 +109,9 @@ impl DatabaseFile {
         match lease.standing(self.database.now()) {
             Standing::Valid => SQLITE_OK,
             Standing::Lapsed => self.confirm(code),
+            Standing::Deposed if self.lost_told => code,
             Standing::Deposed => {
+                self.lost_told = true;
                 let text = self.database.lost();
                 self.fail(code, text)
             }
@@ -136,10 +141,16 @@ impl DatabaseFile {
                 ),
             );
         }
+        switches::stop_point("database-read");
         // SAFETY: the caller's promise, here and below.
         let mut code = unsafe { self.read_base(buffer, amount, offset) };
-        if code != SQLITE_OK && code != SQLITE_IOERR_SHORT_READ && self.is_network() {
-            // A takeover elsewhere may have replaced the file; while our reader's name stands nobody can have written.
+        if code != SQLITE_OK
+            && code != SQLITE_IOERR_SHORT_READ
+            && self.is_network()
+            && self.seat.level() == Level::Shared
+        {
+            // A takeover elsewhere may have replaced the file; while our reader's name stands nobody can have written. Who
+            // holds the write lock has no such excuse, and must not lose the journal's handle.
             if self.confirm(code) == SQLITE_OK && self.database.reopen(&mut self.seat, &mut self.handles) {
                 // SAFETY: as above.
                 code = unsafe { self.read_base(buffer, amount, offset) };
@@ -191,6 +202,10 @@ impl DatabaseFile {
             return code;
         }
         let cleaned = self.without_wal_mark(data, offset);
+        if cleaned.is_some() {
+            // SQLite has the page with the mark in its cache.
+            self.handles.doubt = true;
+        }
         let data = cleaned.as_deref().unwrap_or(data);
         self.changed(SQLITE_IOERR_WRITE, |file| file.write(data, offset))
     }
@@ -286,17 +301,27 @@ impl DatabaseFile {
         }
         let before = self.seat.level();
         let wanted = Level::from_code(level);
+        switches::stop_point(wanted.name());
         let result = self.database.lock(&mut self.seat, wanted, &mut self.handles);
         let code = match result {
             Ok(()) => {
                 self.transaction.locked(before, wanted);
                 if wanted == Level::Reserved && before == Level::Shared { self.prepare_journal() } else { SQLITE_OK }
             }
-            Err(LockError::Busy | LockError::Interrupted) => SQLITE_BUSY,
+            Err(LockError::Busy | LockError::Interrupted) => {
+                if let Some(text) = self.seat.take_busy() {
+                    self.last_error = Some(text);
+                }
+                SQLITE_BUSY
+            }
             Err(LockError::Native(code)) => code,
-            Err(LockError::Failed(text)) => self.fail(SQLITE_IOERR_LOCK, text),
+            Err(LockError::Failed(text)) => {
+                self.lost_told = before != Level::None;
+                self.fail(SQLITE_IOERR_LOCK, text)
+            }
             Err(LockError::CannotOpen(text)) => self.fail(SQLITE_CANTOPEN, text),
             Err(LockError::ReadOnly(text)) => self.fail(SQLITE_READONLY, text),
+            Err(LockError::Full(text)) => self.fail(SQLITE_FULL, text),
         };
         flush_log(self.handles.host.api);
         code
@@ -309,6 +334,7 @@ impl DatabaseFile {
                 self.end_recovery(level);
             }
             self.transaction.unlocked(level);
+            self.lost_told &= level != Level::None;
             self.database.unlock(&mut self.seat, level, &mut self.handles);
         }
         flush_log(self.handles.host.api);

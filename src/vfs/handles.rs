@@ -168,6 +168,10 @@ impl Base for Handles {
         Ok(())
     }
 
+    fn is_open(&self) -> bool {
+        self.database.is_some()
+    }
+
     fn close(&mut self) {
         self.database = None;
         self.doubt = true;

@@ -34,7 +34,7 @@ impl JournalFile {
             _ => return Err(SQLITE_CANTOPEN),
         };
         if how == Use::Full {
-            owner.journal_opened(for_writing);
+            owner.journal_opened(for_writing)?;
         }
         Ok(JournalFile { owner, how })
     }

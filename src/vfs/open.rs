@@ -137,7 +137,10 @@ fn first_handle(opened: &mut DatabaseFile, flags: c_int) -> c_int {
         // Only for the header that SQLite reads at once. Nothing is made.
         let reading =
             (flags & !(SQLITE_OPEN_CREATE | SQLITE_OPEN_READWRITE | SQLITE_OPEN_EXCLUSIVE)) | SQLITE_OPEN_READONLY;
-        let _ = opened.handles.open_first(false, reading);
+        // A FIFO or a device is not even opened: that may wait for ever.
+        if opened.paths().database.metadata().is_ok_and(|found| found.is_file()) {
+            let _ = opened.handles.open_first(false, reading);
+        }
         opened.handles.told = flags;
         return SQLITE_OK;
     }

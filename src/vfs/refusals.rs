@@ -50,7 +50,8 @@ pub fn before_opening(path: &Path) -> Option<String> {
             found.nlink()
         ));
     }
-    let parent = path.parent()?.symlink_metadata().ok()?;
+    // Older SQLite hands over paths with symbolic links in the middle.
+    let parent = path.parent()?.metadata().ok()?;
     if parent.dev() != found.dev() {
         return Some(format!(
             "coord: {} is mounted by itself, so its locks would lie in a directory that others do not see. Mount its whole \
@@ -74,12 +75,18 @@ pub fn after_opening(copy: &HostCopy, opened: &DatabaseFile) -> Option<String> {
             ));
         }
     }
+    let mut wal = path.as_os_str().to_os_string();
+    wal.push("-wal");
+    if Path::new(&wal).symlink_metadata().is_ok() {
+        return Some(wal_beside(path));
+    }
     for (what, there) in [("lock directory", &opened.paths().lock), ("registry", &opened.paths().registry)] {
         if let Ok(found) = there.symlink_metadata()
             && !found.is_dir()
         {
+            let found = if found.is_symlink() { "is a symbolic link" } else { "is no directory" };
             return Some(format!(
-                "coord: {} is in the way: it must be coord's {what}, but is no directory. Look what made it and remove it",
+                "coord: {} is in the way: it must be coord's {what}, but {found}. Look what made it and remove it",
                 there.display()
             ));
         }
@@ -93,6 +100,15 @@ pub fn after_opening(copy: &HostCopy, opened: &DatabaseFile) -> Option<String> {
         Mode::Trusted => None,
         Mode::NetworkExclusive => directory(opened),
     }
+}
+
+/// It may hold transactions that are not in the database yet.
+pub fn wal_beside(path: &Path) -> String {
+    format!(
+        "coord: {0}-wal lies beside {0}, which is to be used without a WAL. Open it once with plain SQLite on the host where it \
+         was written and run PRAGMA journal_mode=DELETE",
+        path.display()
+    )
 }
 
 /// In network-exclusive mode readers too make names in the database's directory.

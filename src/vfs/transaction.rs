@@ -1,7 +1,9 @@
 //! The order of data in network-exclusive mode: what must be on stable storage before what, and how a transaction ends.
 //! It holds whatever `PRAGMA synchronous` and `journal_mode` say.
 
-use std::ffi::c_int;
+use std::ffi::{OsString, c_int};
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
 
 use super::database_file::DatabaseFile;
 use crate::host::ffi::*;
@@ -129,10 +131,42 @@ impl DatabaseFile {
 
     // --- what SQLite does to the journal ---
 
-    pub(super) fn journal_opened(&mut self, for_writing: bool) {
-        if for_writing {
-            self.transaction.journal_opened = true;
+    pub(super) fn journal_opened(&mut self, for_writing: bool) -> Result<(), c_int> {
+        if !for_writing {
+            return Ok(());
         }
+        if self.transaction.recovering
+            && let Some(name) = self.super_journal_elsewhere()
+        {
+            let text = format!(
+                "coord: {} was left in the middle of a transaction over several files, written under another path ({}). Open it \
+                 once under that path, so that all of them are rolled back or kept together",
+                self.paths().database.display(),
+                name.display()
+            );
+            return Err(self.fail(SQLITE_CANTOPEN, text));
+        }
+        self.transaction.journal_opened = true;
+        Ok(())
+    }
+
+    /// The super-journal that a hot journal names, if its directory is not there: then nobody can tell here whether it is
+    /// gone, and SQLite would take the half-written database for a whole one.
+    fn super_journal_elsewhere(&self) -> Option<PathBuf> {
+        let journal = self.handles.journal.as_ref()?;
+        // Length of the name, its checksum, magic.
+        let mut tail = [0; 16];
+        let end = journal.size().ok()? - 16;
+        if end < 0 || journal.read_into(&mut tail, end) != SQLITE_OK || tail[8..] != MAGIC {
+            return None;
+        }
+        let length = u32::from_be_bytes([tail[0], tail[1], tail[2], tail[3]]);
+        let mut name = vec![0; usize::try_from(length).ok().filter(|length| (1..=4096).contains(length))?];
+        if journal.read_into(&mut name, end - i64::from(length)) != SQLITE_OK {
+            return None;
+        }
+        let name = PathBuf::from(OsString::from_vec(name));
+        (!name.parent()?.is_dir()).then_some(name)
     }
 
     pub(super) fn write_journal(&mut self, data: &[u8], offset: i64) -> c_int {
@@ -232,11 +266,7 @@ impl DatabaseFile {
 
     /// A WAL beside an empty database may be all there is of it.
     pub fn delete_wal(&mut self) -> c_int {
-        let text = format!(
-            "coord: {0}-wal lies beside {0}, which is to be used without a WAL. Open it once with plain SQLite on the host where \
-             it was written and run PRAGMA journal_mode=DELETE",
-            self.paths().database.display()
-        );
+        let text = super::refusals::wal_beside(&self.paths().database);
         self.fail(SQLITE_IOERR_DELETE, text)
     }
 
@@ -294,6 +324,7 @@ impl DatabaseFile {
             Ok(()) => {
                 // The file may still be cut (auto-vacuum) before the lock is given back.
                 self.transaction.finalised = true;
+                switches::stop_point("confirmed");
                 SQLITE_OK
             }
             Err(why) => {

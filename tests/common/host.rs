@@ -52,6 +52,11 @@ fn driver() -> PathBuf {
     BUILT.get_or_init(|| build("driver").join("driver")).clone()
 }
 
+/// The driver, and the library with this SQLite, for who starts them himself.
+pub fn programs(sqlite: Sqlite) -> (PathBuf, PathBuf) {
+    (driver(), sqlite.library())
+}
+
 fn hosts() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/hosts")
 }
@@ -245,7 +250,8 @@ impl Host {
         self.call(&["return"]).ok();
         self.wait()
     }
-    fn wait(&mut self) -> std::process::ExitStatus {
+    /// Waits until it is gone by itself.
+    pub fn wait(&mut self) -> std::process::ExitStatus {
         let mut status = None;
         super::until("the host's end", || {
             status = self.child.try_wait().expect("a child can be waited for");

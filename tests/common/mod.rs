@@ -7,11 +7,16 @@
 
 pub mod bank;
 pub mod host;
+pub mod hostile;
 pub mod opener;
 pub mod puppet;
 pub mod scenario;
 pub mod stage;
+<<<<<<< HEAD
 pub mod trace;
+=======
+pub mod visitor;
+>>>>>>> main
 pub mod worker;
 
 use std::io::{Read, Write};

@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::IntoRawFd;
 use std::path::Path;
 
-use rustix::fs::{Gid, OFlags, Uid};
+use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use super::super::Owner;
@@ -18,10 +18,9 @@ pub(super) fn make_dir(dir: &Path, owner: Owner) -> io::Result<()> {
     if rights::umask_strips(mode) {
         rights::set_mode(listing::open_dir(dir)?, mode)?;
     }
-    if rights::gives_away(owner) {
-        let (uid, gid) = (Uid::from_raw(owner.uid), Gid::from_raw(owner.gid));
+    if let Some((uid, gid)) = rights::heir(owner) {
         let no_follow = rustix::fs::AtFlags::SYMLINK_NOFOLLOW;
-        rights::forgive(rustix::fs::chownat(rustix::fs::CWD, dir, Some(uid), Some(gid), no_follow))?;
+        rights::forgive(rustix::fs::chownat(rustix::fs::CWD, dir, uid, Some(gid), no_follow))?;
     }
     Ok(())
 }

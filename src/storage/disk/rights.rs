@@ -38,17 +38,23 @@ pub(super) fn set_mode(made: impl AsFd, mode: u32) -> io::Result<()> {
     if umask_strips(mode) { forgive(rustix::fs::fchmod(made, raw(mode))) } else { Ok(()) }
 }
 
-/// Whether what is made must be given away: only root can, and does so only for another's database.
-pub(super) fn gives_away(owner: Owner) -> bool {
-    rustix::process::geteuid().is_root() && (owner.uid != 0 || owner.gid != rustix::process::getegid().as_raw())
+/// To whom what is made must be given: root gives it to the database's owner and group, others to its group, through which
+/// those who share the database get at each other's locks. `None`: it is theirs already.
+pub(super) fn heir(owner: Owner) -> Option<(Option<Uid>, Gid)> {
+    let other_group = owner.gid != rustix::process::getegid().as_raw();
+    let gid = Gid::from_raw(owner.gid);
+    match rustix::process::geteuid().is_root() {
+        true => (owner.uid != 0 || other_group).then(|| (Some(Uid::from_raw(owner.uid)), gid)),
+        false => (other_group && owner.mode & 0o070 != 0).then_some((None, gid)),
+    }
 }
 
-/// Gives what was just made to the database's owner, if we are root and it is not ours.
+/// Gives what was just made to whom it belongs.
 pub(super) fn set_owner(made: &File, owner: Owner) -> io::Result<()> {
-    if !gives_away(owner) {
-        return Ok(());
+    match heir(owner) {
+        Some((uid, gid)) => forgive(rustix::fs::fchown(made, uid, Some(gid))),
+        None => Ok(()),
     }
-    forgive(rustix::fs::fchown(made, Some(Uid::from_raw(owner.uid)), Some(Gid::from_raw(owner.gid))))
 }
 
 /// A server that knows no owners or modes, or does not take root for root, is no reason to fail: the name is there.

@@ -10,6 +10,7 @@ mod api;
 mod foreign;
 mod process;
 mod sqlite;
+mod tracing;
 
 use sqlite::{Answer, Error, Sqlite};
 use std::io::{BufRead, Write};
@@ -59,6 +60,12 @@ fn answer(sqlite: &mut Sqlite, command: &str, args: &[&str]) -> Result<Answer, E
         ("fork", [name, sql, uri, fresh]) => process::fork(sqlite, name, sql, Some((uri, fresh))),
         ("maps", [file]) => process::mapped(file),
         ("fds", [file]) => process::descriptors(file),
+        ("trace", []) => tracing::start(sqlite.api(), false),
+        ("trace", ["data"]) => tracing::start(sqlite.api(), true),
+        ("log", []) => Ok(tracing::log()),
+        ("trap", [op, file, nth, action]) => tracing::trap(op, file, nth, action),
+        ("open-and-close", [file]) => process::open_and_close(file),
+        ("use-after-free", []) => process::use_after_free(),
         ("kill", []) => process::kill(),
         ("quit", []) => std::process::exit(0),
         ("return", []) => {

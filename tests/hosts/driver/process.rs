@@ -86,3 +86,21 @@ pub fn descriptors(file: &str) -> Result<Answer, Error> {
             .to_string(),
     ))
 }
+
+/// What POSIX makes of it: every lock of this process on the file is gone.
+pub fn open_and_close(file: &str) -> Result<Answer, Error> {
+    match std::fs::File::open(file) {
+        Ok(_) => Ok(Answer::default()),
+        Err(error) => Err(Error::usage(&error.to_string())),
+    }
+}
+
+/// What a checker of memory must report.
+pub fn use_after_free() -> Result<Answer, Error> {
+    unsafe {
+        let block = libc::malloc(16).cast::<u8>();
+        block.write_bytes(1, 16);
+        libc::free(block.cast());
+        Ok(Answer::text(std::ptr::read_volatile(block.add(3)).to_string()))
+    }
+}

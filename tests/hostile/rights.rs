@@ -1,0 +1,208 @@
+//! Missing rights: read-only directories and files, other users' databases, sticky directories, unreadable names.
+
+use crate::common;
+use crate::common::bank::Sql;
+use crate::common::hostile::{NETWORK, Place, SHORT, TRUSTED};
+use crate::common::visitor::Visit;
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::path::Path;
+
+const NOBODY: u32 = 65534;
+
+fn visit() -> Visit {
+    Visit::of(NOBODY, NOBODY, NOBODY)
+}
+
+/// Only root can be somebody else.
+fn is_root() -> bool {
+    // SAFETY: a plain system call.
+    let root = unsafe { libc::geteuid() } == 0;
+    if !root {
+        common::skip("only root can drop its rights for a moment");
+    }
+    root
+}
+
+fn mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+/// A place whose directory anybody may enter and read.
+fn open_place(directory: u32, file: u32) -> Place {
+    let place = Place::new();
+    mode(place.dir.path(), directory);
+    mode(&place.database, file);
+    place
+}
+
+/// A lock is a name in the directory: without the right to make one nobody shares the database over a network; on a disk of
+/// one's own it can be read, as with plain SQLite.
+#[test]
+fn a_read_only_directory_can_be_read_where_native_locks_do() {
+    if !is_root() {
+        return;
+    }
+    let place = open_place(0o755, 0o666);
+    let mut visitor = visit().start(place.dir.path());
+    let before = place.names();
+    visitor.open(&place.database, TRUSTED).unwrap();
+    assert_eq!(visitor.sql("SELECT count(*) FROM t").unwrap()[0][0], "2");
+    assert_eq!(visitor.sql("INSERT INTO t VALUES(3, 3)").unwrap_err().primary(), 8);
+    let text = visitor.complaint();
+    assert!(text.contains("state.sqlite.lock") && text.contains("write permission there"), "{text}");
+    // To introduce coord to it is to make its registry.
+    visitor.open(&place.database, NETWORK).unwrap();
+    visitor.sql("SELECT count(*) FROM t").unwrap_err();
+    let text = visitor.complaint();
+    assert!(text.contains("write permission there"), "{text}");
+    place.assert_untouched();
+    assert_eq!(place.names(), before);
+    fs::create_dir(place.registry()).unwrap();
+    mode(&place.registry(), 0o777);
+    for parameters in ["", NETWORK, "mode=ro"] {
+        let error = visitor.open(&place.database, parameters).unwrap_err();
+        assert!(error.message.contains("cannot be written") && error.message.contains("immutable=1"), "{error}");
+    }
+    visitor.open(&place.database, "immutable=1").unwrap();
+    assert_eq!(visitor.sql("SELECT count(*) FROM t").unwrap()[0][0], "2");
+    place.assert_untouched();
+}
+
+#[test]
+fn a_read_only_database_is_read_under_a_lock() {
+    if !is_root() {
+        return;
+    }
+    for parameters in [TRUSTED, NETWORK] {
+        let place = open_place(0o777, 0o444);
+        if parameters == NETWORK {
+            fs::create_dir(place.registry()).unwrap();
+            mode(&place.registry(), 0o777);
+        }
+        let mut visitor = visit().start(place.dir.path());
+        visitor.open(&place.database, parameters).unwrap();
+        assert_eq!(visitor.sql("SELECT count(*) FROM t").unwrap()[0][0], "2");
+        assert_eq!(visitor.sql("INSERT INTO t VALUES(3, 3)").unwrap_err().primary(), 8, "{parameters}");
+        visitor.end();
+        place.assert_untouched();
+        assert!(!place.lock().exists());
+    }
+}
+
+#[test]
+fn an_unreadable_database_is_refused() {
+    if !is_root() {
+        return;
+    }
+    for parameters in [TRUSTED, NETWORK] {
+        let place = open_place(0o777, 0o000);
+        let mut visitor = visit().start(place.dir.path());
+        let before = place.names();
+        let error = visitor.open(&place.database, parameters).unwrap_err();
+        assert_eq!(error.primary(), 14, "{error}");
+        place.assert_untouched();
+        assert_eq!(place.names(), before);
+    }
+}
+
+/// Two members of a group share what belongs to a third, without a setgid directory: what one makes the other can use.
+#[test]
+fn a_group_shares_a_database_of_somebody_else() {
+    if !is_root() {
+        return;
+    }
+    const GROUP: u32 = 4242;
+    for parameters in [TRUSTED, SHORT] {
+        let place = open_place(0o770, 0o660);
+        for path in [place.dir.path(), &place.database] {
+            chown(path, Some(4240), Some(GROUP)).unwrap();
+        }
+        let mut members = [4243, 4244]
+            .map(|user| Visit::of(user, user, GROUP).env("COORD_RECOVERY_WAIT", "1").start(place.dir.path()));
+        for member in &mut members {
+            member.open(&place.database, parameters).unwrap();
+        }
+        for round in 0..2 {
+            for member in &mut members {
+                if let Err(error) = member.sql("INSERT INTO t VALUES(3, 3)") {
+                    panic!("{parameters} round {round}: {error}: {}", member.complaint());
+                }
+            }
+        }
+        let owner = |path: &Path| fs::metadata(path).map(|found| (found.gid(), found.mode() & 0o070)).unwrap();
+        assert_eq!(owner(&place.database), (GROUP, 0o060));
+        if parameters == SHORT {
+            assert_eq!(owner(&place.registry()), (GROUP, 0o070), "the registry is not the group's");
+            assert_eq!(owner(&place.beside("-journal")), (GROUP, 0o060));
+        }
+        if parameters == TRUSTED {
+            // A journal that plain SQLite makes keeps its maker's group: only a setgid directory helps there.
+            continue;
+        }
+        // One dies in the middle: the other gets past it.
+        let [mut first, mut second] = members;
+        first.sql("BEGIN IMMEDIATE; INSERT INTO t VALUES(9, 9)").unwrap();
+        first.kill();
+        common::until("the other's turn", || second.sql("INSERT INTO t VALUES(4, 4)").is_ok());
+        assert_eq!(second.sql("SELECT count(*) FROM t WHERE a = 9").unwrap()[0][0], "0");
+        assert_eq!(second.sql("PRAGMA integrity_check").unwrap()[0][0], "ok");
+    }
+}
+
+/// Where only its owner can remove a name, nobody else could clear up after a crash.
+#[test]
+fn a_sticky_directory_is_for_its_owner_only() {
+    if !is_root() {
+        return;
+    }
+    let place = open_place(0o1777, 0o666);
+    fs::create_dir(place.registry()).unwrap();
+    mode(&place.registry(), 0o777);
+    let mut visitor = visit().start(place.dir.path());
+    let before = place.names();
+    let error = visitor.open(&place.database, "").unwrap_err();
+    assert!(error.message.contains("sticky directory") && error.message.contains("directory of its own"), "{error}");
+    place.assert_untouched();
+    assert_eq!(place.names(), before);
+    place.assert_works("");
+}
+
+/// A registry or lock directory that this user cannot look into, and beat files of mode 000.
+#[test]
+fn what_cannot_be_read_is_named() {
+    if !is_root() {
+        return;
+    }
+    let place = open_place(0o777, 0o666);
+    fs::create_dir(place.registry()).unwrap();
+    mode(&place.registry(), 0o700);
+    let mut visitor = visit().start(place.dir.path());
+    visitor.open(&place.database, "").unwrap();
+    visitor.sql("SELECT count(*) FROM t").unwrap_err();
+    let text = visitor.complaint();
+    assert!(text.contains("state.sqlite.readers") && text.contains("permission"), "{text}");
+    mode(&place.registry(), 0o777);
+    fs::create_dir(place.lock()).unwrap();
+    mode(&place.lock(), 0o700);
+    visitor.sql("INSERT INTO t VALUES(3, 3)").unwrap_err();
+    let text = visitor.complaint();
+    assert!(text.contains("state.sqlite.lock") && text.contains("permission"), "{text}");
+    place.assert_untouched();
+    fs::remove_dir(place.lock()).unwrap();
+    // A node whose identity is not ours to read, silent for its whole lease.
+    let node = "elsewhere-7-00000000000000aa";
+    for name in [format!("beat.{node}.1.1000"), format!("exclusive.{node}.2")] {
+        fs::write(place.registry().join(&name), "{}").unwrap();
+        mode(&place.registry().join(&name), 0o000);
+    }
+    // The fence cannot keep root's ownership for nobody: it waits, and says for what.
+    let asked = visitor.sql("SELECT count(*) FROM t");
+    let asked = asked.or_else(|_| visitor.sql("SELECT count(*) FROM t"));
+    if let Err(error) = asked {
+        assert_eq!(error.primary(), 5, "{error}");
+        let text = visitor.complaint();
+        assert!(text.contains("state.sqlite is in use") && text.contains("on elsewhere"), "{text}");
+    }
+    place.assert_untouched();
+}

@@ -1,0 +1,114 @@
+//! The names of super-journals in journals that older programs left. SQLite believes the last bytes of a journal: a name
+//! there of a file that does not exist says "do not roll this back".
+
+use crate::common::host::{Host, Sqlite};
+use crate::room::{NETWORK, Room, UNIX, dies_at, host, host_of, sum, uri};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+const MANY: &str = "BEGIN; UPDATE main.t SET v = 2; INSERT INTO two.u VALUES(1); COMMIT";
+
+/// A program on plain SQLite dies in a commit over two files, at this call.
+fn die_in_two_files(room: &Room, at: (&str, &str, u32)) {
+    let mut host = host(&[]);
+    host.open("db", &room.uri(UNIX)).ok();
+    let second = room.dir.path().join("second.sqlite");
+    host.exec("db", &format!("ATTACH '{}' AS two; CREATE TABLE two.u(a)", uri(&second, UNIX))).ok();
+    host.exec("db", "PRAGMA journal_mode=TRUNCATE").ok();
+    dies_at(host, "db", MANY, at);
+}
+
+/// The super-journal is gone, so the transaction counts; the journal with its name lies there still. With two programs that
+/// chose their journal mode before: DELETE takes the journal away.
+fn cold_journal(query: &str, sqlite: Sqlite) -> (Room, Host, Host) {
+    let room = Room::with_rows();
+    let [reader, writer] = [sqlite, Sqlite::Newest].map(|sqlite| truncating(sqlite, &room.uri(query)));
+    die_in_two_files(&room, ("truncate", "db.sqlite-journal", 1));
+    assert!(room.journal_size() > 10_000);
+    (room, reader, writer)
+}
+
+fn truncating(sqlite: Sqlite, uri: &str) -> Host {
+    let mut host = host_of(sqlite, &[]);
+    host.open("db", uri).ok();
+    host.exec("db", "PRAGMA journal_mode=TRUNCATE").ok();
+    host
+}
+
+/// A later, shorter transaction over the old journal, whose program dies with the database written.
+fn die_in_one_page(mut writer: Host) {
+    writer.exec("db", "SELECT * FROM t").ok();
+    dies_at(writer, "db", "UPDATE t SET v = 777 WHERE id = 1", ("truncate", "-journal", 1));
+}
+
+fn read(uri: &str) -> Result<String, String> {
+    let mut host = host(&[]);
+    host.open("db", uri).ok();
+    let answer = host.exec("db", crate::room::SUM);
+    answer.result.map(|_| answer.rows[0][0].clone()).map_err(|error| error.to_string())
+}
+
+/// A journal that is left in place with the name at its end hides the next one, which has to be rolled back. SQLite's own
+/// TRUNCATE and PERSIST connections leave it; through coord it goes with the first recovery.
+#[test]
+fn an_old_super_journal_name_hides_no_hot_journal() {
+    for (query, expected) in [(NETWORK, "400"), (UNIX, "1175")] {
+        for sqlite in [Sqlite::Floor, Sqlite::Newest] {
+            let (room, mut reader, writer) = cold_journal(query, sqlite);
+            assert_eq!(sum(&mut reader, "db"), "400", "{query}: the transaction over two files counts");
+            assert_eq!(room.journal_size() == 0, query == NETWORK);
+            die_in_one_page(writer);
+            assert!(room.is_torn());
+            assert_eq!(sum(&mut reader, "db"), expected, "{query}");
+        }
+    }
+}
+
+/// The same where a zeroed header made the old journal look finished, so that nobody recovers it: the name must go before
+/// the next transaction is written over it.
+#[test]
+fn a_super_journal_name_behind_a_zeroed_header_hides_none_either() {
+    for (query, expected) in [(NETWORK, "400"), (UNIX, "1175")] {
+        let (room, mut reader, writer) = cold_journal(query, Sqlite::Newest);
+        let journal = std::fs::OpenOptions::new().write(true).open(room.beside("-journal")).unwrap();
+        journal.write_all_at(&[0; 28], 0).unwrap();
+        die_in_one_page(writer);
+        assert_eq!(sum(&mut reader, "db"), expected, "{query}");
+    }
+}
+
+/// The name is a path of the host that wrote it. Where the directory is mounted elsewhere, it leads nowhere, and SQLite
+/// throws the hot journal away. Through coord nobody gets to see the half-written database, and at the right path all is
+/// rolled back.
+#[test]
+fn a_hot_journal_under_another_path_is_not_thrown_away() {
+    let room = Room::with_rows();
+    die_in_two_files(&room, ("delete", "-mj", 1));
+    assert!(room.is_torn());
+    let (home, other) = (room.dir.path().join("home"), room.dir.path().join("other"));
+    let all = |from: &Path, to: &Path| {
+        std::fs::create_dir_all(to).unwrap();
+        for entry in std::fs::read_dir(from).unwrap().flatten().filter(|entry| entry.path().is_file()) {
+            std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+        }
+    };
+    all(room.dir.path(), &home);
+    all(room.dir.path(), &other);
+    // The directory that the name says is not there.
+    let elsewhere = |folder: &Path, query: &str| {
+        let away = room.dir.path().with_extension("away");
+        std::fs::rename(room.dir.path(), &away).unwrap();
+        let inside = away.join(folder.file_name().unwrap()).join("db.sqlite");
+        let answer = read(&uri(&inside, query));
+        std::fs::rename(&away, room.dir.path()).unwrap();
+        answer
+    };
+    assert_eq!(elsewhere(&home, UNIX), Ok("400".into()), "the fault: half of a transaction is taken for all of it");
+    match elsewhere(&other, NETWORK) {
+        Ok(sum) => assert_eq!(sum, "200", "half of a transaction is visible"),
+        Err(error) => assert!(error.contains("error 14") || error.contains("error 10"), "{error}"),
+    }
+    let mut host: Host = host(&[]);
+    host.open("db", &room.uri(NETWORK)).ok();
+    assert_eq!(sum(&mut host, "db"), "200", "at the path it was written under it is rolled back");
+}

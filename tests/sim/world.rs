@@ -1,0 +1,458 @@
+//! Whose step is next, what time it is, and what goes wrong: all drawn from one seed.
+//!
+//! Each simulated task is a thread, but only the one whose turn it is runs. Every call of the storage trait is a step: the
+//! task hands the turn on before it is carried out, so anything may happen between a check and what it guards.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+use super::history::History;
+use super::server::{Change, Inode, Server};
+
+pub const MS: u64 = 1_000_000;
+
+/// What a filesystem's clients do, as measured between real kernels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Profile {
+    Local,
+    Nfs,
+    Smb,
+}
+
+impl Profile {
+    pub const ALL: [Profile; 3] = [Profile::Local, Profile::Nfs, Profile::Smb];
+
+    pub fn kind(self) -> &'static str {
+        match self {
+            Profile::Local => "ext4",
+            Profile::Nfs => "nfs4",
+            Profile::Smb => "cifs",
+        }
+    }
+}
+
+/// How often what befalls a step, in steps of 10,000.
+#[derive(Clone, Copy, Debug)]
+pub struct Faults {
+    pub freeze: u32,
+    pub crash: u32,
+    /// An error although it was carried out, or an error and carried out later.
+    pub lie: u32,
+    /// Carried out once more, later.
+    pub repeat: u32,
+}
+
+impl Faults {
+    pub const NONE: Faults = Faults { freeze: 0, crash: 0, lie: 0, repeat: 0 };
+}
+
+/// What a crashed task's thread unwinds with.
+pub struct Crashed;
+
+/// xorshift64*, by Vigna.
+pub struct Rng(u64);
+
+impl Rng {
+    pub fn new(seed: u64) -> Rng {
+        Rng(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    pub fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    pub fn below(&mut self, limit: u64) -> u64 {
+        (self.next() >> 11) % limit.max(1)
+    }
+
+    pub fn chance(&mut self, of_ten_thousand: u32) -> bool {
+        self.below(10_000) < u64::from(of_ten_thousand)
+    }
+}
+
+/// A machine: its clock and what its kernel remembers of the server.
+#[derive(Default)]
+pub struct Host {
+    /// Added to the world's time; falls behind while the machine stands still.
+    pub clock_offset: i64,
+    /// Parts in 10,000 by which its clock is fast.
+    pub drift: i64,
+    pub frozen_until: u64,
+    /// What it believes to be in its files: pages stay until they are dropped.
+    pub pages: BTreeMap<Inode, Vec<u8>>,
+    /// Written and not sent yet, in order.
+    pub dirty: Vec<Change>,
+    /// Names that it has looked up.
+    pub dentries: BTreeMap<PathBuf, Option<Inode>>,
+    /// Listings that it has seen and not changed since.
+    pub listings: BTreeMap<PathBuf, Vec<String>>,
+}
+
+/// A thread of the simulation.
+pub struct Task {
+    pub host: usize,
+    pub process: usize,
+    /// World time before which it has nothing to do.
+    pub wakes: u64,
+    pub done: bool,
+    /// The name that a rename of it, under way, is taking away.
+    moving: Option<PathBuf>,
+}
+
+impl Task {
+    pub fn new(host: usize, process: usize, wakes: u64) -> Task {
+        Task { host, process, wakes, done: false, moving: None }
+    }
+}
+
+/// A process: its tasks die together.
+#[derive(Default)]
+pub struct Process {
+    pub crashed: bool,
+    pub frozen_until: u64,
+    /// World time of the last thing that befell it.
+    pub disturbed: u64,
+}
+
+pub struct State {
+    pub rng: Rng,
+    pub now: u64,
+    pub server: Server,
+    pub hosts: Vec<Host>,
+    pub processes: Vec<Process>,
+    pub tasks: Vec<Task>,
+    turn: usize,
+    late: Vec<(u64, Change)>,
+    pub faults: Faults,
+    repeats_left: u32,
+    pub profile: Profile,
+    pub history: History,
+    pub steps: u64,
+    pub injected: u64,
+    pub trace: Option<Vec<String>>,
+    pub kinds: BTreeSet<&'static str>,
+}
+
+pub struct World {
+    state: Mutex<State>,
+    turns: Vec<Condvar>,
+}
+
+/// A step's fate.
+enum Fate {
+    Done,
+    ErrorButDone,
+    ErrorAndLate,
+    DoneTwice,
+}
+
+impl World {
+    pub fn new(seed: u64, profile: Profile, faults: Faults, tasks: Vec<Task>, hosts: usize, processes: usize) -> World {
+        let mut rng = Rng::new(seed);
+        for _ in 0..8 {
+            rng.next();
+        }
+        let hosts = (0..hosts)
+            .map(|_| Host {
+                clock_offset: (rng.below(3_600_000) * MS) as i64,
+                drift: rng.below(1600) as i64 - 800,
+                ..Host::default()
+            })
+            .collect();
+        let turns = tasks.iter().map(|_| Condvar::new()).collect();
+        let state = State {
+            now: 0,
+            server: Server::with_directory(Path::new("/shared")),
+            hosts,
+            processes: (0..processes).map(|_| Process::default()).collect(),
+            tasks,
+            turn: 0,
+            late: Vec::new(),
+            faults,
+            repeats_left: 1,
+            profile,
+            history: History::default(),
+            steps: 0,
+            injected: 0,
+            trace: None,
+            kinds: BTreeSet::new(),
+            rng,
+        };
+        World { state: Mutex::new(state), turns }
+    }
+
+    pub fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for this task's first turn.
+    pub fn begin(&self, task: usize) {
+        let mut state = self.state();
+        while state.turn != task {
+            state = self.turns[task].wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// This task has ended; the turn goes on.
+    pub fn end(&self, task: usize) {
+        let mut state = self.state();
+        state.tasks[task].done = true;
+        if let Some(next) = state.pick() {
+            state.turn = next;
+            self.turns[next].notify_one();
+        }
+    }
+
+    /// Hands the turn on and waits for the next one. Unwinds if the process has crashed meanwhile.
+    pub fn pass<'a>(&'a self, mut state: MutexGuard<'a, State>, task: usize) -> MutexGuard<'a, State> {
+        let next = state.pick().unwrap_or(task);
+        if next != task {
+            state.turn = next;
+            self.turns[next].notify_one();
+            while state.turn != task {
+                state = self.turns[task].wait(state).unwrap_or_else(PoisonError::into_inner);
+            }
+        }
+        state.steps += 1;
+        if state.processes[state.tasks[task].process].crashed {
+            drop(state);
+            std::panic::resume_unwind(Box::new(Crashed));
+        }
+        state
+    }
+
+    /// A change on its way to the server.
+    pub fn change(&self, task: usize, change: Change) -> io::Result<()> {
+        let mut state = self.state();
+        if let Change::Rename(from, _) = &change {
+            state.tasks[task].moving = Some(from.clone());
+        }
+        state.befall(task, Some(&change));
+        let mut state = self.pass(state, task);
+        state.tasks[task].moving = None;
+        let cost = 50_000 + state.rng.below(MS);
+        state.advance(cost);
+        let fate = state.fate(task, &change);
+        let host = state.tasks[task].host;
+        state.note(task, || format!("{change:?}"));
+        let result = match fate {
+            Fate::Done => state.deliver(&change),
+            Fate::ErrorButDone => {
+                let _ = state.deliver(&change);
+                Err(io::Error::new(io::ErrorKind::TimedOut, "simulated: reply lost"))
+            }
+            Fate::ErrorAndLate => {
+                state.later(change.clone());
+                Err(io::Error::new(io::ErrorKind::TimedOut, "simulated: request late"))
+            }
+            Fate::DoneTwice => {
+                let result = state.deliver(&change);
+                state.later(change.clone());
+                result
+            }
+        };
+        state.note(task, || format!("  -> {result:?}"));
+        // The client learns from its own change; what others did it does not see.
+        let seen = &mut state.hosts[host];
+        if let Some(dir) = change.directory() {
+            seen.listings.remove(dir);
+        }
+        if let Change::Rename(from, to) = &change {
+            seen.dentries.remove(from);
+            seen.dentries.remove(to);
+        }
+        if let Change::Create(path, _) | Change::Unlink(path) | Change::MakeDir(path) | Change::RemoveDir(path) =
+            &change
+        {
+            seen.dentries.remove(path);
+        }
+        result
+    }
+
+    /// A step that only looks.
+    pub fn look<R>(&self, task: usize, what: impl FnOnce(&mut State, usize) -> R) -> R {
+        let mut state = self.state();
+        state.befall(task, None);
+        let mut state = self.pass(state, task);
+        let cost = 20_000 + state.rng.below(MS / 2);
+        state.advance(cost);
+        let host = state.tasks[task].host;
+        what(&mut state, host)
+    }
+
+    /// Lets time pass for a task, by its host's clock.
+    pub fn sleep(&self, task: usize, span: u64) {
+        let mut state = self.state();
+        state.tasks[task].wakes = state.now + span.max(1000);
+        drop(self.pass(state, task));
+    }
+
+    pub fn now(&self, task: usize) -> u64 {
+        let state = self.state();
+        let host = state.tasks[task].host;
+        state.clock(host)
+    }
+}
+
+impl State {
+    pub fn note(&mut self, task: usize, text: impl FnOnce() -> String) {
+        if let Some(trace) = &mut self.trace {
+            trace.push(format!("{:9.3} ms  task {task}  {}", self.now as f64 / MS as f64, text()));
+        }
+    }
+
+    /// A host's own clock.
+    pub fn clock(&self, host: usize) -> u64 {
+        let host = &self.hosts[host];
+        let drift = self.now as i64 / 10_000 * host.drift;
+        (10_000_000 * MS) + (self.now as i64 + drift + host.clock_offset) as u64
+    }
+
+    fn advance(&mut self, span: u64) {
+        self.now += span;
+        let due: Vec<Change> = {
+            let now = self.now;
+            let (due, rest) = std::mem::take(&mut self.late).into_iter().partition(|(at, _)| *at <= now);
+            self.late = rest;
+            let due: Vec<(u64, Change)> = due;
+            due.into_iter().map(|(_, change)| change).collect()
+        };
+        for change in due {
+            self.note(usize::MAX, || format!("late: {change:?}"));
+            let _ = self.server.apply(&change);
+        }
+    }
+
+    fn is_ready(&self, task: usize) -> bool {
+        let it = &self.tasks[task];
+        !it.done && self.ready_at(task) <= self.now
+    }
+
+    fn ready_at(&self, task: usize) -> u64 {
+        let it = &self.tasks[task];
+        if self.processes[it.process].crashed {
+            return 0;
+        }
+        it.wakes.max(self.hosts[it.host].frozen_until).max(self.processes[it.process].frozen_until)
+    }
+
+    /// The next task, letting time pass if nobody is ready.
+    fn pick(&mut self) -> Option<usize> {
+        loop {
+            let ready: Vec<usize> = (0..self.tasks.len()).filter(|task| self.is_ready(*task)).collect();
+            if !ready.is_empty() {
+                if ready.contains(&self.turn) && self.rng.below(3) > 0 {
+                    return Some(self.turn);
+                }
+                let chosen = self.rng.below(ready.len() as u64) as usize;
+                return Some(ready[chosen]);
+            }
+            let open = (0..self.tasks.len()).filter(|task| !self.tasks[*task].done);
+            let next = open.map(|task| self.ready_at(task)).min()?;
+            let span = next.saturating_sub(self.now).max(1);
+            self.advance(span);
+        }
+    }
+
+    /// Crashes and freezes, before a step.
+    fn befall(&mut self, task: usize, change: Option<&Change>) {
+        let (host, process) = (self.tasks[task].host, self.tasks[task].process);
+        if self.rng.chance(self.faults.crash) {
+            self.crash(task, change);
+        } else if self.rng.chance(self.faults.freeze) {
+            let span = (200 + self.rng.below(6000)) * MS;
+            self.injected += 1;
+            if self.rng.below(2) == 0 {
+                self.kinds.insert("machine frozen, its clock with it");
+                self.note(task, || format!("-- machine frozen for {} ms", span / MS));
+                self.hosts[host].frozen_until = self.now + span;
+                self.hosts[host].clock_offset -= span as i64;
+                let now = self.now;
+                for it in 0..self.processes.len() {
+                    if self.tasks.iter().any(|task| task.process == it && task.host == host) {
+                        self.processes[it].disturbed = now + span;
+                    }
+                }
+            } else {
+                self.kinds.insert("process stopped");
+                self.note(task, || format!("-- process stopped for {} ms", span / MS));
+                self.processes[process].frozen_until = self.now + span;
+                self.processes[process].disturbed = self.now + span;
+            }
+        }
+    }
+
+    fn crash(&mut self, task: usize, change: Option<&Change>) {
+        let process = self.tasks[task].process;
+        self.kinds.insert("process killed");
+        self.injected += 1;
+        self.note(task, || "-- process killed".to_string());
+        self.processes[process].crashed = true;
+        for task in self.tasks.iter_mut().filter(|task| task.process == process) {
+            // A rename that is not carried out now hides no name now.
+            task.moving = None;
+        }
+        // A local system call ends before its process does.
+        if let Some(change) = change
+            && self.profile != Profile::Local
+            && self.rng.below(2) == 0
+        {
+            // Its last request may be carried out long after it is gone.
+            self.kinds.insert("request of a dead process delivered late");
+            self.later(change.clone());
+        }
+    }
+
+    fn later(&mut self, change: Change) {
+        let span = if self.rng.below(2) == 0 { self.rng.below(50 * MS) } else { self.rng.below(20_000 * MS) };
+        self.late.push((self.now + span, change));
+    }
+
+    fn fate(&mut self, task: usize, change: &Change) -> Fate {
+        // On a local filesystem a system call does what it says.
+        if self.profile == Profile::Local {
+            return Fate::Done;
+        }
+        if self.rng.chance(self.faults.lie) {
+            self.injected += 1;
+            self.kinds.insert("error although done, or done late");
+            let process = self.tasks[task].process;
+            self.processes[process].disturbed = self.now;
+            return if self.rng.below(2) == 0 { Fate::ErrorButDone } else { Fate::ErrorAndLate };
+        }
+        // A data write of a client that went on is not repeated: assumed of the server.
+        if self.repeats_left > 0 && change.is_by_name() && self.rng.chance(self.faults.repeat) {
+            self.repeats_left -= 1;
+            self.injected += 1;
+            self.kinds.insert("request carried out twice");
+            return Fate::DoneTwice;
+        }
+        Fate::Done
+    }
+
+    fn deliver(&mut self, change: &Change) -> io::Result<()> {
+        self.server.apply(change)
+    }
+
+    /// Whether a listing may miss this name: it is being renamed right now.
+    pub fn is_moving(&mut self, path: &Path) -> bool {
+        self.tasks.iter().any(|task| task.moving.as_deref() == Some(path)) && self.rng.below(2) == 0
+    }
+
+    /// Sends what a host has written to a file.
+    pub fn flush(&mut self, host: usize, inode: Inode) {
+        let (mine, rest) = std::mem::take(&mut self.hosts[host].dirty)
+            .into_iter()
+            .partition(|change| matches!(change, Change::Write(of, ..) if *of == inode));
+        self.hosts[host].dirty = rest;
+        let mine: Vec<Change> = mine;
+        for change in &mine {
+            let _ = self.server.apply(change);
+        }
+    }
+}
