@@ -12,11 +12,8 @@ pub mod opener;
 pub mod puppet;
 pub mod scenario;
 pub mod stage;
-<<<<<<< HEAD
 pub mod trace;
-=======
 pub mod visitor;
->>>>>>> main
 pub mod worker;
 
 use std::io::{Read, Write};
