@@ -20,7 +20,6 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
-use std::time::Duration;
 
 #[derive(Debug, Serialize, Deserialize)]
 enum Request {
@@ -198,11 +197,21 @@ impl Puppet {
         }
     }
 
-    /// Whether it has answered within `wait`; the answer is kept for [`Puppet::answer`] to be an error.
-    pub fn has_answered_within(&mut self, wait: Duration) -> Option<Answer> {
-        let line = self.answers.recv_timeout(wait).ok()?;
+    /// The answer to the oldest request without one, if it is there already.
+    pub fn answer_so_far(&mut self) -> Option<Answer> {
+        let line = self.answers.try_recv().ok()?;
         let answer: Result<Rows, (i32, String)> = serde_json::from_str(&line).expect("an answer");
         Some(answer.map_err(|(code, message)| SqlError { code, message }))
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Whether it stands still at this moment.
+    pub fn is_stopped(&self) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap_or_default();
+        stat.rsplit(") ").next().and_then(|rest| rest.chars().next()) == Some('T')
     }
 
     fn ask(&mut self, request: &Request) -> Answer {
