@@ -56,7 +56,7 @@ impl OwnHandles {
         let Some(journal) = &self.journal else { return Ok(false) };
         let mut first = [0];
         let got = journal.read_at(&mut first, 0).map_err(Denied::io("read", &paths.journal))?;
-        Ok(got == 1 && first[0] != 0)
+        Ok(got == 1 && first[0] != 0 && !switches::off(Guard::HotJournal))
     }
 
     pub fn has_moved(&self, storage: &dyn Storage, paths: &Paths) -> bool {

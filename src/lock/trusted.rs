@@ -192,6 +192,9 @@ impl Database {
         let made = native(base.native_lock(Level::Shared))
             .and_then(|()| native(base.native_lock(Level::Exclusive)))
             .and_then(|()| {
+                // The native lock keeps everybody out from here on. A name that a kill left in L once the registry exists
+                // would be one of a node that never had a heartbeat there.
+                self.leave_lock(inner);
                 let made = self.storage.make_dir(&self.paths.registry, self.owner()?);
                 match made {
                     Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
@@ -232,6 +235,8 @@ impl Database {
                 }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => {
+                    // It may have been made all the same.
+                    let _ = self.storage.unlink(&path);
                     let _ = self.storage.remove_dir(&self.paths.lock);
                     return Err(Denied::io("enter the lock directory", &self.paths.lock)(error).into());
                 }
@@ -243,7 +248,10 @@ impl Database {
     fn leave_lock(&self, inner: &mut Inner) {
         let Some(path) = inner.trusted.held.take() else { return };
         let mut guard = self.storage.local_guard(&self.paths.lock);
-        let _ = self.storage.unlink(&path);
+        if self.storage.unlink(&path).is_err() {
+            // Left behind it would keep everybody out for as long as this process lives.
+            let _ = self.storage.unlink(&path);
+        }
         if self.storage.remove_dir(&self.paths.lock).is_ok() {
             guard.set_ours(false);
         }
@@ -270,6 +278,11 @@ impl Database {
                 STRANGER,
             )));
         };
+        if lock.held.is_none() && lock.node.as_ref() == Some(&name.node) {
+            // We hold nothing now: it is one that could not be removed.
+            let _ = self.storage.unlink(&self.paths.lock.join(name.to_string()));
+            return Ok(());
+        }
         let holder = self.process_of(name, process);
         // A lock of another run of this machine: in trusted mode the filesystem is its own, so nobody of then is alive.
         let other_boot = name.node.host != NodeId::of(process).host;

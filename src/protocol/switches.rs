@@ -33,6 +33,12 @@ pub enum Guard {
     HasMoved,
     /// Waiting only once for an active holder.
     WaitOnce,
+    /// Seeing that a journal must be rolled back.
+    HotJournal,
+    /// Finishing a dead node's complete pair of copies.
+    RollForward,
+    /// Trying again to remove a name that would not go.
+    Litter,
 }
 
 impl Guard {
@@ -50,6 +56,9 @@ impl Guard {
             Guard::Epoch => "epoch",
             Guard::HasMoved => "has-moved",
             Guard::WaitOnce => "wait-once",
+            Guard::HotJournal => "hot-journal",
+            Guard::RollForward => "roll-forward",
+            Guard::Litter => "litter",
         }
     }
 }

@@ -103,7 +103,11 @@ impl Node {
     ) -> Result<(), Denied> {
         let of = |kind: Copy| copies.iter().filter(move |(_, copy)| *copy == kind).map(|(name, _)| name);
         for ready in of(Copy::Ready) {
-            self.roll_forward(ready, census, files)?;
+            if switches::off(Guard::RollForward) {
+                self.remove_foreign(&self.in_lock(ready))?;
+            } else {
+                self.roll_forward(ready, census, files)?;
+            }
         }
         for copy in of(Copy::Database) {
             if self.remove_foreign(&self.in_lock(copy))? {

@@ -6,6 +6,8 @@
 #![allow(dead_code)] // Each test binary uses its own part.
 
 pub mod bank;
+#[cfg(target_os = "linux")]
+pub mod faults;
 pub mod host;
 pub mod hostile;
 pub mod opener;

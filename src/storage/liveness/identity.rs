@@ -90,12 +90,24 @@ fn current() -> &'static Identity {
         if untold {
             forks::close_held();
         }
+        let claimed = Claim;
         let built = Box::leak(Box::new(build(generation + u32::from(untold), known)));
+        std::mem::forget(claimed);
         CURRENT.store(built, Ordering::Release);
         if untold {
             forks::advance();
         }
         return built;
+    }
+}
+
+/// Whoever builds and panics (the standard library does when a directory cannot be closed) lets the next one try, who would
+/// wait for ever otherwise.
+struct Claim;
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        BUILDER.store(0, Ordering::Release);
     }
 }
 
