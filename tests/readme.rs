@@ -58,7 +58,9 @@ fn python_loads_extensions() -> bool {
 
 #[test]
 fn its_examples_do_what_it_says() {
-    assert!(README.contains("\nexport COORD=$PWD/target/release/libcoord.so\n"), "how else does a user set COORD?");
+    for line in ["export COORD=$PWD/target/release/libcoord.so\n", "export PATH=$PWD/target/release:$PATH "] {
+        assert!(README.contains(line), "what `typed` sets a user does not: {line}");
+    }
     if !have(SQLITE3) || !python_loads_extensions() {
         return;
     }

@@ -2,6 +2,8 @@
 //! copies of SQLite. It holds the disk's locks for the node, arbitrates between connections in memory by SQLite's rules, and
 //! never waits for another connection of its own process, which may be the same thread.
 
+#[cfg(test)]
+mod coherence_tests;
 mod database;
 mod handles;
 mod intruder;

@@ -69,6 +69,8 @@ impl Node {
         if now.since(self.looked_for_writers) >= POLL {
             self.looked_for_writers = now;
             let census = self.census()?;
+            // Where a listing is made anyway, it also says whether we are still somebody.
+            self.confirm(&census)?;
             let alive = |name: &&Name| name.node != *self.id() && census.tombstone(&name.node).is_none();
             self.writer = census.exclusives.iter().find(alive).cloned();
         }

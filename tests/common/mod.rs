@@ -14,6 +14,7 @@ pub mod opener;
 pub mod puppet;
 pub mod scenario;
 pub mod stage;
+pub mod trace;
 pub mod visitor;
 pub mod worker;
 

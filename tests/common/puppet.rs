@@ -20,7 +20,6 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
-use std::time::Duration;
 
 #[derive(Debug, Serialize, Deserialize)]
 enum Request {
@@ -36,6 +35,10 @@ enum Request {
     Close {
         name: String,
     },
+    /// Whatever is opened through coord from here on is traced.
+    Trace,
+    /// What was traced since the last time.
+    Trail,
     /// From here on a forked child obeys, holding copies of all connections,
     Fork,
     /// until the other of the two is wanted.
@@ -92,6 +95,11 @@ fn obey(open: &mut HashMap<String, rusqlite::Connection>, request: Request) -> A
             drop(open.remove(&name));
             Ok(Rows::new())
         }
+        Request::Trace => {
+            super::trace::install();
+            Ok(Rows::new())
+        }
+        Request::Trail => Ok(super::trace::take()),
         Request::Fork | Request::Switch => unreachable!("answered by the caller"),
     }
 }
@@ -189,11 +197,21 @@ impl Puppet {
         }
     }
 
-    /// Whether it has answered within `wait`; the answer is kept for [`Puppet::answer`] to be an error.
-    pub fn has_answered_within(&mut self, wait: Duration) -> Option<Answer> {
-        let line = self.answers.recv_timeout(wait).ok()?;
+    /// The answer to the oldest request without one, if it is there already.
+    pub fn answer_so_far(&mut self) -> Option<Answer> {
+        let line = self.answers.try_recv().ok()?;
         let answer: Result<Rows, (i32, String)> = serde_json::from_str(&line).expect("an answer");
         Some(answer.map_err(|(code, message)| SqlError { code, message }))
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Whether it stands still at this moment.
+    pub fn is_stopped(&self) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap_or_default();
+        stat.rsplit(") ").next().and_then(|rest| rest.chars().next()) == Some('T')
     }
 
     fn ask(&mut self, request: &Request) -> Answer {
@@ -221,6 +239,14 @@ impl Puppet {
     /// SQL that must work.
     pub fn ok(&mut self, text: &str) -> Rows {
         self.sql(text).unwrap_or_else(|error| panic!("{}: {text}: {error}", self.name))
+    }
+
+    /// Before anything is opened: see [`super::trace`].
+    pub fn trace(&mut self) {
+        self.ask(&Request::Trace).expect("traced");
+    }
+    pub fn trail(&mut self) -> super::trace::Trail {
+        self.ask(&Request::Trail).expect("a trail")
     }
 
     /// From here on its child obeys; [`Puppet::switch`] goes to and fro.

@@ -48,6 +48,14 @@ impl Stage {
         Puppet::at(name, &self.database, &self.opener, &self.without)
     }
 
+    /// On top of the tracing VFS.
+    pub fn traced(&self, name: &'static str) -> Puppet {
+        let mut puppet = Puppet::start(name, self.database.parent().expect("a folder"), &self.without);
+        puppet.trace();
+        puppet.open("db", &self.database, &self.opener).expect("the database opens");
+        puppet
+    }
+
     pub fn next(&mut self) -> Transfer {
         self.seq += 1;
         Transfer {

@@ -15,6 +15,8 @@ use super::storage::{SimStorage, database};
 
 const HEADER: usize = 16;
 const MAGIC: u8 = 0xd9;
+/// A sixth of the lease, by a clock that may be slow, and a little for the asking.
+const HEARTBEAT: u64 = 250 * super::world::MS;
 
 /// One connection's handles.
 struct Handles {
@@ -255,8 +257,8 @@ impl Connection {
     fn saw(&self, content: &Content, (known, since): (usize, u64)) {
         let mut state = self.world();
         let process = state.tasks[self.handles.storage.task].process;
-        // Who stood still meanwhile may have the snapshot it had, never a mix.
-        let undisturbed = state.processes[process].disturbed < since;
+        // Who stood still meanwhile may have the snapshot it had, until its next heartbeat; never a mix.
+        let undisturbed = state.processes[process].disturbed + HEARTBEAT < since;
         let known = undisturbed.then_some(known);
         let who = self.who.clone();
         state.history.saw(&who, content, known);

@@ -229,6 +229,10 @@ impl World {
     /// A change on its way to the server.
     pub fn change(&self, task: usize, change: Change) -> io::Result<()> {
         let mut state = self.state();
+        if std::thread::panicking() {
+            // What unwinds here is a process that is dead already.
+            return Err(io::ErrorKind::Interrupted.into());
+        }
         if let Change::Rename(from, _) = &change {
             state.tasks[task].moving = Some(from.clone());
         }

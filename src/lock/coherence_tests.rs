@@ -1,0 +1,248 @@
+//! Dropping the client's cache: two clients of one server, each of which keeps what it has read of a file until it is told
+//! to drop it, as the kernels of two hosts do. On a disk the drop has no effect, so this is where it is shown to be needed.
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use super::{Base, Database, Level, Mode, Wishes};
+use crate::protocol::Paths;
+use crate::storage::disk::Disk;
+use crate::storage::kind::Class;
+use crate::storage::{
+    Access, Attributes, DataFile, FileId, Instant, Kind, Liveness, LocalGuard, Owner, Process, Storage,
+};
+
+type Pages = Arc<Mutex<HashMap<FileId, Vec<u8>>>>;
+
+/// A host with a cache of its own.
+struct Client {
+    server: Disk,
+    pages: Pages,
+}
+
+struct CachedFile {
+    file: Box<dyn DataFile>,
+    pages: Pages,
+}
+
+impl Client {
+    fn cached(&self, file: Box<dyn DataFile>) -> Box<dyn DataFile> {
+        Box::new(CachedFile { file, pages: self.pages.clone() })
+    }
+}
+
+impl Storage for Client {
+    fn now(&self) -> Instant {
+        self.server.now()
+    }
+    fn sleep(&self, span: Duration) {
+        self.server.sleep(span);
+    }
+    fn date(&self) -> String {
+        self.server.date()
+    }
+    fn random(&self) -> u64 {
+        self.server.random()
+    }
+    fn make_dir(&self, dir: &Path, owner: Owner) -> io::Result<()> {
+        self.server.make_dir(dir, owner)
+    }
+    fn remove_dir(&self, dir: &Path) -> io::Result<()> {
+        self.server.remove_dir(dir)
+    }
+    fn create_new(&self, path: &Path, contents: &[u8], owner: Owner) -> io::Result<()> {
+        self.server.create_new(path, contents, owner)
+    }
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.server.rename(from, to)
+    }
+    fn unlink(&self, path: &Path) -> io::Result<()> {
+        self.server.unlink(path)
+    }
+    fn list(&self, dir: &Path) -> io::Result<Vec<OsString>> {
+        self.server.list(dir)
+    }
+    fn read_small(&self, path: &Path, limit: usize) -> io::Result<Vec<u8>> {
+        self.server.read_small(path, limit)
+    }
+    fn append_line(&self, path: &Path, line: &str, owner: Owner) -> io::Result<()> {
+        self.server.append_line(path, line, owner)
+    }
+    fn attributes(&self, path: &Path) -> io::Result<Attributes> {
+        self.server.attributes(path)
+    }
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        self.server.sync_dir(dir)
+    }
+    fn open(&self, path: &Path, access: Access) -> io::Result<Box<dyn DataFile>> {
+        Ok(self.cached(self.server.open(path, access)?))
+    }
+    fn open_listed(&self, path: &Path, access: Access, scratch: &Path) -> io::Result<Box<dyn DataFile>> {
+        Ok(self.cached(self.server.open_listed(path, access, scratch)?))
+    }
+    fn create_data(&self, path: &Path, owner: Owner) -> io::Result<Box<dyn DataFile>> {
+        Ok(self.cached(self.server.create_data(path, owner)?))
+    }
+    fn copy_attributes(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.server.copy_attributes(from, to)
+    }
+    fn kind(&self, path: &Path) -> Kind {
+        self.server.kind(path)
+    }
+    fn process(&self) -> Process {
+        self.server.process()
+    }
+    fn liveness(&self, process: &Process) -> Liveness {
+        self.server.liveness(process)
+    }
+    fn known_for(&self, key: &str) -> Duration {
+        self.server.known_for(key)
+    }
+    fn local_guard(&self, path: &Path) -> LocalGuard {
+        self.server.local_guard(path)
+    }
+}
+
+impl DataFile for CachedFile {
+    fn id(&self) -> io::Result<FileId> {
+        self.file.id()
+    }
+    fn size(&self) -> io::Result<u64> {
+        self.file.size()
+    }
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        let mut pages = self.pages.lock().unwrap();
+        let id = self.file.id()?;
+        if !pages.contains_key(&id) {
+            let mut whole = vec![0; self.file.size()? as usize];
+            self.file.read_at(&mut whole, 0)?;
+            pages.insert(id, whole);
+        }
+        let rest = pages[&id].get(offset as usize..).unwrap_or_default();
+        let got = rest.len().min(buf.len());
+        buf[..got].copy_from_slice(&rest[..got]);
+        Ok(got)
+    }
+    fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
+        self.pages.lock().unwrap().remove(&self.file.id()?);
+        self.file.write_at(buf, offset)
+    }
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.pages.lock().unwrap().remove(&self.file.id()?);
+        self.file.set_len(len)
+    }
+    fn sync(&self) -> io::Result<()> {
+        self.file.sync()
+    }
+    fn drop_cache(&self) -> io::Result<()> {
+        self.pages.lock().unwrap().remove(&self.file.id()?);
+        Ok(())
+    }
+    fn clone_from(&self, _: &dyn DataFile) -> bool {
+        false
+    }
+}
+
+/// What stands for SQLite on a client: handles of its own, on the same cache.
+struct Program {
+    client: Arc<Client>,
+    paths: Arc<Paths>,
+    database: Option<Box<dyn DataFile>>,
+    journal: Option<Box<dyn DataFile>>,
+}
+
+impl Program {
+    fn first_byte(&self) -> u8 {
+        let mut byte = [0];
+        self.database.as_ref().unwrap().read_at(&mut byte, 0).unwrap();
+        byte[0]
+    }
+}
+
+impl Base for Program {
+    fn reopen(&mut self, _: bool, _: bool) -> io::Result<()> {
+        self.database = Some(self.client.open(&self.paths.database, Access::ReadWrite)?);
+        Ok(())
+    }
+    fn close(&mut self) {
+        self.database = None;
+    }
+    fn open_journal(&mut self) -> io::Result<()> {
+        self.journal = Some(self.client.open(&self.paths.journal, Access::ReadWrite)?);
+        Ok(())
+    }
+    fn close_journal(&mut self) {
+        self.journal = None;
+    }
+    fn has_journal(&self) -> bool {
+        self.journal.is_some()
+    }
+    fn is_writable(&self) -> bool {
+        true
+    }
+    fn may_create(&self) -> bool {
+        false
+    }
+    fn sync(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+    fn native_lock(&mut self, _: Level) -> i32 {
+        0
+    }
+    fn native_unlock(&mut self, _: Level) -> i32 {
+        0
+    }
+    fn is_interrupted(&self) -> bool {
+        false
+    }
+    fn client(&self) -> String {
+        "test".to_string()
+    }
+}
+
+fn host(paths: &Arc<Paths>) -> (Database, Program) {
+    let client = Arc::new(Client { server: Disk::new(), pages: Pages::default() });
+    let kind = Kind { name: "test".to_string(), class: Class::Shared };
+    let database = Database::new(client.clone(), paths.clone(), kind, Mode::NetworkExclusive, 60_000);
+    let mut program = Program { client, paths: paths.clone(), database: None, journal: None };
+    program.reopen(false, false).unwrap();
+    (database, program)
+}
+
+#[test]
+fn who_takes_shared_reads_what_others_have_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let paths = Arc::new(Paths::new(&dir.path().join("db")));
+    std::fs::write(&paths.database, [1]).unwrap();
+    std::fs::write(&paths.journal, [0]).unwrap();
+    let ((here, mut reader), (there, mut writer)) = (host(&paths), host(&paths));
+    let (mut seat, mut other) = (here.sit(0, Wishes::default()), there.sit(0, Wishes::default()));
+    here.lock(&mut seat, Level::Shared, &mut reader).unwrap();
+    assert_eq!((reader.first_byte(), here.journal_is_hot()), (1, false));
+    here.unlock(&mut seat, Level::None, &mut reader);
+    for level in [Level::Shared, Level::Reserved, Level::Exclusive] {
+        there.lock(&mut other, level, &mut writer).unwrap();
+    }
+    writer.journal.as_ref().unwrap().write_at(&[0xd9], 0).unwrap();
+    writer.database.as_ref().unwrap().write_at(&[2], 0).unwrap();
+    there.unlock(&mut other, Level::None, &mut writer);
+    here.lock(&mut seat, Level::Shared, &mut reader).unwrap();
+    println!("STATE {} {}", reader.first_byte(), here.journal_is_hot());
+    assert_eq!((reader.first_byte(), here.journal_is_hot()), (2, true), "an old page or an old journal was read");
+    here.stand_up(&mut seat, &mut reader);
+    there.stand_up(&mut other, &mut writer);
+}
+
+/// The negative control: without the guard both the page and the journal are what this client remembers.
+#[test]
+fn without_the_drop_old_pages_are_read() {
+    let mut again = std::process::Command::new(std::env::current_exe().unwrap());
+    again.args(["--exact", "lock::coherence_tests::who_takes_shared_reads_what_others_have_written", "--nocapture"]);
+    let run = again.env("COORD_TEST_WITHOUT", "cache-drop").output().unwrap();
+    let said = String::from_utf8_lossy(&run.stdout);
+    assert!(!run.status.success() && said.contains("STATE 1 false"), "{said}");
+}

@@ -1,0 +1,59 @@
+//! The fence, and taking notice of it.
+
+use super::common::stage::{Stage, number};
+use super::{Wrong, control};
+
+/// A page that a frozen writer was about to write, and writes after others have gone on.
+#[test]
+fn a_late_write_does_not_reach_the_database() {
+    control(&["fence"], "integrity_check", |without| {
+        let mut stage = Stage::short_lease(without);
+        let (mut zombie, mut heir) = (stage.patient("zombie"), stage.patient("heir"));
+        stage.pays(&mut zombie);
+        let transfer = stage.next();
+        let number = number(&zombie.ok(&transfer.begin()));
+        // The first page only holds the counters of the file.
+        zombie.stops_in(&["database-write"; 3], "COMMIT");
+        for _ in 0..2 {
+            zombie.thaw();
+            zombie.wait_stopped();
+        }
+        for _ in 0..3 {
+            stage.pays(&mut heir);
+        }
+        zombie.thaw();
+        let answer = zombie.answer();
+        assert!(answer.is_err(), "it learns afterwards that it was deposed");
+        stage.note_commit(&transfer, number, &answer);
+        drop((zombie, heir));
+        stage.wrong()
+    });
+}
+
+/// Who was idle during a fence and did not notice writes into a file that has no name any more.
+#[test]
+fn a_replaced_database_is_noticed() {
+    control(&["epoch"], "LOST", |without| {
+        let mut stage = Stage::short_lease(without);
+        let (mut idle, mut zombie, mut heir) = (stage.hasty("idle"), stage.patient("zombie"), stage.patient("heir"));
+        stage.pays(&mut idle);
+        let transfer = stage.next();
+        zombie.ok(&transfer.begin());
+        zombie.stops_in(&["database-write"], "COMMIT");
+        stage.pays(&mut heir);
+        let mut wrong = Wrong::new();
+        if let Err(error) = common_view(&mut idle) {
+            wrong.push(error);
+        }
+        let outcome = stage.transfer(&mut idle);
+        println!("{outcome:?}");
+        drop((idle, zombie, heir));
+        wrong.extend(stage.wrong());
+        wrong
+    });
+}
+
+fn common_view(idle: &mut super::common::puppet::Puppet) -> Result<(), String> {
+    let view = super::common::bank::view(idle).map_err(|error| error.to_string())?;
+    view.wrong(2).map_or(Ok(()), |wrong| Err(format!("an old state was read: {wrong}")))
+}

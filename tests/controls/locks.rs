@@ -1,0 +1,61 @@
+//! The listing of the lock directory and the readers' names.
+
+use super::common::stage::Stage;
+use super::{Wrong, control};
+
+/// Two in the lock directory: the first is late with its name, the second found the directory empty and entered. At least
+/// one must see the other.
+#[test]
+fn of_two_in_the_lock_directory_one_goes() {
+    control(&["lock-listing"], "two nodes", |without| {
+        let mut stage = Stage::long_lease(without);
+        let (mut late, mut quick) = (stage.hasty("late"), stage.hasty("quick"));
+        stage.pays(&mut quick);
+        late.stops_in(&["made-lock"], "BEGIN IMMEDIATE");
+        let transfer = stage.next();
+        quick.ok(&transfer.begin());
+        late.thaw();
+        let mut wrong = Wrong::new();
+        if late.answer().is_ok() {
+            wrong.push("two nodes hold the write lock".into());
+        }
+        // What it would do there: its journal is that of the other.
+        let _ = late.sql("UPDATE counter SET n = n + 1; ROLLBACK");
+        quick.stops_in(&["database-write"; 3], "COMMIT");
+        for _ in 0..2 {
+            quick.thaw();
+            quick.wait_stopped();
+        }
+        quick.kill();
+        drop(late);
+        wrong.extend(stage.wrong());
+        if !without.is_empty() {
+            assert!(wrong.len() > 1, "two in the lock directory did no harm: {wrong:?}");
+        }
+        wrong
+    });
+}
+
+/// A reader in the middle of its transaction, and a writer that would commit.
+#[test]
+fn nobody_writes_under_a_reader() {
+    control(&["reader-registry"], "a mix", |without| {
+        let stage = Stage::long_lease(without);
+        let (mut reader, mut writer) = (stage.hasty("reader"), stage.hasty("writer"));
+        let first = reader.ok("PRAGMA cache_size=1; BEGIN; SELECT balance FROM account WHERE id = 0");
+        let update = "UPDATE account SET balance = balance + CASE id WHEN 0 THEN 500 WHEN 15 THEN -500 ELSE 0 END;";
+        let written = writer.sql(update);
+        let second = reader.ok("SELECT balance FROM account WHERE id = 15");
+        if without.is_empty() {
+            assert!(written.expect_err("it is read").is_busy());
+            reader.ok("COMMIT");
+            writer.ok(update);
+        }
+        drop((reader, writer));
+        let mut wrong = Wrong::new();
+        if (&first[0][0], &second[0][0]) != (&"1000".to_string(), &"1000".to_string()) {
+            wrong.push(format!("a mix of two states: {} and {}", first[0][0], second[0][0]));
+        }
+        wrong
+    });
+}

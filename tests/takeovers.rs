@@ -1,0 +1,110 @@
+//! Takeovers of takeovers: a writer stands still in the middle of its commit, whoever breaks its lock dies or stands still at
+//! a point of the takeover, a third finishes. Then both come back, in either order, and nothing is lost.
+
+mod common;
+
+use common::stage::{Stage, number};
+
+#[test]
+fn puppet_entry() {
+    common::puppet::entry();
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Fate {
+    Killed,
+    Frozen,
+    /// Frozen with its clock, and back before the one whose lock it broke.
+    FrozenWhole,
+}
+
+fn third_finishes(point: &str, fate: Fate) {
+    let mut stage = Stage::short_lease("");
+    let (mut zombie, mut breaker) = (stage.patient("zombie"), stage.patient("breaker"));
+    stage.pays(&mut breaker);
+    let transfer = stage.next();
+    let number = number(&zombie.ok(&transfer.begin()));
+    zombie.stops_in(&["database-write"; 3], "COMMIT");
+    for _ in 0..2 {
+        zombie.thaw();
+        zombie.wait_stopped();
+    }
+    breaker.stops_in(&[point], "BEGIN IMMEDIATE");
+    let mut third = stage.patient("third");
+    let mut breaker = match fate {
+        Fate::Killed => {
+            breaker.kill();
+            None
+        }
+        Fate::Frozen => Some(breaker),
+        Fate::FrozenWhole => {
+            breaker.clock_stops();
+            Some(breaker)
+        }
+    };
+    for _ in 0..2 {
+        stage.pays(&mut third);
+    }
+    let comes_back = |breaker: &mut common::puppet::Puppet| {
+        breaker.thaw();
+        if let Err(error) = breaker.answer() {
+            assert!(!error.is_busy(), "{point} {fate:?}: {error}");
+        }
+        breaker.clock_goes();
+        let _ = breaker.sql("ROLLBACK");
+    };
+    if let (Fate::FrozenWhole, Some(breaker)) = (fate, &mut breaker) {
+        comes_back(breaker);
+        stage.pays(&mut third);
+    }
+    zombie.thaw();
+    let answer = zombie.answer();
+    assert!(answer.is_err(), "{point} {fate:?}: the one that was broken off reported a commit");
+    stage.note_commit(&transfer, number, &answer);
+    stage.pays(&mut third);
+    if let (Fate::Frozen, Some(breaker)) = (fate, &mut breaker) {
+        comes_back(breaker);
+    }
+    let _ = zombie.sql("ROLLBACK");
+    for puppet in [Some(&mut zombie), breaker.as_mut(), Some(&mut third)].into_iter().flatten() {
+        stage.pays(puppet);
+    }
+    drop((zombie, breaker, third));
+    let wrong = stage.wrong();
+    assert!(wrong.is_empty(), "{point} {fate:?}: {wrong:#?}");
+    assert_eq!(stage.names_in(".lock"), [""; 0], "{point} {fate:?}: left in the lock directory");
+}
+
+fn at_every_point(fate: Fate) {
+    let points = [
+        "takeover-listed",
+        "fence-copied",
+        "fence-named",
+        "fence-ready",
+        "fence-between",
+        "fence-replaced",
+        "takeover-clearing",
+    ];
+    // Two at a time: they mostly wait for leases.
+    for pair in points.chunks(2) {
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = pair.iter().map(|point| scope.spawn(|| third_finishes(point, fate))).collect();
+            threads.into_iter().for_each(|thread| thread.join().expect("it holds"));
+        });
+    }
+}
+
+#[test]
+fn of_a_breaker_that_died() {
+    at_every_point(Fate::Killed);
+}
+
+#[test]
+fn of_a_breaker_that_stands_still() {
+    at_every_point(Fate::Frozen);
+}
+
+#[test]
+fn of_a_breaker_that_was_frozen_whole() {
+    at_every_point(Fate::FrozenWhole);
+}
