@@ -110,7 +110,9 @@ impl Node {
     ) -> Result<(), Denied> {
         let of = |kind: Copy| copies.iter().filter(move |(_, copy)| *copy == kind).map(|(name, _)| name);
         for ready in of(Copy::Ready) {
-            if switches::off(Guard::RollForward) {
+            // What belongs to no node that ever was is a name made late, and nothing that anybody had completed.
+            let stray = census.tombstone(&ready.node).is_some_and(|stone| stone.n == 0);
+            if stray || switches::off(Guard::RollForward) {
                 self.remove_foreign(&self.in_lock(ready))?;
             } else {
                 self.roll_forward(ready, census, files)?;
@@ -269,6 +271,18 @@ impl Node {
                 Err(_) => Err(Denied::io("clear up after a silent node at", path)(error)),
             },
         }
+    }
+
+    /// A copy that was made late, after its node had ended, hinders nobody but keeps L from ever being removed: whoever writes
+    /// watches its node until it may be deposed.
+    pub(super) fn watch_stray_copies(&mut self, census: &Census, view: &LockView) -> Result<(), Denied> {
+        let nodes: Vec<NodeId> = view.copies.iter().map(|(name, _)| name.node.clone()).collect();
+        for node in nodes {
+            if node != *self.id() && census.tombstone(&node).is_none() {
+                self.judge(&node, census)?;
+            }
+        }
+        Ok(())
     }
 
     /// Dead nodes without presence hinder nobody; whoever holds L deposes those that are known dead, once in its life.

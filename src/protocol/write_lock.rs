@@ -124,7 +124,9 @@ impl Node {
 
     /// The holders other than us. Our own names that we do not hold come from a create that failed and landed: away with them.
     fn others(&mut self, view: &LockView) -> Vec<Name> {
-        let stray = view.writes.iter().filter(|name| name.node == *self.id() && Some(*name) != self.write.as_ref());
+        let copies = view.copies.iter().map(|(name, _)| name);
+        let ours = |name: &&Name| name.node == *self.id() && Some(*name) != self.write.as_ref();
+        let stray = view.writes.iter().chain(copies).filter(ours);
         for path in stray.map(|name| self.in_lock(name)).collect::<Vec<_>>() {
             self.discard(path);
         }
@@ -183,6 +185,7 @@ impl Node {
                 view = self.lock_view()?;
             }
             self.depose_idle(&census)?;
+            self.watch_stray_copies(&census, &view)?;
             if self.clear_up(&census, &view, files, Scope::All)? {
                 continue;
             }
