@@ -728,8 +728,10 @@ impl Database {
     /// Opens our own descriptors before SHARED is confirmed. A missing database is one that is just being replaced, or was
     /// never made: whoever wants it takes L and finishes the one, or makes the other.
     fn open_own(&self, inner: &mut Inner, seat: &mut Seat, base: &mut dyn Base) -> Result<(), Failure> {
-        if inner.own.database.is_some() && inner.own.has_moved(&*self.storage, &self.paths) {
-            // Replaced while nobody of ours held a lock, by a restored backup perhaps: all handles are of another file.
+        let named = self.storage.attributes(&self.paths.database).is_ok();
+        if inner.own.database.is_some() && named && inner.own.has_moved(&*self.storage, &self.paths) {
+            // Replaced while nobody of ours held a lock, by a restored backup perhaps: all handles are of another file. Where it
+            // was deleted or moved away they stay: no new database springs up under the name, and writing is an error.
             inner.own = OwnHandles::default();
             inner.generation += 1;
         }

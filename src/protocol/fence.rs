@@ -132,12 +132,10 @@ impl Node {
     /// What is to be copied. There may be no journal: then an empty one takes its name.
     fn open_source(&mut self, source: &Path) -> Result<Option<Box<dyn DataFile>>, Denied> {
         let missing = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
-        let mut opened = self.storage.open(source, Access::Read);
-        if opened.as_ref().is_err_and(missing) {
-            // This client may only remember that there was none, and an empty copy would replace a journal to be rolled back.
-            let scratch = self.scratch();
-            opened = self.storage.open_listed(source, Access::Read, &scratch);
-        }
+        // By name alone this client may still be led to what an earlier fence has replaced, whose commits would be lost, or
+        // to no journal where there is one to be rolled back.
+        let scratch = self.scratch();
+        let opened = self.storage.open_listed(source, Access::Read, &scratch);
         match opened {
             Err(error) if missing(&error) && source == self.paths.journal => Ok(None),
             opened => opened.map(Some).map_err(Denied::io("copy", source)),
