@@ -213,7 +213,17 @@ impl Database {
         let lock = &mut inner.trusted;
         let node = lock.node.get_or_insert_with(|| NodeId::of(&process)).clone();
         for _ in 0..4 {
-            match self.storage.make_dir(&self.paths.lock, owner) {
+            let before = guard.was_ours();
+            if self.storage.attributes(&self.paths.lock).is_err() {
+                // Said before it is made: an empty directory that nobody owns up to keeps every writer out for minutes.
+                guard.set_ours(true);
+            }
+            let made = self.storage.make_dir(&self.paths.lock, owner);
+            crate::protocol::switches::stop_point("made-trusted-lock");
+            if made.is_err() {
+                guard.set_ours(before);
+            }
+            match made {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                     self.may_enter(lock, guard.was_ours(), &process)?;
