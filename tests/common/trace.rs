@@ -171,8 +171,8 @@ impl Luck {
         match self {
             Luck::None => false,
             Luck::All => true,
-            Luck::Even => position % 2 == 0,
-            Luck::Odd => position % 2 == 1,
+            Luck::Even => position.is_multiple_of(2),
+            Luck::Odd => !position.is_multiple_of(2),
         }
     }
 }
