@@ -181,15 +181,15 @@ impl Round {
             }
             std::thread::sleep(Duration::from_millis(5));
         }
-        for at in 0..self.actors.len() {
+        for (actor, name) in self.actors.iter_mut().zip(NAMES) {
             // It may have been reading its schedule when that was emptied, and have written the rest back.
-            self.actors[at].puppet.stops_at(&[]);
+            actor.puppet.stops_at(&[]);
             // Whatever it went through, it works again.
             let transfer = self.stage.next();
-            let outcome = common::bank::transfer(&mut self.actors[at].puppet, &transfer);
+            let outcome = common::bank::transfer(&mut actor.puppet, &transfer);
             self.stage.note(&transfer, &outcome);
             if !matches!(outcome, common::bank::Outcome::Committed(_)) {
-                self.wrong.push(format!("{} at the end: {outcome:?}", NAMES[at]));
+                self.wrong.push(format!("{} at the end: {outcome:?}", name));
             }
         }
         self.actors.clear();
