@@ -158,9 +158,9 @@ impl Round {
     }
 
     fn end(&mut self) {
-        for at in 0..self.actors.len() {
-            self.actors[at].puppet.stops_at(&[]);
-            self.actors[at].puppet.clock_goes();
+        for actor in &self.actors {
+            actor.puppet.stops_at(&[]);
+            actor.puppet.clock_goes();
         }
         let begun = Instant::now();
         while self.actors.iter().any(|actor| !matches!(actor.asked, Asked::Nothing)) {
@@ -171,9 +171,8 @@ impl Round {
                 }
             }
             if begun.elapsed() > Duration::from_secs(20) {
-                let stuck = (0..NAMES.len()).filter(|at| !matches!(self.actors[*at].asked, Asked::Nothing));
-                let stuck: Vec<String> =
-                    stuck.map(|at| format!("{} {}", NAMES[at], self.actors[at].puppet.pid())).collect();
+                let stuck = NAMES.iter().zip(&self.actors).filter(|(_, actor)| !matches!(actor.asked, Asked::Nothing));
+                let stuck: Vec<String> = stuck.map(|(name, actor)| format!("{name} {}", actor.puppet.pid())).collect();
                 let (lock, readers) = (self.stage.names_in(".lock"), self.stage.names_in(".readers"));
                 self.wrong.push(format!(
                     "no answer from {stuck:?}; in the lock directory {lock:?}; in the registry {readers:?}"
@@ -182,13 +181,15 @@ impl Round {
             }
             std::thread::sleep(Duration::from_millis(5));
         }
-        for at in 0..self.actors.len() {
+        for (actor, name) in self.actors.iter_mut().zip(NAMES) {
+            // It may have been reading its schedule when that was emptied, and have written the rest back.
+            actor.puppet.stops_at(&[]);
             // Whatever it went through, it works again.
             let transfer = self.stage.next();
-            let outcome = common::bank::transfer(&mut self.actors[at].puppet, &transfer);
+            let outcome = common::bank::transfer(&mut actor.puppet, &transfer);
             self.stage.note(&transfer, &outcome);
             if !matches!(outcome, common::bank::Outcome::Committed(_)) {
-                self.wrong.push(format!("{} at the end: {outcome:?}", NAMES[at]));
+                self.wrong.push(format!("{} at the end: {outcome:?}", name));
             }
         }
         self.actors.clear();

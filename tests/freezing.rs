@@ -117,3 +117,17 @@ fn who_was_deposed_on_its_way_in_comes_in_again() {
     drop((zombie, heir));
     stage.assert_right();
 }
+
+/// Trusted mode: who dies between making the lock directory and putting its name into it leaves an empty one, which must
+/// not be taken for that of a `unix-dotfile` client, as that would keep every writer out for minutes.
+#[test]
+fn an_empty_lock_directory_of_ours_is_entered_at_once() {
+    let mut stage = Stage::new("coord_mode=trusted", "");
+    let (mut victim, mut other) = (stage.hasty("victim"), stage.hasty("other"));
+    victim.stops_in(&["made-trusted-lock"], "BEGIN IMMEDIATE");
+    victim.kill();
+    assert_eq!(stage.names_in(".lock"), [""; 0]);
+    stage.pays(&mut other);
+    drop(other);
+    stage.assert_right();
+}

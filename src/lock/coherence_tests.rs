@@ -2,6 +2,7 @@
 //! to drop it, as the kernels of two hosts do. On a disk the drop has no effect, so this is where it is shown to be needed.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::ffi::OsString;
 use std::io;
 use std::path::Path;
@@ -117,10 +118,10 @@ impl DataFile for CachedFile {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         let mut pages = self.pages.lock().unwrap();
         let id = self.file.id()?;
-        if !pages.contains_key(&id) {
+        if let Entry::Vacant(vacant) = pages.entry(id) {
             let mut whole = vec![0; self.file.size()? as usize];
             self.file.read_at(&mut whole, 0)?;
-            pages.insert(id, whole);
+            vacant.insert(whole);
         }
         let rest = pages[&id].get(offset as usize..).unwrap_or_default();
         let got = rest.len().min(buf.len());
@@ -174,6 +175,9 @@ impl Base for Program {
 
     fn close(&mut self) {
         self.database = None;
+    }
+    fn is_open(&self) -> bool {
+        self.database.is_some()
     }
     fn open_journal(&mut self) -> io::Result<()> {
         self.journal = Some(self.client.open(&self.paths.journal, Access::ReadWrite)?);

@@ -233,19 +233,24 @@ impl Database {
         let owner = self.owner()?;
         let mut guard = self.storage.local_guard(&self.paths.lock);
         let was_ours = guard.was_ours();
-        // From before the mkdir: whoever is killed between it and the name has said whose the directory is.
-        guard.set_ours(true);
         let process = self.storage.process();
         let lock = &mut inner.trusted;
         let node = lock.node.get_or_insert_with(|| NodeId::of(&process)).clone();
         for _ in 0..4 {
-            match self.storage.make_dir(&self.paths.lock, owner) {
+            if self.storage.attributes(&self.paths.lock).is_err() {
+                // Said before it is made: an empty directory that nobody owns up to keeps every writer out for minutes.
+                guard.set_ours(true);
+            }
+            let made = self.storage.make_dir(&self.paths.lock, owner);
+            crate::protocol::switches::stop_point("made-trusted-lock");
+            if made.is_err() {
+                guard.set_ours(was_ours);
+            }
+            match made {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                    if let Err(failure) = self.may_enter(lock, was_ours, &process) {
-                        guard.set_ours(was_ours);
-                        return Err(failure);
-                    }
+                    self.may_enter(lock, was_ours, &process)?;
+                    guard.set_ours(true);
                 }
                 Err(error) => return Err(Denied::io("make the lock directory", &self.paths.lock)(error).into()),
             }

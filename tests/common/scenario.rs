@@ -26,7 +26,7 @@ pub fn killed_and_frozen_it_adds_up(opener: &Opener) {
     let readers = Worker::start_all((100..102).map(|id| spec(id, Role::Reader)));
     let mut writers = Worker::start_all((0..4).map(|id| spec(id, Role::Writer)));
     let mut ended = Vec::new();
-    for id in 10..14 {
+    for id in 10..20 {
         // The victim is at work, else its death shows nothing.
         let victim = writers.swap_remove(rng.below(writers.len() as u64) as usize);
         victim.wait_for_commits(1);

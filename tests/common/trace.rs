@@ -172,7 +172,7 @@ impl Luck {
             Luck::None => false,
             Luck::All => true,
             Luck::Even => position.is_multiple_of(2),
-            Luck::Odd => position % 2 == 1,
+            Luck::Odd => !position.is_multiple_of(2),
         }
     }
 }
