@@ -9,7 +9,7 @@ fn seeds(from: u64, count: u64) {
     let (mut steps, mut commits, mut reads, mut injected) = (0, 0, 0, 0);
     let mut kinds = std::collections::BTreeSet::new();
     for seed in from..from + count {
-        let plan = Plan { seed, profile: None, without: None, trace: false };
+        let plan = Plan { seed, profile: None, without: None, stormy: seed % 8 == 0, trace: false };
         let outcome = run(plan);
         steps += outcome.steps;
         commits += outcome.commits;
@@ -37,7 +37,7 @@ const ENOUGH: u64 = 3000;
 
 fn caught(guard: coord::protocol::switches::Guard) {
     for seed in 1..=ENOUGH {
-        let outcome = run(Plan { seed, profile: None, without: Some(guard), trace: false });
+        let outcome = run(Plan { seed, profile: None, without: Some(guard), stormy: seed % 2 == 0, trace: false });
         if let Some(violation) = outcome.violations.first() {
             println!("without {guard:?}: seed {seed}: {violation}");
             return;

@@ -169,10 +169,6 @@ impl Base for Program {
         self.database = Some(self.client.open(&self.paths.database, Access::ReadWrite)?);
         Ok(())
     }
-    fn is_open(&self) -> bool {
-        true
-    }
-
     fn close(&mut self) {
         self.database = None;
     }

@@ -29,6 +29,8 @@ pub struct Plan {
     pub seed: u64,
     pub profile: Option<Profile>,
     pub without: Option<Guard>,
+    /// Machines and processes stand still far more often, and nothing else goes wrong.
+    pub stormy: bool,
     pub trace: bool,
 }
 
@@ -72,7 +74,8 @@ pub fn run(plan: Plan) -> Outcome {
             });
         }
     }
-    let world = World::new(plan.seed, profile, faults(&mut rng), tasks, hosts, processes + 1);
+    let weather = if plan.stormy { Faults { freeze: 250, ..Faults::NONE } } else { faults(&mut rng) };
+    let world = World::new(plan.seed, profile, weather, tasks, hosts, processes + 1);
     if plan.trace {
         world.state().trace = Some(Vec::new());
     }
