@@ -28,7 +28,7 @@ fn seeds(from: u64, count: u64) {
 #[test]
 fn no_seed_breaks_a_promise() {
     let from = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1);
-    let count = std::env::var("SEEDS").ok().and_then(|count| count.parse().ok()).unwrap_or(300);
+    let count = std::env::var("SEEDS").ok().and_then(|count| count.parse().ok()).unwrap_or(2000);
     seeds(from, count);
 }
 
@@ -62,6 +62,5 @@ controls! {
     without_the_listing_of_the_lock => LockListing;
     without_the_cache_drop => CacheDrop;
     without_the_readers_registry => ReaderRegistry;
-    without_the_reserved_check => ReservedCheck;
     without_the_epoch => Epoch;
 }

@@ -581,13 +581,20 @@ impl Database {
         }
     }
 
-    /// A heartbeat now, under the node that the seat's lock was taken with. Called where the lease has run out by our clock,
-    /// and after a commit.
+    /// A heartbeat now, under the node that the seat's lock was taken with: after a commit, or a handle's opening.
     pub fn confirm(&self, seat: &Seat) -> Result<(), String> {
         process::check(seat.fork)?;
         let mut inner = self.inner();
         let Some(node) = current(&mut inner, seat) else { return Err(lost(&self.paths)) };
         node.heartbeat().map_err(|denied| denied.to_string())
+    }
+
+    /// As [`Database::confirm`], and the lease is valid when it returns: where it has run out by our clock.
+    pub fn renew(&self, seat: &Seat) -> Result<(), String> {
+        process::check(seat.fork)?;
+        let mut inner = self.inner();
+        let Some(node) = current(&mut inner, seat) else { return Err(lost(&self.paths)) };
+        node.renew().map_err(|denied| denied.to_string())
     }
 
     /// Opens the connection's handles anew under its present lock: true if that worked, and a heartbeat since then says that

@@ -113,7 +113,10 @@ impl DatabaseFile {
         }
         match lease.standing(self.database.now()) {
             Standing::Valid => SQLITE_OK,
-            Standing::Lapsed => self.confirm(code),
+            Standing::Lapsed => match self.database.renew(&self.seat) {
+                Ok(()) => SQLITE_OK,
+                Err(text) => self.fail(code, text),
+            },
             Standing::Deposed if self.lost_told => code,
             Standing::Deposed => {
                 self.lost_told = true;

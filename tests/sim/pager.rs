@@ -162,7 +162,7 @@ impl Connection {
         let lease = self.seat.lease().ok_or(Stop::Lost)?;
         match lease.standing(self.manager.now()) {
             Standing::Valid => Ok(()),
-            Standing::Lapsed => self.manager.confirm(&self.seat).map_err(|_| Stop::Lost),
+            Standing::Lapsed => self.manager.renew(&self.seat).map_err(|_| Stop::Lost),
             Standing::Deposed => Err(Stop::Lost),
         }
     }
@@ -240,6 +240,11 @@ impl Connection {
             let file = self.handles.database.as_ref().ok_or(Stop::Lost)?;
             file.read_at(page, (number * PAGE) as u64).map_err(|_| Stop::Lost)?;
             self.check()?;
+            let valid = self.seat.lease().map(|lease| lease.standing(self.manager.now()));
+            if valid != Some(Standing::Valid) {
+                let text = format!("{} was given data after its lease had run out", self.who);
+                self.world().history.violated(text);
+            }
         }
         Ok(Content::of(pages))
     }

@@ -29,7 +29,7 @@ pub struct Plan {
     pub seed: u64,
     pub profile: Option<Profile>,
     pub without: Option<Guard>,
-    /// Machines and processes stand still far more often, and nothing else goes wrong.
+    /// Machines and processes stand still far more often, and die.
     pub stormy: bool,
     pub trace: bool,
 }
@@ -74,7 +74,8 @@ pub fn run(plan: Plan) -> Outcome {
             });
         }
     }
-    let weather = if plan.stormy { Faults { freeze: 250, ..Faults::NONE } } else { faults(&mut rng) };
+    let storm = [Faults { freeze: 250, ..Faults::NONE }, Faults { freeze: 120, crash: 60, ..Faults::NONE }];
+    let weather = if plan.stormy { storm[rng.below(2) as usize] } else { faults(&mut rng) };
     let world = World::new(plan.seed, profile, weather, tasks, hosts, processes + 1);
     if plan.trace {
         world.state().trace = Some(Vec::new());
