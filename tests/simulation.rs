@@ -9,7 +9,8 @@ fn seeds(from: u64, count: u64) {
     let (mut steps, mut commits, mut reads, mut injected) = (0, 0, 0, 0);
     let mut kinds = std::collections::BTreeSet::new();
     for seed in from..from + count {
-        let plan = Plan { seed, profile: None, without: None, stormy: seed % 8 == 0, trace: false };
+        let stormy = seed.is_multiple_of(8);
+        let plan = Plan { seed, profile: None, without: None, stormy, trace: false };
         let outcome = run(plan);
         steps += outcome.steps;
         commits += outcome.commits;
@@ -18,8 +19,12 @@ fn seeds(from: u64, count: u64) {
         kinds.extend(outcome.kinds);
         if !outcome.violations.is_empty() {
             let trace = run(Plan { trace: true, ..plan }).trace;
-            std::fs::write("/tmp/sim-trace.txt", trace.join("\n")).unwrap();
-            panic!("seed {seed}: {:#?}", outcome.violations);
+            let end = trace[trace.len().saturating_sub(30)..].join("\n");
+            panic!(
+                "{end}\nseed {seed}, {}: {:#?}\nto see it whole: cargo run --release --example simulate -- --seed {seed}",
+                outcome.profile.word(),
+                outcome.violations
+            );
         }
     }
     println!("{count} seeds, {steps} steps, {commits} commits, {reads} reads, {injected} faults: {kinds:?}");
@@ -37,7 +42,8 @@ const ENOUGH: u64 = 3000;
 
 fn caught(guard: coord::protocol::switches::Guard) {
     for seed in 1..=ENOUGH {
-        let outcome = run(Plan { seed, profile: None, without: Some(guard), stormy: seed % 2 == 0, trace: false });
+        let stormy = seed.is_multiple_of(2);
+        let outcome = run(Plan { seed, profile: None, without: Some(guard), stormy, trace: false });
         if let Some(violation) = outcome.violations.first() {
             println!("without {guard:?}: seed {seed}: {violation}");
             return;

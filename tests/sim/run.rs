@@ -14,6 +14,7 @@ use super::world::{Crashed, Faults, MS, Profile, Rng, Task, World};
 
 /// What a run came to.
 pub struct Outcome {
+    pub profile: Profile,
     pub violations: Vec<String>,
     pub steps: u64,
     pub injected: u64,
@@ -104,6 +105,7 @@ pub fn run(plan: Plan) -> Outcome {
     });
     let mut state = world.state();
     Outcome {
+        profile,
         violations: std::mem::take(&mut state.history.violations),
         steps: state.steps,
         injected: state.injected,

@@ -24,6 +24,16 @@ pub enum Profile {
 impl Profile {
     pub const ALL: [Profile; 3] = [Profile::Local, Profile::Nfs, Profile::Smb];
 
+    /// As a person says it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Profile::Local => "local",
+            Profile::Nfs => "nfs",
+            Profile::Smb => "smb",
+        }
+    }
+
+    /// The filesystem type that the code under test sees.
     pub fn kind(self) -> &'static str {
         match self {
             Profile::Local => "ext4",
