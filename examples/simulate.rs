@@ -66,7 +66,7 @@ struct Sum {
     reads: AtomicU64,
     faults: AtomicU64,
     kinds: Mutex<BTreeSet<&'static str>>,
-    broken: Mutex<Vec<(u64, Vec<String>)>>,
+    broken: Mutex<Vec<(u64, Profile, Vec<String>)>>,
 }
 
 impl Sum {
@@ -97,7 +97,7 @@ impl Sum {
             println!("{line}");
         }
         if !outcome.violations.is_empty() {
-            self.broken.lock().expect("whole").push((seed, outcome.violations));
+            self.broken.lock().expect("whole").push((seed, outcome.profile, outcome.violations));
         }
     }
 }
@@ -143,10 +143,10 @@ fn main() -> ExitCode {
     println!("{} s: {}", begun.elapsed().as_secs(), sum.line());
     println!("what went wrong in them: {:?}", sum.kinds.lock().expect("whole"));
     let broken = sum.broken.lock().expect("whole");
-    for (seed, violations) in broken.iter() {
-        let profile = wishes.profile.map_or(String::new(), |profile| format!(" --profile {}", profile.word()));
-        println!("seed {seed}: {violations:#?}");
-        println!("  to see it: cargo run --release --example simulate -- --seed {seed}{profile}");
+    for (seed, profile, violations) in broken.iter() {
+        let asked = wishes.profile.map_or(String::new(), |profile| format!(" --profile {}", profile.word()));
+        println!("seed {seed}, {}: {violations:#?}", profile.word());
+        println!("  to see it: cargo run --release --example simulate -- --seed {seed}{asked}");
     }
     if broken.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) }
 }
