@@ -6,6 +6,8 @@
 //! Where the host calls us with nothing that leads to an [`Api`] (an SQL function, whose data is only to be had by the host's own
 //! `sqlite3_user_data`; a VFS method, whose `sqlite3_vfs` may be a stranger's), the function itself must know the host: make
 //! it generic over [`Api::slot`], one instance for each of [`HOSTS_MAX`], and begin it with [`in_slot`].
+//!
+//! It is one long file so that the host's table stays private to it, and nothing else calls through that table unchecked.
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::mem::{MaybeUninit, offset_of, size_of, transmute};

@@ -10,6 +10,7 @@
 //!
 //! Structures and constants are declared through two small macros that also list them in [`LAYOUT`] and [`CONSTANTS`];
 //! `tests/layout.rs` holds both lists against a real `sqlite3ext.h`, so that nothing declared here goes unchecked.
+//! It is one long file as the lists are: what was declared in a second one could be missing from them unnoticed.
 
 #![allow(non_camel_case_types, non_snake_case)]
 

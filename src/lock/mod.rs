@@ -2,13 +2,17 @@
 //! copies of SQLite. It holds the disk's locks for the node, arbitrates between connections in memory by SQLite's rules, and
 //! never waits for another connection of its own process, which may be the same thread.
 
+mod call;
 #[cfg(test)]
 mod coherence_tests;
 mod database;
+mod failure;
 mod handles;
+mod introduce;
 mod intruder;
 mod level;
 mod messages;
+mod network;
 mod process;
 pub mod report;
 mod seat;

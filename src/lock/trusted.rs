@@ -4,7 +4,8 @@
 use std::io;
 use std::path::PathBuf;
 
-use super::database::{Database, Failure, Inner, Mode};
+use super::database::{Database, Inner, Mode};
+use super::failure::Failure;
 use super::level::Level;
 use super::seat::{Base, LockError, Seat};
 use super::settings::ModeWish;

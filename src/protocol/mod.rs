@@ -9,6 +9,7 @@ pub mod beat;
 pub mod depose;
 pub mod error;
 pub mod fence;
+mod heartbeat;
 pub mod lease;
 pub mod names;
 pub mod node;

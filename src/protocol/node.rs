@@ -1,4 +1,4 @@
-//! This process's side of one database: its registration, its heartbeat, and the names it has on disk.
+//! This process's side of one database: its registration, and the names it has on disk. Its heartbeat is in `heartbeat.rs`.
 
 use std::io;
 use std::path::PathBuf;
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::beat::Beat;
 use super::error::{Denied, Holder};
-use super::lease::{self, Lease, Standing};
+use super::lease::{self, Lease};
 use super::names::{Kind, Name, NodeId};
 use super::observer::Observer;
 use super::paths::Paths;
@@ -43,14 +43,14 @@ pub struct Node {
     pub(super) storage: Arc<dyn Storage>,
     pub(super) paths: Arc<Paths>,
     pub(super) settings: Settings,
-    id: NodeId,
-    lease: Arc<Lease>,
+    pub(super) id: NodeId,
+    pub(super) lease: Arc<Lease>,
     /// Counter of names; never reset, no name is used twice.
     n: u64,
-    beat: u64,
-    beat_sent: Instant,
+    pub(super) beat: u64,
+    pub(super) beat_sent: Instant,
     /// Names that heartbeats tried since the last success, with the moment before they were sent.
-    tried: Vec<(u64, Instant)>,
+    pub(super) tried: Vec<(u64, Instant)>,
     pub(super) reader: Option<Name>,
     pub(super) exclusive: Option<Name>,
     pub(super) write: Option<Name>,
@@ -191,14 +191,6 @@ impl Node {
         self.paths.parent.join(format!(".{short}.{name}"))
     }
 
-    fn beat_kind(&self) -> Kind {
-        Kind::Beat { lease_ms: self.settings.lease_ms }
-    }
-
-    fn beat_path(&self, n: u64) -> PathBuf {
-        self.in_registry(&Name { node: self.id.clone(), n, kind: self.beat_kind() })
-    }
-
     /// Removes a file of ours: a failed create counts as made and a failed unlink as not done, until the name is gone.
     pub(super) fn discard(&mut self, path: PathBuf) {
         match self.storage.unlink(&path) {
@@ -219,94 +211,6 @@ impl Node {
         for path in std::mem::take(&mut self.litter) {
             self.discard(path);
         }
-    }
-
-    // --- heartbeat ---
-
-    fn beat_succeeded(&mut self, n: u64, sent: Instant) {
-        self.beat = n;
-        self.beat_sent = sent;
-        self.tried.clear();
-        self.lease.renew(sent, self.lease_span());
-    }
-
-    /// Renames our beat file to its next name: a compare-and-swap against whoever would depose us.
-    pub fn heartbeat(&mut self) -> Result<(), Denied> {
-        if self.lease.is_deposed() {
-            return Err(self.deposed());
-        }
-        let next = self.next(self.beat_kind()).n;
-        let sent = self.storage.now();
-        match self.storage.rename(&self.beat_path(self.beat), &self.beat_path(next)) {
-            Ok(()) => {
-                self.beat_succeeded(next, sent);
-                Ok(())
-            }
-            Err(error) => {
-                self.tried.push((next, sent));
-                self.settle(error)
-            }
-        }
-    }
-
-    /// A heartbeat failed: looks which of its names is there. Only a name that was tried renews the lease, from before it
-    /// was sent; the old name says that we are not deposed and no more.
-    fn settle(&mut self, error: io::Error) -> Result<(), Denied> {
-        for _ in 0..3 {
-            let census = self.fresh_census()?;
-            if census.tombstone(&self.id).is_some() {
-                break;
-            }
-            let Some((n, _)) = census.beat(&self.id) else { continue };
-            if n == self.beat {
-                return Err(Denied::io("renew the heartbeat in", &self.paths.registry)(error));
-            }
-            if let Some(&(_, sent)) = self.tried.iter().find(|(tried, _)| *tried == n) {
-                self.beat_succeeded(n, sent);
-                return match self.lease.standing(self.storage.now()) {
-                    Standing::Valid => Ok(()),
-                    _ => Err(Denied::io("renew the heartbeat in time in", &self.paths.registry)(error)),
-                };
-            }
-        }
-        self.lease.depose();
-        Err(self.deposed())
-    }
-
-    /// A heartbeat if the last one is older than a sixth of the lease.
-    pub fn heartbeat_if_due(&mut self) -> Result<(), Denied> {
-        let age = self.storage.now().since(self.beat_sent);
-        if age >= self.lease_span() / 6 || self.lease.standing(self.storage.now()) != Standing::Valid {
-            return self.heartbeat();
-        }
-        Ok(())
-    }
-
-    /// When the next heartbeat is due.
-    pub fn heartbeat_due(&self) -> Instant {
-        self.beat_sent.after(self.lease_span() / 6)
-    }
-
-    pub(super) fn deposed(&self) -> Denied {
-        Denied::Deposed(format!(
-            "coord: this process was silent for longer than its lease of {} ms and lost its locks on {}; nothing it had not \
-             yet committed was written. Roll back and run the transaction again",
-            self.settings.lease_ms,
-            self.paths.database.display()
-        ))
-    }
-
-    /// Gives ourselves up: the next holder of L clears up and fences, as after any silent node. For when an operation
-    /// failed that may still be carried out late.
-    pub fn depose_self(&mut self) {
-        if self.lease.is_deposed() {
-            return;
-        }
-        self.lease.depose();
-        let m = self.next(Kind::New).n;
-        let stone = Name { node: self.id.clone(), n: self.beat, kind: Kind::Deposed { by: self.id.key, m } };
-        // If this fails too, the lease runs out and somebody else says so.
-        let _ = self.storage.rename(&self.beat_path(self.beat), &self.in_registry(&stone));
     }
 
     // --- listings ---
@@ -356,41 +260,6 @@ impl Node {
     pub(super) fn lock_view(&self) -> Result<LockView, Denied> {
         let listed = self.storage.list(&self.paths.lock);
         Ok(LockView::sort(listed.map_err(Denied::io("list", &self.paths.lock))?))
-    }
-
-    /// Whether a census shows us in good standing; where our beat is missing (it may just have moved) a heartbeat decides.
-    pub(super) fn confirm(&mut self, census: &Census) -> Result<(), Denied> {
-        if census.tombstone(&self.id).is_some() {
-            self.lease.depose();
-            return Err(self.deposed());
-        }
-        match census.beat(&self.id) {
-            Some((n, _)) if n == self.beat => self.check_lease(),
-            _ => self.heartbeat(),
-        }
-    }
-
-    /// The lease by our own clock; where it has run out, a heartbeat decides.
-    pub fn check_lease(&mut self) -> Result<(), Denied> {
-        match self.lease.standing(self.storage.now()) {
-            Standing::Valid => Ok(()),
-            Standing::Lapsed => self.renew(),
-            Standing::Deposed => Err(self.deposed()),
-        }
-    }
-
-    /// A heartbeat whose lease has not run out again by the time it is answered: one that took that long says only that we
-    /// were not deposed when it was carried out.
-    pub fn renew(&mut self) -> Result<(), Denied> {
-        for _ in 0..4 {
-            self.heartbeat()?;
-            if self.lease.standing(self.storage.now()) == Standing::Valid {
-                return Ok(());
-            }
-        }
-        let slow =
-            io::Error::new(io::ErrorKind::TimedOut, "the filesystem answers more slowly than the lease runs out");
-        Err(Denied::io("renew the heartbeat in", &self.paths.registry)(slow))
     }
 
     /// Describes who stands in the way, with what is known of its silence.

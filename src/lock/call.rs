@@ -1,0 +1,134 @@
+//! A connection's lock and unlock calls from beginning to end: the attempts that [`super::network`] and [`super::trusted`]
+//! make, and how long a call waits between them.
+
+use std::time::Duration;
+
+use super::database::{Database, Inner, Mode};
+use super::failure::Failure;
+use super::level::Level;
+use super::messages::{self, Weight};
+use super::process;
+use super::seat::{Base, LockError, Seat};
+use crate::protocol::switches::{self, Guard};
+use crate::protocol::{Denied, Holder, write_lock::POLL};
+use crate::storage::Instant;
+
+impl Database {
+    /// Takes `level`, waiting as far as the protocol asks a lock call to wait.
+    pub fn lock(&self, seat: &mut Seat, level: Level, base: &mut dyn Base) -> Result<(), LockError> {
+        if level <= seat.level {
+            return Ok(());
+        }
+        let mut polls = 0;
+        let mut deadline = None;
+        loop {
+            let denied = {
+                // First of all: in a forked child a thread of its parent may hold the mutex for ever.
+                process::check(seat.fork).map_err(LockError::Failed)?;
+                let mut inner = self.inner();
+                // And again: the end of the program may have been first.
+                process::check(seat.fork).map_err(LockError::Failed)?;
+                let attempt = self.attempt(&mut inner, seat, level, base);
+                self.flush(&mut inner);
+                match attempt {
+                    Ok(()) => {
+                        process::count_lock();
+                        if !self.stepped {
+                            process::wake_service(self, &inner);
+                        }
+                        return Ok(());
+                    }
+                    Err(denied) => denied,
+                }
+            };
+            let holder = match denied {
+                Failure::Lock(error) => {
+                    seat.busy = self.busy_natively(seat.id, &error);
+                    return Err(error);
+                }
+                Failure::Protocol(Denied::Busy(holder)) => holder,
+                Failure::Protocol(denied) => return Err(self.failed(denied)),
+            };
+            if base.is_interrupted() {
+                return Err(LockError::Interrupted);
+            }
+            match self.patience(seat, &holder, level, &mut polls, &mut deadline) {
+                Some(span) => self.storage.sleep(span),
+                None => {
+                    let text = format!("coord: {} is in use: {holder}", self.paths.database.display());
+                    seat.busy = Some(text.clone());
+                    messages::say(Weight::Notice, text);
+                    return Err(LockError::Busy);
+                }
+            }
+        }
+    }
+
+    /// How long to wait before the next look, or `None` to be busy. An active holder is given two polling intervals, once
+    /// for each name; a silent one's lease is waited out, once for each episode, as short-lived programs would never get
+    /// past a dead holder otherwise.
+    fn patience(
+        &self,
+        seat: &mut Seat,
+        holder: &Holder,
+        level: Level,
+        polls: &mut u32,
+        deadline: &mut Option<Instant>,
+    ) -> Option<Duration> {
+        let now = self.storage.now();
+        self.inner().watch_until = now.after(holder.lease * 2);
+        if let Some(end) = *deadline {
+            if now < end {
+                return Some((holder.lease / 12).min(Duration::from_millis(250)));
+            }
+            seat.waited_for.push(holder.episode());
+            return None;
+        }
+        let known = || match holder.silent > holder.lease / 12 || *polls > 0 {
+            true => Duration::ZERO,
+            false => self.storage.known_for(&format!("{} {}", self.paths.registry.display(), holder.sign)),
+        };
+        let silent = holder.silent > holder.lease / 2 || (!holder.sign.is_empty() && known() >= holder.lease / 3);
+        if silent && seat.wishes.recovery_wait && !seat.waited_for.contains(&holder.episode()) {
+            *deadline = Some(now.after(holder.lease + holder.lease / 2 + Duration::from_secs(1)));
+            return Some(POLL);
+        }
+        let first_sight =
+            level == Level::Shared || !seat.waited_for.contains(&holder.name) || switches::off(Guard::WaitOnce);
+        if *polls < 2 && first_sight {
+            *polls += 1;
+            return Some(POLL);
+        }
+        if seat.waited_for.len() > 64 {
+            seat.waited_for.clear();
+        }
+        seat.waited_for.push(holder.name.clone());
+        None
+    }
+
+    fn attempt(&self, inner: &mut Inner, seat: &mut Seat, level: Level, base: &mut dyn Base) -> Result<(), Failure> {
+        if inner.mode == Mode::Trusted {
+            return self.lock_trusted(inner, seat, level, base);
+        }
+        match level {
+            Level::Shared => self.lock_shared(inner, seat, base),
+            Level::Reserved => self.lock_reserved(inner, seat, base),
+            _ => self.lock_exclusive(inner, seat, base),
+        }
+    }
+
+    /// Gives locks back down to `level`. Never fails, and always ends at `level` in memory.
+    pub fn unlock(&self, seat: &mut Seat, level: Level, base: &mut dyn Base) {
+        if level >= seat.level || process::is_stranger(seat.fork) {
+            seat.level = seat.level.min(level);
+            return;
+        }
+        let mut inner = self.inner();
+        if seat.lease.is_none() {
+            self.unlock_trusted(&mut inner, seat, level, base);
+        } else {
+            self.unlock_network(&mut inner, seat, level, base);
+        }
+        self.flush(&mut inner);
+    }
+}

@@ -1,0 +1,109 @@
+//! How a process introduces itself at a database: its registration, and the registry, made if there is none.
+
+use std::io;
+use std::time::Duration;
+
+use super::database::{Database, Inner};
+use super::failure::Failure;
+use super::handles::OwnHandles;
+use super::seat::Base;
+use crate::protocol::{self, Denied, Holder, Node};
+use crate::storage::Owner;
+
+impl Database {
+    /// Registers this process at the database, making the registry if need be.
+    pub(super) fn be_registered(&self, inner: &mut Inner, base: &mut dyn Base) -> Result<(), Failure> {
+        if let Some(node) = inner.node.as_mut().filter(|node| !node.has_presence()) {
+            // Between transactions a node gives no sign of life. If it was deposed meanwhile it had nothing to lose.
+            match node.heartbeat_if_due() {
+                Ok(()) | Err(Denied::Deposed(_)) => {}
+                Err(denied) => return Err(denied.into()),
+            }
+        }
+        if inner.node.as_ref().is_some_and(|node| !node.lease().is_deposed()) {
+            return Ok(());
+        }
+        if let Some(mut old) = inner.node.take() {
+            old.leave_reader();
+        }
+        self.make_registry(inner)?;
+        let owner = self.owner()?;
+        let settings = protocol::Settings {
+            lease_ms: inner.lease_ms,
+            local: self.kind.is_local(),
+            renames_by_handle: matches!(self.kind.name.as_str(), "cifs" | "smb3" | "smb2"),
+            owner,
+            client: base.client(),
+        };
+        inner.node = Some(Node::register(self.storage.clone(), self.paths.clone(), settings)?);
+        // What the new node's handles were opened under is not known any more.
+        inner.own = OwnHandles::default();
+        Ok(())
+    }
+
+    /// Rights for what we make: the database's own.
+    pub(super) fn owner(&self) -> Result<Owner, Failure> {
+        let model = self.storage.attributes(&self.paths.database).or_else(|_| {
+            let parent = self.storage.attributes(&self.paths.parent);
+            parent.map(|found| crate::storage::Attributes { mode: found.mode & 0o666, ..found })
+        });
+        let model = model.map_err(Denied::io("look at", &self.paths.database))?;
+        // Whoever may write the database may hold its locks; its owner always.
+        Ok(Owner { mode: (model.mode & 0o666) | 0o600, uid: model.uid, gid: model.gid })
+    }
+
+    fn make_registry(&self, inner: &mut Inner) -> Result<(), Failure> {
+        match self.storage.attributes(&self.paths.registry) {
+            Ok(found) if found.is_dir => return Ok(()),
+            Ok(_) => {
+                let text = format!(
+                    "coord: {} is in the way: it must be coord's registry, a directory. Look what made it and remove it",
+                    self.paths.registry.display()
+                );
+                return Err(Denied::Refused(text).into());
+            }
+            Err(_) => {}
+        }
+        let existing = self.storage.attributes(&self.paths.database).is_ok_and(|found| found.size > 0);
+        let locked = existing && !self.kind.is_local() && self.lock_for_registry(inner)?;
+        let made = self.make_registry_now(inner, existing);
+        if locked {
+            let _ = self.storage.remove_dir(&self.paths.lock);
+        }
+        made
+    }
+
+    /// Takes L while the registry is made beside an existing database: on the server's own disk a program in trusted mode may
+    /// be writing, which holds L and has no heartbeat. False if L was held by the same name for ten leases.
+    fn lock_for_registry(&self, inner: &mut Inner) -> Result<bool, Failure> {
+        match self.storage.make_dir(&self.paths.lock, self.owner()?) {
+            Ok(()) => return Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(Denied::io("make the lock directory", &self.paths.lock)(error).into()),
+        }
+        let names = self.storage.list(&self.paths.lock).unwrap_or_default();
+        let lease = Duration::from_millis(inner.lease_ms);
+        let key = format!("unregistered {} {names:?}", self.paths.lock.display());
+        if self.storage.known_for(&key) >= lease * 10 {
+            return Ok(false);
+        }
+        let doing = "locked by a program on the server that does not share it over the network yet (or left so: then remove its \
+                     .lock directory)";
+        Err(Denied::Busy(Box::new(Holder::nobody(doing, lease))).into())
+    }
+
+    fn make_registry_now(&self, inner: &mut Inner, existing: bool) -> Result<(), Failure> {
+        match self.storage.make_dir(&self.paths.registry, self.owner()?) {
+            Ok(()) => {
+                if existing && !self.kind.is_local() {
+                    // On the server's own disk somebody may be reading who has not looked for the registry yet.
+                    let lease = Duration::from_millis(inner.lease_ms);
+                    inner.quiet_until = Some(self.storage.now().after(lease));
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(Denied::io("make the registry", &self.paths.registry)(error).into()),
+        }
+        Ok(())
+    }
+}

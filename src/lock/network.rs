@@ -1,0 +1,326 @@
+//! Taking and giving locks in network-exclusive mode: each level of a connection on top of what the node holds on disk.
+
+use std::io;
+use std::sync::Arc;
+
+use super::database::{Database, Inner};
+use super::failure::{Failure, lost};
+use super::handles::{Handles, OwnHandles};
+use super::level::Level;
+use super::messages::{self, Weight};
+use super::process;
+use super::seat::{Base, LockError, Seat};
+use crate::protocol::{Denied, Holder, Node};
+
+impl Database {
+    /// NONE → SHARED.
+    pub(super) fn lock_shared(&self, inner: &mut Inner, seat: &mut Seat, base: &mut dyn Base) -> Result<(), Failure> {
+        if !inner.arbiter.admits(seat.id, Level::Shared) {
+            return Err(Failure::Lock(LockError::Busy));
+        }
+        self.be_registered(inner, base)?;
+        let reading = inner.node.as_ref().is_some_and(Node::is_reader);
+        if reading {
+            // Those inside finish; but with ever new ones a writer elsewhere would wait for ever.
+            let waits = inner.node.as_mut().ok_or_else(Failure::no_node)?.writer_waits()?;
+            if let Some(holder) = waits {
+                return Err(Denied::Busy(Box::new(holder)).into());
+            }
+        } else {
+            match self.enter_reader(inner, seat, base) {
+                // Deposed while it held nothing, as a node without locks sends no heartbeats: nothing was lost.
+                Err(Failure::Protocol(Denied::Deposed(_))) => self.enter_reader(inner, seat, base)?,
+                entered => entered?,
+            }
+            if let Err(denied) = self.look_at_files(inner) {
+                if let Some(node) = &mut inner.node {
+                    node.leave_reader();
+                }
+                return Err(denied);
+            }
+        }
+        if let Err(failure) = self.settle_handle(inner, seat, base, reading) {
+            if let (false, Some(node)) = (reading, &mut inner.node) {
+                node.leave_reader();
+            }
+            return Err(failure);
+        }
+        let node = inner.node.as_mut().ok_or_else(Failure::no_node)?;
+        seat.lease = Some(node.lease().clone());
+        seat.level = Level::Shared;
+        inner.arbiter.set(seat.id, Level::Shared, seat.lease.clone(), seat.copy);
+        Ok(())
+    }
+
+    /// The connection's own handle under the node's SHARED. One that was opened by name after the node was last confirmed
+    /// counts only once a heartbeat has succeeded since: what the name stood for may be somebody else's by then.
+    fn settle_handle(
+        &self,
+        inner: &mut Inner,
+        seat: &mut Seat,
+        base: &mut dyn Base,
+        joining: bool,
+    ) -> Result<(), Failure> {
+        // Also where the database was missing when the connection was opened, and somebody else has made it since.
+        let replaced = seat.generation != inner.generation || !base.is_open();
+        if replaced {
+            base.reopen(false, false).map_err(Denied::io("open", &self.paths.database))?;
+            seat.generation = inner.generation;
+        }
+        if replaced || (joining && !seat.confirmed) {
+            inner.node.as_mut().ok_or_else(Failure::no_node)?.heartbeat()?;
+        }
+        seat.confirmed = true;
+        Ok(())
+    }
+
+    fn enter_reader(&self, inner: &mut Inner, seat: &mut Seat, base: &mut dyn Base) -> Result<(), Failure> {
+        self.be_registered(inner, base)?;
+        self.open_own(inner, seat, base)?;
+        let Some(mut node) = inner.node.take() else { return Err(Failure::no_node()) };
+        let entered = node.enter_reader(&mut Handles::new(self, inner, seat, base));
+        inner.takeovers += node.take_takeovers();
+        inner.node = Some(node);
+        Ok(entered?)
+    }
+
+    /// Opens our own descriptors before SHARED is confirmed. A missing database is one that is just being replaced, or was
+    /// never made: whoever wants it takes L and finishes the one, or makes the other.
+    fn open_own(&self, inner: &mut Inner, seat: &mut Seat, base: &mut dyn Base) -> Result<(), Failure> {
+        let named = self.storage.attributes(&self.paths.database).is_ok();
+        if inner.own.database.is_some() && named && inner.own.has_moved(&*self.storage, &self.paths) {
+            // Replaced while nobody of ours held a lock, by a restored backup perhaps: all handles are of another file. Where it
+            // was deleted or moved away they stay: no new database springs up under the name, and writing is an error.
+            inner.own = OwnHandles::default();
+            inner.generation += 1;
+        }
+        let scratch = inner.node.as_mut().ok_or_else(Failure::no_node)?.scratch();
+        match inner.own.open(&*self.storage, &self.paths, &scratch) {
+            Ok(()) => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(Denied::io("open", &self.paths.database)(error).into()),
+        }
+        let Some(mut node) = inner.node.take() else { return Err(Failure::no_node()) };
+        let mut handles = Handles::new(self, inner, seat, base);
+        let made = node.acquire_write_lock(&mut handles).and_then(|()| {
+            let missing = handles.database_is_missing();
+            let done = if missing { handles.make_database(&mut node) } else { Ok(()) };
+            node.release_write_lock();
+            done
+        });
+        inner.takeovers += node.take_takeovers();
+        let scratch = node.scratch();
+        inner.node = Some(node);
+        made?;
+        inner.own.open(&*self.storage, &self.paths, &scratch).map_err(Denied::io("open", &self.paths.database))?;
+        Ok(())
+    }
+
+    /// With SHARED confirmed: the client's cached pages go, then the journal is looked at.
+    fn look_at_files(&self, inner: &mut Inner) -> Result<(), Failure> {
+        inner.journal_is_hot = inner.own.look(&self.paths)?;
+        let node = inner.node.as_mut().ok_or_else(Failure::no_node)?;
+        node.check_lease()?;
+        Ok(())
+    }
+
+    /// SHARED → RESERVED.
+    pub(super) fn lock_reserved(&self, inner: &mut Inner, seat: &mut Seat, base: &mut dyn Base) -> Result<(), Failure> {
+        self.still_current(inner, seat)?;
+        if !inner.arbiter.admits(seat.id, Level::Reserved) {
+            return Err(Failure::Lock(LockError::Busy));
+        }
+        self.take_write_lock(inner, seat, base)?;
+        seat.level = Level::Reserved;
+        inner.arbiter.set(seat.id, Level::Reserved, seat.lease.clone(), seat.copy);
+        Ok(())
+    }
+
+    /// Takes L with the connection's journal open under it.
+    fn take_write_lock(&self, inner: &mut Inner, seat: &mut Seat, base: &mut dyn Base) -> Result<(), Failure> {
+        if !inner.own.has_journal() && base.is_writable() {
+            // Ours has the database's group whatever this user's is, so that others who share it can roll it back.
+            let made = self.storage.create_data(&self.paths.journal, self.owner()?);
+            if let Err(error) = made
+                && error.kind() != io::ErrorKind::AlreadyExists
+            {
+                return Err(Denied::io("make", &self.paths.journal)(error).into());
+            }
+        }
+        base.open_journal().map_err(Denied::io("open", &self.paths.journal))?;
+        let Some(mut node) = inner.node.take() else { return Err(Failure::no_node()) };
+        let mut acquired = node.acquire_write_lock(&mut Handles::new(self, inner, seat, base));
+        if acquired.is_ok() && seat.generation != inner.generation {
+            // Another connection of ours went through a replacement of the files; this one has not seen it yet.
+            acquired = Handles::new(self, inner, seat, base).reopen_base().and_then(|()| node.heartbeat());
+            if acquired.is_err() {
+                node.release_write_lock();
+            }
+        }
+        inner.takeovers += node.take_takeovers();
+        inner.node = Some(node);
+        if acquired.is_err() {
+            base.close_journal();
+        }
+        Ok(acquired?)
+    }
+
+    /// RESERVED or PENDING → EXCLUSIVE, and SHARED → EXCLUSIVE to roll a hot journal back.
+    pub(super) fn lock_exclusive(
+        &self,
+        inner: &mut Inner,
+        seat: &mut Seat,
+        base: &mut dyn Base,
+    ) -> Result<(), Failure> {
+        self.still_current(inner, seat)?;
+        let recovering = seat.level == Level::Shared;
+        if recovering {
+            if !inner.arbiter.admits(seat.id, Level::Exclusive) {
+                return Err(Failure::Lock(LockError::Busy));
+            }
+            if !base.is_writable() {
+                let text = format!(
+                    "coord: {} was left in the middle of a transaction and must be rolled back first, which this read-only \
+                     connection cannot do. Open it once for writing",
+                    self.paths.database.display()
+                );
+                return Err(Failure::Lock(LockError::ReadOnly(text)));
+            }
+            self.take_write_lock(inner, seat, base)?;
+        } else if seat.level < Level::Pending {
+            seat.level = Level::Pending;
+            inner.arbiter.set(seat.id, Level::Pending, seat.lease.clone(), seat.copy);
+        }
+        let result = self.become_exclusive(inner, seat, base);
+        match result {
+            Ok(()) => {
+                seat.level = Level::Exclusive;
+                inner.arbiter.set(seat.id, Level::Exclusive, seat.lease.clone(), seat.copy);
+                inner.baseline = None;
+                Ok(())
+            }
+            Err(failure) => {
+                if recovering {
+                    // Two that want to roll back would wait for each other: everything is given up at once.
+                    base.close_journal();
+                    if let Some(node) = &mut inner.node {
+                        node.release_write_lock();
+                    }
+                }
+                Err(failure)
+            }
+        }
+    }
+
+    fn become_exclusive(&self, inner: &mut Inner, seat: &mut Seat, base: &mut dyn Base) -> Result<(), Failure> {
+        if let Some(until) = inner.quiet_until {
+            let now = self.storage.now();
+            if now < until {
+                // Silent for longer than half its lease: the call waits instead of being busy.
+                let wait = until.since(now);
+                let holder = Holder::waiting("still settling after coord was introduced to it", wait);
+                return Err(Denied::Busy(Box::new(holder)).into());
+            }
+            inner.quiet_until = None;
+        }
+        let Some(mut node) = inner.node.take() else { return Err(Failure::no_node()) };
+        let exclusive = node.become_exclusive(&mut Handles::new(self, inner, seat, base));
+        inner.takeovers += node.take_takeovers();
+        inner.node = Some(node);
+        exclusive?;
+        if seat.level == Level::Shared {
+            inner.journal_is_hot = inner.own.look(&self.paths)?;
+        }
+        if !inner.arbiter.admits(seat.id, Level::Exclusive) {
+            return Err(Failure::Lock(LockError::Busy));
+        }
+        Ok(())
+    }
+
+    /// Nothing may be built on a lock whose node was deposed meanwhile: SQLite's cache may be old.
+    fn still_current(&self, inner: &mut Inner, seat: &Seat) -> Result<(), Failure> {
+        let node = inner.node.as_mut().ok_or_else(Failure::no_node)?;
+        let current = seat.lease.as_ref().is_some_and(|lease| Arc::ptr_eq(lease, node.lease()));
+        if !current {
+            return Err(Failure::Lock(LockError::Failed(lost(&self.paths))));
+        }
+        node.check_lease()?;
+        Ok(())
+    }
+
+    pub(super) fn unlock_network(&self, inner: &mut Inner, seat: &mut Seat, level: Level, base: &mut dyn Base) {
+        if seat.level >= Level::Reserved {
+            // Our half of coherence: what we wrote is on the server before anybody else may look.
+            let synced = base.sync();
+            base.close_journal();
+            if let Some(node) = current(inner, seat) {
+                if let Err(error) = synced {
+                    messages::say(
+                        Weight::Warning,
+                        format!("coord: cannot sync {}: {error}", self.paths.database.display()),
+                    );
+                    self.distrust(node);
+                }
+                node.release_write_lock();
+            }
+        }
+        seat.level = level;
+        inner.arbiter.set(seat.id, level, seat.lease.clone(), seat.copy);
+        if level == Level::None {
+            seat.waited_for.clear();
+            let Some(lease) = seat.lease.take() else { return };
+            let last = !inner.arbiter.others_under(seat.id, &lease);
+            if let Some(node) = inner.node.as_mut().filter(|node| Arc::ptr_eq(node.lease(), &lease) && last) {
+                node.leave_reader();
+                inner.own.forget_journal();
+                inner.baseline = None;
+            }
+        }
+    }
+
+    /// An operation failed that may still be carried out late: where another kernel could see it, the node gives itself up
+    /// so that the next holder fences.
+    fn distrust(&self, node: &mut Node) {
+        if !self.kind.is_local() {
+            node.depose_self();
+        }
+    }
+
+    /// As a connection's write, truncate or sync failed for another reason than a full disk.
+    pub fn write_failed(&self, seat: &Seat) {
+        let mut inner = self.inner();
+        if let Some(node) = current(&mut inner, seat) {
+            self.distrust(node);
+        }
+    }
+
+    /// A heartbeat now, under the node that the seat's lock was taken with: after a commit, or a handle's opening.
+    pub fn confirm(&self, seat: &Seat) -> Result<(), String> {
+        process::check(seat.fork)?;
+        let mut inner = self.inner();
+        let Some(node) = current(&mut inner, seat) else { return Err(lost(&self.paths)) };
+        node.heartbeat().map_err(|denied| denied.to_string())
+    }
+
+    /// As [`Database::confirm`], and the lease is valid when it returns: where it has run out by our clock.
+    pub fn renew(&self, seat: &Seat) -> Result<(), String> {
+        process::check(seat.fork)?;
+        let mut inner = self.inner();
+        let Some(node) = current(&mut inner, seat) else { return Err(lost(&self.paths)) };
+        node.renew().map_err(|denied| denied.to_string())
+    }
+
+    /// Opens the connection's handles anew under its present lock: true if that worked, and a heartbeat since then says that
+    /// the lock is still ours.
+    pub fn reopen(&self, seat: &mut Seat, base: &mut dyn Base) -> bool {
+        let mut inner = self.inner();
+        let reopened = Handles::new(self, &mut inner, seat, base).reopen_base().is_ok();
+        reopened && current(&mut inner, seat).is_some_and(|node| node.heartbeat().is_ok())
+    }
+}
+
+/// The node that the seat's lock was taken under, if it is still ours.
+fn current<'a>(inner: &'a mut Inner, seat: &Seat) -> Option<&'a mut Node> {
+    let lease = seat.lease.as_ref()?;
+    inner.node.as_mut().filter(|node| Arc::ptr_eq(node.lease(), lease))
+}
