@@ -1,7 +1,6 @@
 //! Readers and exclusive: presence is created and unlinked, never renamed, and whoever puts his down and then lists sees
 //! everybody who was there before.
 
-use super::depose::Verdict;
 use super::error::{Denied, Holder};
 use super::names::{Kind, Name};
 use super::node::{Files, Node};
@@ -38,13 +37,7 @@ impl Node {
             let census = self.census()?;
             self.confirm(&census)?;
             let foreign: Vec<Name> = census.exclusives.iter().filter(|name| name.node != *self.id()).cloned().collect();
-            for name in &foreign {
-                match self.judge(&name.node, &census)? {
-                    Verdict::Deposed { .. } => {}
-                    verdict => return Err(self.busy(name, &census, verdict, "being written")),
-                }
-            }
-            if !foreign.is_empty() {
+            if self.judge_all(&foreign, &census, "being written")? {
                 // All of them are deposed: what they left is cleared up under L, then we look again.
                 self.clear_up_as_cleaner(files)?;
                 continue;
@@ -122,14 +115,7 @@ impl Node {
             let blockers = self.blockers.get_or_insert_with(|| present.clone());
             let remaining: Vec<Name> = blockers.iter().filter(|name| present.contains(name)).cloned().collect();
             *blockers = remaining.clone();
-            let mut deposed = false;
-            for name in &remaining {
-                match self.judge(&name.node, &census)? {
-                    Verdict::Deposed { .. } => deposed = true,
-                    verdict => return Err(self.busy(name, &census, verdict, "being read")),
-                }
-            }
-            if deposed {
+            if self.judge_all(&remaining, &census, "being read")? {
                 let census = self.census()?;
                 let view = self.lock_view()?;
                 self.clear_up(&census, &view, files, Scope::DatabaseOnly)?;

@@ -142,16 +142,23 @@ impl Node {
         // Who is deposed is written in G, which a heartbeat makes fresh.
         self.heartbeat()?;
         let census = self.census()?;
-        for name in &others {
-            match self.judge(&name.node, &census)? {
-                Verdict::Deposed { .. } => {}
-                verdict => return Err(self.busy(name, &census, verdict, "being written")),
-            }
-        }
-        Ok(())
+        self.judge_all(&others, &census, "being written").map(drop)
     }
 
-    pub(super) fn busy(&self, name: &Name, census: &Census, verdict: Verdict, doing: &'static str) -> Denied {
+    /// Judges whoever stands in the way, all of them, so that several silent ones are watched at the same time. Busy unless all
+    /// are deposed; otherwise whether there were any.
+    pub(super) fn judge_all(&mut self, names: &[Name], census: &Census, doing: &'static str) -> Result<bool, Denied> {
+        let mut first = None;
+        for name in names {
+            match self.judge(&name.node, census)? {
+                Verdict::Deposed { .. } => {}
+                verdict => first = first.or_else(|| Some(self.busy(name, census, verdict, doing))),
+            }
+        }
+        first.map_or(Ok(!names.is_empty()), Err)
+    }
+
+    fn busy(&self, name: &Name, census: &Census, verdict: Verdict, doing: &'static str) -> Denied {
         let mut holder = self.holder(name, census.beat(&name.node), doing);
         if verdict == Verdict::Settling {
             holder.silent = holder.lease;

@@ -215,7 +215,8 @@ fn judge(world: &Arc<World>, storage: &SimStorage, slot: &Slot) {
     let manager = slot.get(storage);
     let mut connection = Connection::open(manager, storage.clone(), "the judge".to_string());
     let begun = world.state().now;
-    let limit = 60_000 * MS;
+    // A name that nobody owns is watched for the default lease, and then perhaps one that was behind it.
+    let limit = 100_000 * MS;
     let mut number = 0;
     loop {
         number += 1;
