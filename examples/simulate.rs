@@ -96,7 +96,8 @@ impl Sum {
         for line in &outcome.trace {
             println!("{line}");
         }
-        if !outcome.violations.is_empty() {
+        if let Some(first) = outcome.violations.first() {
+            println!("broken: seed {seed}: {first}");
             self.broken.lock().expect("whole").push((seed, outcome.profile, outcome.violations));
         }
     }
