@@ -103,8 +103,9 @@ impl Storage for SimStorage {
                 state.kinds.insert("listing answered from the client's memory");
                 return Ok(known.into_iter().map(OsString::from).collect());
             }
+            let missed = state.renamed_meanwhile(dir);
             let mut names = state.server.list(dir)?;
-            names.retain(|name| !state.is_moving(&dir.join(name)));
+            names.retain(|name| !missed.contains(&dir.join(name)));
             state.hosts[host].listings.insert(dir.to_path_buf(), names.clone());
             state.note(task(), || format!("list {} -> {names:?}", dir.display()));
             Ok(names.into_iter().map(OsString::from).collect())

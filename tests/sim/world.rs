@@ -110,13 +110,15 @@ pub struct Task {
     /// World time before which it has nothing to do.
     pub wakes: u64,
     pub done: bool,
-    /// The name that a rename of it, under way, is taking away.
-    moving: Option<PathBuf>,
+    /// A rename of it that is under way: a listing may run while the server carries it out.
+    moving: Option<Change>,
+    /// What came of that rename, if it was carried out during a listing.
+    moved: Option<io::Result<()>>,
 }
 
 impl Task {
     pub fn new(host: usize, process: usize, wakes: u64) -> Task {
-        Task { host, process, wakes, done: false, moving: None }
+        Task { host, process, wakes, done: false, moving: None, moved: None }
     }
 }
 
@@ -243,19 +245,20 @@ impl World {
             // What unwinds here is a process that is dead already.
             return Err(io::ErrorKind::Interrupted.into());
         }
-        if let Change::Rename(from, _) = &change {
-            state.tasks[task].moving = Some(from.clone());
+        if matches!(change, Change::Rename(..)) {
+            state.tasks[task].moving = Some(change.clone());
         }
         state.befall(task, Some(&change));
         let mut state = self.pass(state, task);
         state.tasks[task].moving = None;
         let cost = 50_000 + state.rng.below(MS);
         state.advance(cost);
-        let fate = state.fate(task, &change);
+        let moved = state.tasks[task].moved.take();
+        let fate = if moved.is_some() { Fate::Done } else { state.fate(task, &change) };
         let host = state.tasks[task].host;
         state.note(task, || format!("{change:?}"));
         let result = match fate {
-            Fate::Done => state.deliver(&change),
+            Fate::Done => moved.unwrap_or_else(|| state.deliver(&change)),
             Fate::ErrorButDone => {
                 let _ = state.deliver(&change);
                 Err(io::Error::new(io::ErrorKind::TimedOut, "simulated: reply lost"))
@@ -457,9 +460,24 @@ impl State {
         self.server.apply(change)
     }
 
-    /// Whether a listing may miss this name: it is being renamed right now.
-    pub fn is_moving(&mut self, path: &Path) -> bool {
-        self.tasks.iter().any(|task| task.moving.as_deref() == Some(path)) && self.rng.below(2) == 0
+    /// Renames that the server carries out in the very moment of a listing of `dir`, by tasks that run: the listing misses both
+    /// names of each.
+    pub fn renamed_meanwhile(&mut self, dir: &Path) -> Vec<PathBuf> {
+        let mut missed = Vec::new();
+        for task in 0..self.tasks.len() {
+            let Some(change) = self.tasks[task].moving.clone() else { continue };
+            let Change::Rename(from, to) = change.clone() else { continue };
+            if from.parent() != Some(dir) || !self.is_ready(task) || self.rng.below(2) == 0 {
+                continue;
+            }
+            let result = self.server.apply(&change);
+            self.kinds.insert("name renamed while it was listed");
+            self.note(task, || format!("{change:?}, during a listing -> {result:?}"));
+            self.tasks[task].moving = None;
+            self.tasks[task].moved = Some(result);
+            missed.extend([from, to]);
+        }
+        missed
     }
 
     /// Sends what a host has written to a file.
