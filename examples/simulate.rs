@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use sim::run::{Plan, run};
-use sim::world::Profile;
+use sim::weather::Profile;
 
 struct Wishes {
     from: u64,

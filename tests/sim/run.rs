@@ -10,7 +10,8 @@ use coord::storage::{Instant, Storage};
 
 use super::pager::{Connection, Stop};
 use super::storage::{SimStorage, be, database};
-use super::world::{Crashed, Faults, MS, Profile, Rng, Task, World};
+use super::weather::{Faults, Profile, Rng};
+use super::world::{Crashed, MS, Task, World};
 
 /// What a run came to.
 pub struct Outcome {

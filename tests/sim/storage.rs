@@ -12,7 +12,8 @@ use coord::storage::{
 };
 
 use super::server::{Change, Inode};
-use super::world::{Profile, State, World};
+use super::weather::Profile;
+use super::world::{State, World};
 
 /// The storage of one task.
 #[derive(Clone)]
