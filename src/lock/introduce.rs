@@ -36,8 +36,10 @@ impl Database {
             client: base.client(),
         };
         inner.node = Some(Node::register(self.storage.clone(), self.paths.clone(), settings)?);
-        // What the new node's handles were opened under is not known any more.
+        // What handles were opened before this is not known any more, those of the connections included: without a node nothing
+        // said that the file was replaced meanwhile, by a restored backup perhaps.
         inner.own = OwnHandles::default();
+        inner.generation += 1;
         Ok(())
     }
 

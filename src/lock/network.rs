@@ -64,6 +64,7 @@ impl Database {
         // Also where the database was missing when the connection was opened, and somebody else has made it since.
         let replaced = seat.generation != inner.generation || !base.is_open();
         if replaced {
+            seat.confirmed = false;
             base.reopen(false, false).map_err(Denied::io("open", &self.paths.database))?;
             seat.generation = inner.generation;
         }

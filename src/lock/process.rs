@@ -125,11 +125,16 @@ pub fn attach(path: &Path, wishes: &Wishes) -> Result<Arc<Database>, Refusal> {
     let id = storage.attributes(path).ok().map(|found| found.id);
     // Nothing is asked of a filesystem while the list is locked: one that hangs must not stop the heartbeats on the others.
     let is_same = |database: &Arc<Database>| database.paths().database == path || (id.is_some() && database.id() == id);
+    // Known by its identity alone: only if that is still true, as an inode is used again when its file is gone.
+    let is_still = |database: &Arc<Database>| {
+        let known = &database.paths().database;
+        known == path || storage.attributes(known).ok().map(|found| found.id) == id
+    };
     let agreed = |database: Arc<Database>| match database.contradiction(database.mode(), wishes.mode) {
         Some(text) => Err(text),
         None => Ok(database),
     };
-    if let Some(known) = databases().into_iter().find(is_same) {
+    if let Some(known) = databases().into_iter().filter(is_same).find(is_still) {
         return agreed(known);
     }
     let paths = Arc::new(Paths::new(path));
@@ -139,7 +144,8 @@ pub fn attach(path: &Path, wishes: &Wishes) -> Result<Arc<Database>, Refusal> {
     let mut databases = process.databases.lock().unwrap_or_else(PoisonError::into_inner);
     databases.retain(|database| database.strong_count() > 0);
     // Another thread may have been faster.
-    if let Some(known) = databases.iter().filter_map(Weak::upgrade).find(is_same) {
+    let same_path = |database: &Arc<Database>| database.paths().database == path;
+    if let Some(known) = databases.iter().filter_map(Weak::upgrade).find(same_path) {
         drop(databases);
         return agreed(known);
     }
@@ -270,10 +276,14 @@ fn release_all() {
     };
     let quiet = patient(&|| WRITING.load(Ordering::Acquire) == 0);
     let Ok(databases) = process.databases.try_lock() else { return };
+    let mut released = quiet;
     for database in databases.iter().filter_map(Weak::upgrade) {
-        patient(&|| database.release_everything(quiet));
+        released &= patient(&|| database.release_everything(quiet)) && !database.is_held();
     }
-    liveness::retire();
+    if released {
+        // What is left standing is given back by the end of the process, of which the liveness file is the proof.
+        liveness::retire();
+    }
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::database::{Database, Mode};
 use super::level::Level;
-use crate::protocol::Denied;
+use crate::protocol::{Denied, Node};
 use crate::storage::Instant;
 
 /// The threads of one process.
@@ -136,9 +136,15 @@ impl Database {
         Some(due)
     }
 
+    /// Whether something of ours still stands on disk.
+    pub(super) fn is_held(&self) -> bool {
+        self.try_inner()
+            .is_none_or(|inner| inner.node.as_ref().is_some_and(Node::has_presence) || inner.trusted.is_held())
+    }
+
     /// The program ends: everything goes back. False if somebody is in the middle of a lock call; try again.
     pub(super) fn release_everything(&self, quiet: bool) -> bool {
-        let Ok(mut inner) = self.inner.try_lock() else { return false };
+        let Some(mut inner) = self.try_inner() else { return false };
         let writing = inner.mode == Mode::NetworkExclusive && inner.arbiter.highest() >= Level::Reserved;
         if !quiet || (writing && !self.kind.is_local()) {
             // Pages are still on their way: as after any death, whoever comes next has proof of it or waits the lease out,

@@ -65,7 +65,10 @@ impl Database {
                     return self.follow_registry(inner, seat, base);
                 }
                 native(base.native_lock(Level::Shared))?;
-                self.unusurp();
+                if inner.arbiter.is_idle() {
+                    // Otherwise there are connections still that must not go on.
+                    self.unusurp();
+                }
                 if self.storage.attributes(&self.paths.registry).is_ok() {
                     // Looked for under the native lock: it is made under native EXCLUSIVE, so there is no gap.
                     base.native_unlock(Level::None);
@@ -84,10 +87,6 @@ impl Database {
                 let entered = seat.level == Level::Shared;
                 if entered {
                     self.enter_lock(inner)?;
-                    if let Err(failure) = self.not_registered() {
-                        self.leave_lock(inner);
-                        return Err(failure);
-                    }
                 }
                 if !inner.arbiter.admits(seat.id, Level::Exclusive) {
                     if entered {
@@ -95,7 +94,8 @@ impl Database {
                     }
                     return Err(Failure::Lock(LockError::Busy));
                 }
-                if let Err(failure) = native(base.native_lock(Level::Exclusive)) {
+                let locked = self.not_registered().and_then(|()| native(base.native_lock(Level::Exclusive)));
+                if let Err(failure) = locked {
                     if entered {
                         self.leave_lock(inner);
                     } else {

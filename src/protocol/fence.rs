@@ -82,7 +82,8 @@ impl Node {
         }
         let reopened = files.reopen(self, false);
         known?;
-        reopened
+        // The fence stands. Who cannot open the files now has no lock to go on with, and need not wait for late writes.
+        reopened.map_err(|denied| Denied::Refused(format!("coord: the replaced files cannot be opened: {denied}")))
     }
 
     /// Whether there is no such file, which only a fresh listing can say.

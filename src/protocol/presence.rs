@@ -1,6 +1,7 @@
 //! Readers and exclusive: presence is created and unlinked, never renamed, and whoever puts his down and then lists sees
 //! everybody who was there before.
 
+use super::depose::Verdict;
 use super::error::{Denied, Holder};
 use super::names::{Kind, Name};
 use super::node::{Files, Node};
@@ -64,8 +65,14 @@ impl Node {
             let census = self.census()?;
             // Where a listing is made anyway, it also says whether we are still somebody.
             self.confirm(&census)?;
-            let alive = |name: &&Name| name.node != *self.id() && census.tombstone(&name.node).is_none();
-            self.writer = census.exclusives.iter().find(alive).cloned();
+            let foreign: Vec<Name> = census.exclusives.iter().filter(|name| name.node != *self.id()).cloned().collect();
+            self.writer = None;
+            for name in foreign {
+                // A dead one waits for nobody.
+                if !matches!(self.judge(&name.node, &census)?, Verdict::Deposed { .. }) {
+                    self.writer = Some(name);
+                }
+            }
         }
         Ok(self.writer.as_ref().map(|name| self.holder(name, None, "waiting to write")))
     }
@@ -98,7 +105,7 @@ impl Node {
         switches::stop_point("exclusive-announced");
         self.still_holds_lock()?;
         for round in 0..8 {
-            if round > 0 || self.blockers.is_some() {
+            if round > 0 || !unconfirmed {
                 // Makes the listing fresh, and says that we are not deposed.
                 self.heartbeat()?;
             }

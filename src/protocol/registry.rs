@@ -70,7 +70,8 @@ impl Census {
     /// The node's tombstone, if it counts: one that is older than a beat of the same node is void.
     pub fn tombstone(&self, node: &NodeId) -> Option<&Name> {
         let beat = self.beats.get(node).map(|&(n, _)| n);
-        self.tombstones.iter().find(|stone| stone.node == *node && beat.is_none_or(|beat| beat <= stone.n))
+        let counts = |stone: &&Name| stone.node == *node && beat.is_none_or(|beat| beat <= stone.n);
+        self.tombstones.iter().filter(counts).max_by_key(|stone| stone.n)
     }
 
     /// All tombstones, void ones too.

@@ -193,7 +193,7 @@ impl Node {
         let was_exclusive = self.has_exclusive();
         self.put_up_exclusive()?;
         let fenced = self.fence(journal, database, wrote, census, files);
-        if !was_exclusive {
+        if !was_exclusive && !self.lease().is_deposed() {
             self.withdraw_exclusive();
         }
         match fenced {

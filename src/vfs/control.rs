@@ -4,7 +4,7 @@ use std::ffi::{CStr, c_char, c_int, c_void};
 
 use super::database_file::DatabaseFile;
 use crate::host::ffi::*;
-use crate::lock::Mode;
+use crate::lock::{self, Mode};
 use crate::protocol::switches::{self, Guard};
 
 /// Asks a file of coord's for its refusal: `char **`, allocated by the host, null if there is none. Any other VFS answers
@@ -18,9 +18,14 @@ impl DatabaseFile {
     /// # Safety
     /// `argument` is what the operation asks for.
     pub unsafe fn control(&mut self, operation: c_int, argument: *mut c_void) -> c_int {
+        let inherited = lock::check(self.seat.fork()).is_err();
         // SAFETY: throughout: SQLite's argument for the operation of that number.
         unsafe {
             match operation {
+                // In a forked child nothing is asked of the manager, whose mutex may be held for ever.
+                SQLITE_FCNTL_PRAGMA | SQLITE_FCNTL_COMMIT_PHASETWO | SQLITE_FCNTL_HAS_MOVED if inherited => {
+                    SQLITE_IOERR
+                }
                 FCNTL_REFUSAL => {
                     let text = self.refusal.as_deref().map_or(std::ptr::null_mut(), |text| self.alloc(text));
                     argument.cast::<*mut c_char>().write(text);

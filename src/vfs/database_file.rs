@@ -184,6 +184,7 @@ impl DatabaseFile {
         match &self.handles.database {
             // SAFETY: the caller's promise.
             Some(file) => unsafe { file.read(buffer, amount, offset) },
+            None if self.seat.level() > Level::None => SQLITE_IOERR_READ,
             None => {
                 // Not made yet, or just being replaced: empty until it is locked.
                 // SAFETY: the caller's promise.
@@ -194,7 +195,8 @@ impl DatabaseFile {
     }
 
     pub fn size(&mut self, out: &mut i64) -> c_int {
-        match self.handles.database.as_ref().map_or(Ok(0), |file| file.size()) {
+        let missing = if self.seat.level() > Level::None { Err(SQLITE_IOERR_FSTAT) } else { Ok(0) };
+        match self.handles.database.as_ref().map_or(missing, |file| file.size()) {
             Ok(size) => {
                 *out = size;
                 self.check_lease(SQLITE_IOERR_FSTAT)
@@ -338,7 +340,9 @@ impl DatabaseFile {
     pub fn unlock(&mut self, level: c_int) -> c_int {
         let level = Level::from_code(level);
         if level < self.seat.level() {
-            if self.is_network() && self.seat.level() >= Level::Reserved {
+            // Not in a forked child: its parent's threads may have held the manager's mutex at the fork.
+            let ours = lock::check(self.seat.fork()).is_ok();
+            if ours && self.is_network() && self.seat.level() >= Level::Reserved {
                 self.end_recovery(level);
                 if self.transaction.left_a_journal(self.seat.level()) {
                     self.database.journal_left();

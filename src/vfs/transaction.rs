@@ -131,6 +131,9 @@ impl DatabaseFile {
         if self.is_trusted() || self.seat.level() == Level::None {
             return None;
         }
+        if lock::check(self.seat.fork()).is_err() {
+            return Some(false);
+        }
         Some(self.transaction.has_header || self.database.journal_is_hot())
     }
 
