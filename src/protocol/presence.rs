@@ -73,6 +73,12 @@ impl Node {
             self.confirm(&census)?;
             let alive = |name: &&Name| name.node != *self.id() && census.tombstone(&name.node).is_none();
             self.writer = census.exclusives.iter().find(alive).cloned();
+            // A dead one waits for nobody, and who is inside may stay there for hours.
+            if let Some(writer) = self.writer.clone()
+                && matches!(self.judge(&writer.node, &census)?, Verdict::Deposed { .. })
+            {
+                self.writer = None;
+            }
         }
         Ok(self.writer.as_ref().map(|name| self.holder(name, None, "waiting to write")))
     }
