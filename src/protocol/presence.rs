@@ -38,12 +38,7 @@ impl Node {
             let census = self.census()?;
             self.confirm(&census)?;
             let foreign: Vec<Name> = census.exclusives.iter().filter(|name| name.node != *self.id()).cloned().collect();
-            for name in &foreign {
-                match self.judge(&name.node, &census)? {
-                    Verdict::Deposed { .. } => {}
-                    verdict => return Err(self.busy(name, &census, verdict, "being written")),
-                }
-            }
+            self.judge_all(&foreign, &census, "being written")?;
             if !foreign.is_empty() {
                 // All of them are deposed: what they left is cleared up under L, then we look again.
                 self.clear_up_as_cleaner(files)?;
@@ -128,14 +123,8 @@ impl Node {
             let blockers = self.blockers.get_or_insert_with(|| present.clone());
             let remaining: Vec<Name> = blockers.iter().filter(|name| present.contains(name)).cloned().collect();
             *blockers = remaining.clone();
-            let mut deposed = false;
-            for name in &remaining {
-                match self.judge(&name.node, &census)? {
-                    Verdict::Deposed { .. } => deposed = true,
-                    verdict => return Err(self.busy(name, &census, verdict, "being read")),
-                }
-            }
-            if deposed {
+            self.judge_all(&remaining, &census, "being read")?;
+            if !remaining.is_empty() {
                 let census = self.census()?;
                 let view = self.lock_view()?;
                 self.clear_up(&census, &view, files, Scope::DatabaseOnly)?;

@@ -142,13 +142,20 @@ impl Node {
         // Who is deposed is written in G, which a heartbeat makes fresh.
         self.heartbeat()?;
         let census = self.census()?;
-        for name in &others {
-            match self.judge(&name.node, &census)? {
+        self.judge_all(&others, &census, "being written")
+    }
+
+    /// Busy unless the nodes of all these names have been deposed. All are judged, so that whoever waits for several of the
+    /// dead waits for all of them at once.
+    pub(super) fn judge_all(&mut self, names: &[Name], census: &Census, doing: &'static str) -> Result<(), Denied> {
+        let mut in_the_way = None;
+        for name in names {
+            match self.judge(&name.node, census)? {
                 Verdict::Deposed { .. } => {}
-                verdict => return Err(self.busy(name, &census, verdict, "being written")),
+                verdict => in_the_way = in_the_way.or(Some((name, verdict))),
             }
         }
-        Ok(())
+        in_the_way.map_or(Ok(()), |(name, verdict)| Err(self.busy(name, census, verdict, doing)))
     }
 
     pub(super) fn busy(&self, name: &Name, census: &Census, verdict: Verdict, doing: &'static str) -> Denied {
