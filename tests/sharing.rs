@@ -48,3 +48,24 @@ fn a_connection_deposed_while_it_was_idle_goes_on() {
     db.execute_batch("INSERT INTO t VALUES(2)").unwrap();
     assert!(!names().any(|name| name == beat), "it took its old name again");
 }
+
+/// Who joins readers of his own process heeds a waiting writer elsewhere, but not for ever one that has died: those inside
+/// may stay for hours.
+#[test]
+fn a_dead_waiting_writer_keeps_no_reader_out() {
+    let dir = common::dir();
+    let database = dir.path().join("joined.sqlite");
+    let opener = Opener::coord("coord_mode=network-exclusive&coord_lease_ms=1000");
+    let inside = opener.open(&database).unwrap();
+    inside.execute_batch("CREATE TABLE t(a); BEGIN; SELECT * FROM t").unwrap();
+    // What a writer leaves that was killed while it waited: PENDING, and a heartbeat that stands.
+    let registry = dir.path().join("joined.sqlite.readers");
+    let dead = "elsewhere-1-00000000000000aa";
+    std::fs::write(registry.join(format!("beat.{dead}.2.1000")), "").unwrap();
+    std::fs::write(registry.join(format!("exclusive.{dead}.3")), "").unwrap();
+
+    let joining = opener.open(&database).unwrap();
+    joining.busy_timeout(std::time::Duration::from_secs(20)).unwrap();
+    assert_eq!(joining.query_row("SELECT count(*) FROM t", [], |row| row.get::<_, i64>(0)), Ok(0));
+    inside.execute_batch("COMMIT").unwrap();
+}
