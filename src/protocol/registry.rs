@@ -89,6 +89,8 @@ impl Census {
 pub struct LockView {
     pub writes: Vec<Name>,
     pub copies: Vec<(Name, Copy)>,
+    /// `new.*`: made by a holder of L to make a listing fresh, and left, or made late.
+    pub litter: Vec<Name>,
     /// Files of somebody else (`.nfs…`, `.DS_Store`). They never count.
     pub strangers: Vec<OsString>,
 }
@@ -101,6 +103,7 @@ impl LockView {
                 Some(name) => match name.kind {
                     Kind::Write => view.writes.push(name),
                     Kind::Fence(copy) => view.copies.push((name, copy)),
+                    Kind::New => view.litter.push(name),
                     _ => view.strangers.push(text),
                 },
                 None => view.strangers.push(text),

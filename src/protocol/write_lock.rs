@@ -192,6 +192,10 @@ impl Node {
                 view = self.lock_view()?;
             }
             self.depose_idle(&census)?;
+            for name in &view.litter {
+                // Only a holder of L makes these, and that is us.
+                self.discard(self.in_lock(name));
+            }
             self.watch_stray_copies(&census, &view)?;
             if self.clear_up(&census, &view, files, Scope::All)? {
                 continue;
