@@ -39,6 +39,8 @@ pub enum Guard {
     RollForward,
     /// Trying again to remove a name that would not go.
     Litter,
+    /// Opening all handles anew when a node registers again.
+    HandlesAnew,
 }
 
 impl Guard {
@@ -59,6 +61,7 @@ impl Guard {
             Guard::HotJournal => "hot-journal",
             Guard::RollForward => "roll-forward",
             Guard::Litter => "litter",
+            Guard::HandlesAnew => "handles-anew",
         }
     }
 }
