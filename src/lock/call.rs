@@ -77,6 +77,8 @@ impl Database {
     ) -> Option<Duration> {
         let now = self.storage.now();
         self.inner().watch_until = now.after(holder.lease * 2);
+        // Two that have backed out for each other must not meet again.
+        let jitter = Duration::from_micros(self.storage.random() % 10_000);
         if let Some(end) = *deadline {
             if now < end {
                 return Some((holder.lease / 12).min(Duration::from_millis(250)));
@@ -91,13 +93,13 @@ impl Database {
         let silent = holder.silent > holder.lease / 2 || (!holder.sign.is_empty() && known() >= holder.lease / 3);
         if silent && seat.wishes.recovery_wait && !seat.waited_for.contains(&holder.episode()) {
             *deadline = Some(now.after(holder.lease + holder.lease / 2 + Duration::from_secs(1)));
-            return Some(POLL);
+            return Some(POLL + jitter);
         }
         let first_sight =
             level == Level::Shared || !seat.waited_for.contains(&holder.name) || switches::off(Guard::WaitOnce);
         if *polls < 2 && first_sight {
             *polls += 1;
-            return Some(POLL);
+            return Some(POLL + jitter);
         }
         if seat.waited_for.len() > 64 {
             seat.waited_for.clear();

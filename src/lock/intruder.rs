@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::database::Inner;
+use super::database::{Inner, Mode};
+use super::level::Level;
 use super::messages::{self, Weight};
 use crate::protocol::Paths;
 use crate::storage::{FileId, Storage};
@@ -18,8 +19,13 @@ pub(super) struct Look {
 
 impl Inner {
     /// With SHARED held and nobody of ours exclusive: compares the file with what it was at the first look.
+    ///
+    /// In trusted mode by `stat` alone: opening and closing the file would drop the process's native locks.
     pub fn look_for_intruders(&mut self, storage: &Arc<dyn Storage>, paths: &Paths) {
-        let held = self.node.as_ref().is_some_and(|node| node.is_reader() && !node.has_exclusive());
+        let held = match self.mode {
+            Mode::Trusted => self.arbiter.highest() == Level::Shared,
+            Mode::NetworkExclusive => self.node.as_ref().is_some_and(|node| node.is_reader() && !node.has_exclusive()),
+        };
         let Some(now) = held.then(|| self.look(&**storage, paths)).flatten() else {
             self.baseline = None;
             return;
@@ -47,7 +53,9 @@ impl Inner {
     fn look(&self, storage: &dyn Storage, paths: &Paths) -> Option<Look> {
         let named = storage.attributes(&paths.database).ok()?;
         let mut change_counter = [0; 4];
-        self.own.database.as_ref()?.read_at(&mut change_counter, 24).ok()?;
+        if self.mode == Mode::NetworkExclusive {
+            self.own.database.as_ref()?.read_at(&mut change_counter, 24).ok()?;
+        }
         Some(Look { id: named.id, size: named.size, change_counter })
     }
 }

@@ -108,7 +108,11 @@ impl Database {
         // One database that is in a long call must not keep the others from being looked after.
         let Some(mut inner) = self.try_inner() else { return Some(now.after(Duration::from_millis(50))) };
         if inner.mode == Mode::Trusted {
-            return self.look_for_registry(&inner);
+            let due = self.look_for_registry(&inner);
+            if due.is_some() {
+                inner.look_for_intruders(&self.storage, &self.paths);
+            }
+            return due;
         }
         let watching = inner.watch_until > now;
         let node = inner.node.as_mut()?;

@@ -129,6 +129,10 @@ impl Database {
         if wrote {
             self.leave_lock(inner);
         }
+        if wrote || inner.arbiter.is_idle() {
+            // From here on others, or we, may change the file.
+            inner.baseline = None;
+        }
         self.run_deferred(inner);
     }
 
