@@ -13,6 +13,7 @@ use super::process;
 use super::seat::{Base, Seat};
 use super::settings::Wishes;
 use super::trusted::TrustedLock;
+use crate::protocol::lease;
 use crate::protocol::{Node, Paths};
 use crate::storage::{FileId, Instant, Kind, Storage};
 
@@ -57,8 +58,6 @@ pub(super) struct Inner {
     pub generation: u64,
     /// Whether the journal is one that may have to be rolled back, as seen when SHARED was taken.
     pub journal_is_hot: bool,
-    /// The registry was made by us beside an existing database: nobody writes before this moment.
-    pub quiet_until: Option<Instant>,
     pub trusted: TrustedLock,
     pub lease_ms: u64,
     pub seats: usize,
@@ -71,6 +70,14 @@ pub(super) struct Inner {
     pub takeovers: u64,
 }
 
+impl Inner {
+    /// How often a connection of trusted mode that holds a lock is looked after: whoever makes the registry elsewhere waits for
+    /// the default lease, whatever ours is.
+    pub fn registry_interval(&self) -> Duration {
+        Duration::from_millis(self.lease_ms.min(lease::DEFAULT_MS)) / 6
+    }
+}
+
 impl Database {
     pub(super) fn new(storage: Arc<dyn Storage>, paths: Arc<Paths>, kind: Kind, mode: Mode, lease_ms: u64) -> Database {
         let inner = Inner {
@@ -80,7 +87,6 @@ impl Database {
             own: OwnHandles::default(),
             generation: 1,
             journal_is_hot: false,
-            quiet_until: None,
             trusted: TrustedLock::default(),
             lease_ms,
             seats: 0,

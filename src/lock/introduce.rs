@@ -6,7 +6,10 @@ use std::time::Duration;
 use super::database::{Database, Inner};
 use super::failure::Failure;
 use super::handles::OwnHandles;
+use super::messages::{self, Weight};
 use super::seat::Base;
+use crate::protocol::lease;
+use crate::protocol::names::{Kind, Name, NodeId};
 use crate::protocol::switches::{self, Guard};
 use crate::protocol::{self, Denied, Holder, Node};
 use crate::storage::Owner;
@@ -71,7 +74,7 @@ impl Database {
         }
         let existing = self.storage.attributes(&self.paths.database).is_ok_and(|found| found.size > 0);
         let locked = existing && !self.kind.is_local() && self.lock_for_registry(inner)?;
-        let made = self.make_registry_now(inner, existing);
+        let made = self.make_registry_now(existing);
         if locked {
             let _ = self.storage.remove_dir(&self.paths.lock);
         }
@@ -97,18 +100,32 @@ impl Database {
         Err(Denied::Busy(Box::new(Holder::nobody(doing, lease))).into())
     }
 
-    fn make_registry_now(&self, inner: &mut Inner, existing: bool) -> Result<(), Failure> {
-        match self.storage.make_dir(&self.paths.registry, self.owner()?) {
-            Ok(()) => {
-                if existing && !self.kind.is_local() {
-                    // On the server's own disk somebody may be reading who has not looked for the registry yet.
-                    let lease = Duration::from_millis(inner.lease_ms);
-                    inner.quiet_until = Some(self.storage.now().after(lease));
-                }
-            }
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(Denied::io("make the registry", &self.paths.registry)(error).into()),
+    fn make_registry_now(&self, existing: bool) -> Result<(), Failure> {
+        let owner = self.owner()?;
+        match self.storage.make_dir(&self.paths.registry, owner) {
+            Ok(()) if existing && !self.kind.is_local() => self.stand_in_for_readers(owner),
+            Ok(()) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            Err(error) => Err(Denied::io("make the registry", &self.paths.registry)(error).into()),
         }
+    }
+
+    /// On the server's own disk somebody may be reading in trusted mode who has not looked for the registry yet. The name of a
+    /// reader whose node never was stands for him: nobody is exclusive before he has watched it for the default lease, and then
+    /// the database is replaced, so that even a reader who stands still keeps what he reads.
+    fn stand_in_for_readers(&self, owner: crate::storage::Owner) -> Result<(), Failure> {
+        let process = self.storage.process();
+        let node = NodeId::new(&process.hostname, &process.boot_id, process.pid, self.storage.random());
+        let path = self.paths.registry.join(Name { node, n: 1, kind: Kind::Reader }.to_string());
+        self.storage.create_new(&path, b"", owner).map_err(Denied::io("announce earlier readers at", &path))?;
+        messages::say(
+            Weight::Notice,
+            format!(
+                "coord: {} is shared from now on; its first change waits {} s for programs that were using it on the server",
+                self.paths.database.display(),
+                lease::DEFAULT_MS / 1000
+            ),
+        );
         Ok(())
     }
 }

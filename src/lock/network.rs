@@ -10,7 +10,7 @@ use super::level::Level;
 use super::messages::{self, Weight};
 use super::process;
 use super::seat::{Base, LockError, Seat};
-use crate::protocol::{Denied, Holder, Node};
+use crate::protocol::{Denied, Node};
 
 impl Database {
     /// NONE → SHARED.
@@ -214,16 +214,6 @@ impl Database {
     }
 
     fn become_exclusive(&self, inner: &mut Inner, seat: &mut Seat, base: &mut dyn Base) -> Result<(), Failure> {
-        if let Some(until) = inner.quiet_until {
-            let now = self.storage.now();
-            if now < until {
-                // Silent for longer than half its lease: the call waits instead of being busy.
-                let wait = until.since(now);
-                let holder = Holder::waiting("still settling after coord was introduced to it", wait);
-                return Err(Denied::Busy(Box::new(holder)).into());
-            }
-            inner.quiet_until = None;
-        }
         let Some(mut node) = inner.node.take() else { return Err(Failure::no_node()) };
         let exclusive = node.become_exclusive(&mut Handles::new(self, inner, seat, base));
         inner.takeovers += node.take_takeovers();

@@ -222,7 +222,7 @@ pub(super) fn wake_service(database: &Database, inner: &Inner) {
     let process = process();
     let due = match &inner.node {
         Some(node) => node.heartbeat_due(),
-        None => process.storage.now().after(Duration::from_millis(inner.lease_ms) / 6),
+        None => process.storage.now().after(inner.registry_interval()),
     };
     process.service.attend(database.device(), due, || {
         let mut databases = databases();

@@ -154,7 +154,7 @@ impl Database {
             self.usurp();
             return None;
         }
-        Some(self.storage.now().after(std::time::Duration::from_millis(inner.lease_ms) / 6))
+        Some(self.storage.now().after(inner.registry_interval()))
     }
 
     /// Native unlocks that had to wait for another copy of SQLite.

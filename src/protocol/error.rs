@@ -30,11 +30,6 @@ impl Holder {
         Holder { node: None, silent: Duration::ZERO, lease, name: String::new(), sign: String::new(), doing }
     }
 
-    /// A wait that will be over in `wait`: to be waited out like a silent holder's lease.
-    pub fn waiting(doing: &'static str, wait: Duration) -> Holder {
-        Holder { silent: wait, ..Holder::nobody(doing, wait) }
-    }
-
     /// Tells one stay of one holder from the next.
     pub fn episode(&self) -> String {
         match &self.node {
