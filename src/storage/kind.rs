@@ -51,7 +51,13 @@ impl Kind {
 }
 
 /// The kind of filesystem that `path` is on, or its nearest ancestor that exists.
+///
+/// In builds with debug assertions `COORD_TEST_SHARED` has every filesystem taken for one that other hosts use, so that what is
+/// done only there (fences for the provably dead, dropped caches) can be tested without a network.
 pub fn classify(path: &Path) -> Kind {
+    if cfg!(debug_assertions) && std::env::var_os("COORD_TEST_SHARED").is_some() {
+        return Kind { name: "shared for a test".to_string(), class: Class::Shared };
+    }
     match existing(path) {
         Some(found) => platform::classify(&found),
         None => Kind::unknown(),
