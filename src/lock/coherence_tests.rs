@@ -223,6 +223,8 @@ fn who_takes_shared_reads_what_others_have_written() {
     let paths = Arc::new(Paths::new(&dir.path().join("db")));
     std::fs::write(&paths.database, [1]).unwrap();
     std::fs::write(&paths.journal, [0]).unwrap();
+    // Coord is known here already: nobody has to wait for earlier readers.
+    std::fs::create_dir(&paths.registry).unwrap();
     let ((here, mut reader), (there, mut writer)) = (host(&paths), host(&paths));
     let (mut seat, mut other) = (here.sit(0, Wishes::default()), there.sit(0, Wishes::default()));
     here.lock(&mut seat, Level::Shared, &mut reader).unwrap();
