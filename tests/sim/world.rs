@@ -1,20 +1,24 @@
 //! Whose step is next, what time it is, and what goes wrong: all drawn from one seed.
 //!
-//! Each simulated task is a thread, but only the one whose turn it is runs. Every call of the storage trait is a step: the
+//! Only the task whose turn it is runs. Every call of the storage trait is a step: the
 //! task hands the turn on before it is carried out, so anything may happen between a check and what it guards.
 
 use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::events::Fate;
 use super::history::History;
-pub use super::machines::{Crashed, Host, Process, Task};
+use super::machines::Crashed;
+pub use super::machines::{Host, Process, Task};
 use super::server::{Change, Server};
+use super::turns;
 use super::weather::{Faults, Profile, Rng};
 
 pub const MS: u64 = 1_000_000;
+/// No run that goes on as it should comes near this.
+const ENDLESS: u64 = 400_000;
 
 pub struct State {
     pub rng: Rng,
@@ -37,7 +41,6 @@ pub struct State {
 
 pub struct World {
     state: Mutex<State>,
-    turns: Vec<Condvar>,
 }
 
 impl World {
@@ -53,7 +56,6 @@ impl World {
                 ..Host::default()
             })
             .collect();
-        let turns = tasks.iter().map(|_| Condvar::new()).collect();
         let state = State {
             now: 0,
             server: Server::with_directory(Path::new("/shared")),
@@ -72,28 +74,23 @@ impl World {
             kinds: BTreeSet::new(),
             rng,
         };
-        World { state: Mutex::new(state), turns }
+        World { state: Mutex::new(state) }
     }
 
     pub fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for this task's first turn.
-    pub fn begin(&self, task: usize) {
-        let mut state = self.state();
-        while state.turn != task {
-            state = self.turns[task].wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
+    pub(super) fn turn(&self) -> usize {
+        self.state().turn
     }
 
     /// This task has ended; the turn goes on.
-    pub fn end(&self, task: usize) {
+    pub(super) fn end(&self, task: usize) {
         let mut state = self.state();
         state.tasks[task].done = true;
         if let Some(next) = state.pick() {
             state.turn = next;
-            self.turns[next].notify_one();
         }
     }
 
@@ -102,12 +99,15 @@ impl World {
         let next = state.pick().unwrap_or(task);
         if next != task {
             state.turn = next;
-            self.turns[next].notify_one();
-            while state.turn != task {
-                state = self.turns[task].wait(state).unwrap_or_else(PoisonError::into_inner);
-            }
+            drop(state);
+            turns::give_way();
+            state = self.state();
         }
         state.steps += 1;
+        if state.steps == ENDLESS {
+            state.history.violated(format!("no end after {ENDLESS} steps"));
+            state.processes.iter_mut().for_each(|process| process.crashed = true);
+        }
         if state.processes[state.tasks[task].process].crashed {
             drop(state);
             std::panic::resume_unwind(Box::new(Crashed));
