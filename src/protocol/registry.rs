@@ -1,6 +1,6 @@
 //! Listings of the registry G and of the lock directory L, sorted by what the names say.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 
 use super::names::{Copy, Kind, Name, NodeId};
@@ -13,7 +13,7 @@ pub struct Census {
     pub asked: Instant,
     pub answered: Instant,
     /// Highest beat of each node: `(n, lease_ms)`. A lower one is litter, never evidence.
-    beats: HashMap<NodeId, (u64, u64)>,
+    beats: BTreeMap<NodeId, (u64, u64)>,
     tombstones: Vec<Name>,
     pub readers: Vec<Name>,
     pub exclusives: Vec<Name>,
