@@ -4,7 +4,8 @@
 {"id": 2, "start": ["program", ...], "env": {...}}     ->  {"id": 2, "pid": 77}, later {"from": 2, "line": "..."} for each line it
                                                            prints, and {"from": 2, "ended": its exit status}
 {"to": 2, "line": "..."}                                   goes to that program's standard input
-{"id": 3, "still": 2}                                  ->  {"id": 3} as soon as the program is stopped (SIGSTOP) or has ended
+{"id": 3, "still": 2}                                  ->  {"id": 3, "state": ...}, its state in /proc, as soon as the program is stopped
+                                                           (SIGSTOP) or has ended, or after two seconds
 """
 
 import glob
@@ -70,7 +71,8 @@ def tell(request):
 
 def still(request):
     pid = started[request["still"]].pid
-    while True:
+    state, end = "X", time.monotonic() + 2
+    while time.monotonic() < end:
         try:
             with open(f"/proc/{pid}/stat") as file:
                 state = file.read().rpartition(") ")[2][:1]
@@ -79,7 +81,7 @@ def still(request):
         if state in "TtZX":
             break
         time.sleep(0.05)
-    send({"id": request["id"]})
+    send({"id": request["id"], "state": state})
 
 
 def find_port():

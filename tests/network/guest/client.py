@@ -188,7 +188,8 @@ class Client:
             while done < value and not lines.waiting():
                 self.view()
                 done += 1
-                time.sleep(0.05)
+                if done < value:
+                    time.sleep(0.3)
             say(done=done)
         elif word == "state":
             say(state=self.state())

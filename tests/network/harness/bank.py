@@ -24,7 +24,8 @@ class Bank:
         self.errors = {}  # by code: how often and the first text
         self.views, self.last_seen, self.wrong = 0, {}, []
         self.workers = 0
-        for machine in bed.clients:
+        self.machines = bed.clients if place.shared else (bed.left,)
+        for machine in self.machines:
             bed.mount(place, machine)
         bed.left.ok(f"rm -rf {self.directory}; mkdir {self.directory}")
 
@@ -84,7 +85,7 @@ class Bank:
                 if "done" in message:
                     return True
         except Gone as gone:
-            if program.status is None and program.lines.empty() and program.machine.qemu.poll() is None:
+            if program.alive():
                 self.wrong.append(f"a program hangs: {gone}")
             return False
 
@@ -124,7 +125,7 @@ class Bank:
             self.wrong.append(f"afterwards nobody can commit: {outcome}, {self.errors}")
         self.close(closing)
         states = {}
-        for machine in self.bed.clients:
+        for machine in self.machines:
             program = self.client(machine)
             states[machine.name] = program.ask(state=1)
             self.close(program)

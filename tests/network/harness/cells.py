@@ -64,7 +64,7 @@ def run(bed, cell, number):
 def all_at_once(bank, cell, result):
     """Writers and a reader on each client, small and large transactions."""
     programs = []
-    for machine in bank.bed.clients:
+    for machine in bank.machines:
         for kind in ("small", "large", "reader"):
             program = bank.client(machine)
             programs.append((program, kind))
@@ -78,7 +78,7 @@ def all_at_once(bank, cell, result):
             bank.drain(program, PATIENCE * 3)
     for program, kind in programs:
         bank.close(program)
-    result.rounds = cell.rounds * 4
+    result.rounds = cell.rounds * 2 * len(bank.machines)
 
 
 def turns(bank, cell, result):
@@ -105,17 +105,40 @@ def turns(bank, cell, result):
 
 def faults(bank, cell, result):
     """The fault at each step, each of `rounds` times, while readers on both sides look."""
+    watchers = Watchers(bank)
     for step in cell.steps:
         for _ in range(cell.rounds):
-            watchers = [bank.client(machine) for machine in bank.bed.clients]
-            for watcher in watchers:
-                watcher.tell(views=1_000_000)
-            outcome = FAULTS[cell.fault](Round(bank, step))
-            for watcher in watchers:
-                bank.close(watcher)
+            # At rest until the step is reached: a reader would take over as well as a writer.
+            watchers.rest()
+            outcome = FAULTS[cell.fault](Round(bank, step, watchers))
             key = f"{step}: {outcome}"
             result.told[key] = result.told.get(key, 0) + 1
             result.rounds += 1
+    watchers.rest()
+    for program in watchers.programs.values():
+        bank.close(program)
+
+
+class Watchers:
+    """A reader on each client."""
+
+    def __init__(self, bank):
+        self.bank, self.programs = bank, {}
+
+    def look(self):
+        for machine in self.bank.bed.clients:
+            self.programs[machine].tell(views=1_000_000)
+
+    def rest(self):
+        """They stop looking, and hold no lock. Whoever has died with its machine is replaced."""
+        for machine in self.bank.bed.clients:
+            program = self.programs.get(machine)
+            if program:
+                if program.alive():
+                    program.tell(rest=1)
+                self.bank.drain(program)
+            if not program or not program.alive():
+                self.programs[machine] = self.bank.client(machine)
 
 
 WORK = {"bank": all_at_once, "turns": turns, **dict.fromkeys(FAULTS, faults)}

@@ -31,20 +31,23 @@ STOPS = "/tmp/stops"
 
 
 class Round:
-    def __init__(self, bank, step):
-        self.bank, self.step, self.bed = bank, step, bank.bed
-        self.large = True
+    def __init__(self, bank, step, watchers):
+        self.bank, self.step, self.bed, self.watchers = bank, step, bank.bed, watchers
         self.worker = bank.worker()
 
     def approach(self):
-        """Brings a new process on the right to the step."""
-        right = self.bed.right
+        """Brings a new process on the right to the step, and lets the readers look from then on."""
+        self.reach()
+        self.watchers.look()
+
+    def reach(self):
+        # Opened first: opening reads, and who reads takes over as well.
+        self.victim = self.bank.client(self.bed.right, stops=STOPS)
         if self.step in TAKEOVER:
-            first = self.bank.client(right, stops=STOPS)
+            first = self.bank.client(self.bed.right, stops=STOPS)
             self.stand(first, self.bank.worker(), ["database-write"] * 2)
             first.signal("KILL")
             self.bank.drain(first)
-        self.victim = self.bank.client(right, stops=STOPS)
         if self.step == SPILLED:
             answer = self.victim.ask(begin=[self.worker, 1, True])
             if "begun" not in answer:

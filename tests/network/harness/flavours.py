@@ -33,6 +33,7 @@ class Flavour:
 
 
 COORD = Flavour("coord", "coord", "release")
+EXCLUSIVE = Flavour("coord, network-exclusive", "coord", "release", uri="&coord_mode=network-exclusive")
 STEPPED = Flavour("coord (debug build)", "coord", "debug")
 UNIX = Flavour("unix", "unix")
 DOTFILE = Flavour("unix-dotfile", "unix-dotfile")

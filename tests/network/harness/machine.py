@@ -42,9 +42,19 @@ class Program:
         self.tell(**message)
         return self.next(timeout)
 
-    def wait_still(self, timeout=PATIENCE):
-        """Until it has stopped itself (SIGSTOP) or ended."""
-        self.machine.ask({"still": self.number}, timeout)
+    def wait_still(self):
+        """Until it has stopped itself (SIGSTOP). It has not if it says something instead, or nothing for long."""
+        end = time.monotonic() + PATIENCE
+        while time.monotonic() < end and self.lines.empty():
+            state = self.machine.ask({"still": self.number}, PATIENCE)["state"]
+            if state in "Tt":
+                return
+        raise Gone(f"{self.machine.name}: program {self.number} did not stop where it was to: {list(self.lines.queue)}")
+
+    def alive(self):
+        """Whether it has not ended, nor its machine been started anew."""
+        machine = self.machine
+        return self.status is None and machine.qemu.poll() is None and machine.programs.get(self.number) is self
 
     def signal(self, name):
         self.machine.run(f"kill -{name} {self.pid}")

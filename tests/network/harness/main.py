@@ -20,7 +20,7 @@ def main(options):
     if options.document:
         document.write()
         return 0
-    cells = plan.chosen(plan.quick() if options.quick else plan.full(options.rounds), options.only)
+    cells = plan.chosen(plan.quick() if options.quick else plan.full(options.rounds, options.few_steps), options.only)
     if options.list or not cells:
         print("\n".join(f"{cell.place.key:15} {cell.flavour.key:26} {cell.fault:15} {', '.join(cell.steps)}" for cell in cells))
         print(f"{len(cells)} cells")
@@ -30,7 +30,8 @@ def main(options):
         needs.install()
         system = image.get()
     except Unavailable as reason:
-        print(f"SKIPPED: nothing was shown about network filesystems: {reason}")
+        print(f"SKIPPED: nothing is shown about network filesystems: {reason}")
+        print("test result: 0 passed; 0 failed; 1 ignored")
         return CANNOT
     done, requests = [], {}
     with Bed(system, builds(), options.keep) as bed:
@@ -40,15 +41,18 @@ def main(options):
                 progress(f"{number + 1}/{len(cells)}: {cell.place.key}, {cell.flavour.key}, {cell.fault} {', '.join(cell.steps)}")
                 done.append(run_cell(bed, cell, number))
                 progress("    " + report.line(done[-1]))
+                if options.save:
+                    results.save(machine, done[-1:], {})
                 bed.heal()
             for key in sorted({cell.place.key for cell in cells if cell.place.key.startswith("nfs")}):
                 for flavour in (COORD, UNIX):
-                    requests.setdefault(key, {})[flavour.key] = count(bed, BY_KEY[key], flavour, len(requests))
+                    progress(f"counting requests: {key}, {flavour.key}")
+                    requests.setdefault(key, {})[flavour.key] = count(bed, BY_KEY[key], flavour, flavour.key)
         except (KeyboardInterrupt, Gone) as reason:
             progress(f"broken off: {reason!r}")
             done.append(report.broken_off(reason))
     if options.save:
-        results.save(machine, done, requests)
+        results.save(machine, [], requests)
         document.write()
     print(report.table(done, requests))
     return 0 if report.as_expected(done) else 1

@@ -62,16 +62,16 @@ PLACES = [
         "sshfs",
         "sshfs",
         # Its own server speaks on a pipe here; what coord looks at, the mount, is the same as over the network.
-        "mkdir -p /tmp/behind && mkfifo /tmp/sshfs.pipe && "
-        "(/usr/lib/openssh/sftp-server </tmp/sshfs.pipe | sshfs -o passive :/tmp/behind DIR >/tmp/sshfs.pipe) &"
-        " sleep 5; grep ' DIR ' /proc/mounts",
+        "modprobe fuse; mkdir -p /tmp/behind; mkfifo /tmp/pipe; "
+        "(/usr/lib/openssh/sftp-server </tmp/pipe | sshfs -f -o passive :/tmp/behind DIR >/tmp/pipe) >/dev/null 2>&1 & "
+        "for i in $(seq 60); do grep ' DIR ' /proc/mounts && exit; sleep 0.5; done; exit 1",
         "",
         shared=False,
     ),
     Place(
         "bindfs",
         "FUSE passthrough (bindfs)",
-        "modprobe fuse; mkdir -p /tmp/passed && mount -t tmpfs p /tmp/passed && bindfs /tmp/passed DIR",
+        "modprobe fuse; mkdir -p /tmp/passed && mount -t tmpfs p /tmp/passed && bindfs /tmp/passed DIR >/dev/null 2>&1",
         "",
         shared=False,
     ),

@@ -2,10 +2,12 @@
 
 from .cells import Cell
 from .faults import ALL_STEPS, FAULTS, SPILLED
-from .flavours import COORD, DOTFILE, STEPPED, UNIX, without
+from .flavours import COORD, DOTFILE, EXCLUSIVE, STEPPED, UNIX, without
 from .mounts import BY_KEY, PLACES
 
 WRITTEN = "pages written, not synced"
+# Of every kind one: in the pages, at the end, in a takeover.
+FEW = (WRITTEN, "journal finalised", "takeover: ready")
 
 
 def quick():
@@ -21,18 +23,18 @@ def quick():
     ]
 
 
-def full(rounds):
+def full(rounds, few_steps):
     """Everything. The first filesystem gets every fault at every step; the others those that can differ between them."""
     cells = []
     for place in PLACES:
         thorough = place.key == "nfs42"
         if not place.shared:
-            cells.append(Cell(place, COORD, "bank", rounds=rounds))
+            cells += [Cell(place, flavour, "bank", rounds=rounds) for flavour in (COORD, EXCLUSIVE, UNIX)]
             continue
         cells += [Cell(place, COORD, "turns", rounds=rounds), Cell(place, COORD, "bank", rounds=rounds)]
         for fault in FAULTS:
-            steps = tuple(ALL_STEPS) if thorough else (SPILLED, WRITTEN, "journal finalised", "takeover: ready")
-            cells.append(Cell(place, STEPPED, fault, steps, rounds))
+            steps = tuple(ALL_STEPS) if thorough and not few_steps else FEW
+            cells += [Cell(place, STEPPED, fault, steps, rounds), Cell(place, COORD, fault, (SPILLED,), rounds)]
         for native in (UNIX, DOTFILE):
             cells += [Cell(place, native, "turns", rounds=rounds), Cell(place, native, "bank", rounds=rounds)]
             cells += [Cell(place, native, fault, (SPILLED,), rounds) for fault in FAULTS]
@@ -51,9 +53,7 @@ def controls(place):
 
 
 def chosen(cells, only):
-    """Those that `--only` names: every word must be the filesystem, the fault or the way to open of a cell."""
-    for word in filter(None, only.split(",")):
-        cells = [cell for cell in cells if word in (cell.place.key, cell.fault, cell.flavour.key, cell.flavour.vfs)]
-    return cells
-
-
+    """Those that one of the groups of words names: each of its words is the filesystem, the fault or the way to open."""
+    groups = [set(group.split(",")) for group in only] or [set()]
+    names = [(cell, {cell.place.key, cell.fault, cell.flavour.key, cell.flavour.vfs}) for cell in cells]
+    return [cell for group in groups for cell, words in names if group <= words]

@@ -7,9 +7,9 @@ from .bank import Bank
 TIMES = 10
 
 
-def count(bed, place, flavour, number):
+def count(bed, place, flavour, name):
     """{"read": {"total": per transaction, "GETATTR": ...}, "write": ...}, of one connection with nobody else there."""
-    bank = Bank(bed, place, flavour, f"requests{number}")
+    bank = Bank(bed, place, flavour, f"requests-{name}")
     bank.create()
     program, worker, right = bank.client(bed.left), bank.worker(), {}
     bank.transfer(program, worker, 1)
