@@ -1,12 +1,15 @@
-//! The `coord` command: a trial of the whole thing (`coord demo`) and a look at who holds what (`coord inspect`).
+//! The `coord` command: a trial of the whole thing (`coord demo`), a look at who holds what (`coord inspect`), and the
+//! qualification of a filesystem (`coord check`).
 //!
 //! This file only sends each subcommand to its module. Exit status everywhere: 0 all is well, 1 something is not (a
 //! verdict of BROKEN, a stale lock), 2 the command could not do what it was asked.
 
 mod args;
+mod check;
 mod demo;
 mod help;
 mod inspect;
+mod interrupts;
 mod out;
 mod register;
 
@@ -20,6 +23,7 @@ fn main() -> ExitCode {
         Ok(args::Command::Help(topic)) => out::print(help::text(topic)),
         Ok(args::Command::Version) => out::print(&format!("coord {}\n", env!("CARGO_PKG_VERSION"))),
         Ok(args::Command::Inspect(options)) => inspect::run(&options),
+        Ok(args::Command::Check(options)) => check::run(&options),
         Ok(args::Command::Demo(options)) => demo::run(&options),
         Ok(args::Command::DemoWorker(options)) => demo::worker::run(&options),
         Err(sentence) => Err(sentence),
