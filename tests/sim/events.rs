@@ -15,6 +15,7 @@ pub(super) enum Fate {
     Done,
     ErrorButDone,
     ErrorAndLate,
+    ErrorAndLost,
     DoneTwice,
 }
 
@@ -36,8 +37,12 @@ impl State {
         if !self.processes[process].begun {
             return;
         }
-        let faults = self.faults;
+        self.watch_takeover(process, change);
         let mut rng = Rng::of(self.seed, task, self.tasks[task].steps);
+        let mut faults = self.faults;
+        if self.is_delicate(process, change) {
+            (faults.freeze, faults.crash) = (faults.freeze + faults.aimed, faults.crash + faults.aimed / 2);
+        }
         if rng.chance(faults.crash) {
             if self.happens(task, "process killed") {
                 self.crash(task, change, &mut rng);
@@ -53,6 +58,31 @@ impl State {
         } else if rng.chance(faults.jump) && self.happens(task, "clock jumped") {
             self.jump(self.tasks[task].host, &mut rng);
         }
+    }
+
+    /// Keeps in mind who is replacing files: from the making of a copy to the epoch that tells of it.
+    fn watch_takeover(&mut self, process: usize, change: Option<&Change>) {
+        if let Some(Change::Create(path, _)) = change {
+            let path = path.to_string_lossy();
+            let fences = path.contains("/fence.");
+            if fences || path.contains("/epoch.") {
+                self.processes[process].fences = fences;
+            }
+        }
+    }
+
+    /// Whether a step is one of those on which the order of others hangs: around locks, takeovers, and changes of live files.
+    fn is_delicate(&self, process: usize, change: Option<&Change>) -> bool {
+        let words = ["/deposed.", "/epoch.", "/fence.", "/write.", "/exclusive."];
+        let delicate = |path: &Path| words.iter().any(|word| path.to_string_lossy().contains(word));
+        self.faults.aimed > 0
+            && (self.processes[process].fences
+                || match change {
+                    Some(Change::Create(path, _) | Change::Unlink(path)) => delicate(path),
+                    Some(Change::Rename(from, to)) => delicate(from) || delicate(to),
+                    Some(Change::Truncate(..)) => true,
+                    _ => false,
+                })
     }
 
     /// Whether what was drawn for this step of the task is to happen; counts it if so.
@@ -187,12 +217,13 @@ impl State {
         }
         let mut rng = Rng::of(!self.seed, task, self.tasks[task].steps);
         let process = self.tasks[task].process;
-        if rng.chance(self.faults.lie) && self.happens(task, "error although done, or done late") {
+        if rng.chance(self.faults.lie) && self.happens(task, "error although done, done late, or not done") {
             self.processes[process].disturbed = self.now;
-            if rng.below(2) == 0 {
-                return Fate::ErrorButDone;
+            match rng.below(5) {
+                0 | 1 => return Fate::ErrorButDone,
+                2 => return Fate::ErrorAndLost,
+                _ => self.later(process, change.clone(), &mut rng),
             }
-            self.later(process, change.clone(), &mut rng);
             return Fate::ErrorAndLate;
         }
         // A data write of a client that went on is not repeated: assumed of the server.

@@ -92,6 +92,8 @@ pub struct Process {
     pub frozen_until: u64,
     /// World time of the last thing that befell it.
     pub disturbed: u64,
+    /// It is replacing database and journal.
+    pub fences: bool,
     /// Its clock has stood still or jumped.
     pub misled: u64,
 }
