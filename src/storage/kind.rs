@@ -72,10 +72,17 @@ impl Kind {
 /// The kind of filesystem that `path` is on, or its nearest ancestor that exists.
 ///
 /// In builds with debug assertions `COORD_TEST_SHARED` has every filesystem taken for one that other hosts use, so that what is
-/// done only there (fences for the provably dead, dropped caches) can be tested without a network.
+/// done only there (fences for the provably dead, dropped caches) can be tested without a network; `COORD_TEST_SHARED=unfit`
+/// for one that is to be refused.
 pub fn classify(path: &Path) -> Kind {
-    if cfg!(debug_assertions) && std::env::var_os("COORD_TEST_SHARED").is_some() {
-        return Kind { name: "shared for a test".to_string(), class: Class::Shared };
+    if cfg!(debug_assertions)
+        && let Some(wanted) = std::env::var_os("COORD_TEST_SHARED")
+    {
+        let (name, class) = match wanted == "unfit" {
+            true => ("unfit for a test", Class::Unfit("it was asked for; ask for another one".to_string())),
+            false => ("shared for a test", Class::Shared),
+        };
+        return Kind { name: name.to_string(), class };
     }
     match existing(path) {
         Some(found) => platform::classify(&found),
