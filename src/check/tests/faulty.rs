@@ -1,6 +1,7 @@
 //! A client of a filesystem with one defect, over a real directory. Two of them over one directory are two hosts, each with
 //! caches of its own.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::io::{self, ErrorKind};
@@ -309,10 +310,10 @@ impl DataFile for FaultyFile {
         }
         let id = file.id()?;
         let mut pages = self.pages.lock().unwrap();
-        if !pages.contains_key(&id) {
+        if let Entry::Vacant(vacant) = pages.entry(id) {
             let mut whole = vec![0; file.size()? as usize];
             file.read_at(&mut whole, 0)?;
-            pages.insert(id, whole);
+            vacant.insert(whole);
         }
         let rest = pages[&id].get(offset as usize..).unwrap_or_default();
         let got = rest.len().min(buf.len());
