@@ -3,6 +3,8 @@
 //!     cargo run --release --example simulate -- --seeds 100000 --minutes 60 [--from N] [--profile local|nfs|smb]
 //!     cargo run --release --example simulate -- --seed 4711 [--profile nfs]        (one seed, with its trace)
 //!
+//! With `--sqlite` it is the bundled SQLite over the shim that works in that world, else a stand-in for its pager.
+//!
 //! It uses all cores, prints a line every ten seconds and a summary, and ends with status 1 if a promise was broken; then it
 //! says how to replay the seed. Status 2: it was called wrongly.
 
@@ -15,7 +17,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use sim::run::{Plan, run};
+use sim::run::{Outcome, Plan};
 use sim::weather::Profile;
 
 struct Wishes {
@@ -24,12 +26,23 @@ struct Wishes {
     minutes: u64,
     profile: Option<Profile>,
     one: bool,
+    sqlite: bool,
+}
+
+impl Wishes {
+    fn run(&self, plan: Plan) -> Outcome {
+        if self.sqlite { sim::sqlite::run::run(plan) } else { sim::run::run(plan) }
+    }
 }
 
 fn wishes() -> Result<Wishes, String> {
-    let mut wishes = Wishes { from: 1, seeds: 10_000, minutes: 24 * 60, profile: None, one: false };
+    let mut wishes = Wishes { from: 1, seeds: 10_000, minutes: 24 * 60, profile: None, one: false, sqlite: false };
     let mut arguments = std::env::args().skip(1);
     while let Some(name) = arguments.next() {
+        if name == "--sqlite" {
+            wishes.sqlite = true;
+            continue;
+        }
         let value = arguments.next().ok_or(format!("{name} takes a value"))?;
         let number = value.parse::<u64>();
         match (name.as_str(), number) {
@@ -40,7 +53,7 @@ fn wishes() -> Result<Wishes, String> {
             ("--profile", _) => wishes.profile = Some(profile(&value)?),
             _ => {
                 return Err(format!(
-                    "{name} {value}: there are --seeds, --minutes, --from, --seed (numbers) and --profile"
+                    "{name} {value}: there are --seeds, --minutes, --from, --seed (numbers), --profile and --sqlite"
                 ));
             }
         }
@@ -85,7 +98,7 @@ impl Sum {
     }
 
     fn play(&self, seed: u64, wishes: &Wishes) {
-        let outcome = run(plan(seed, wishes, wishes.one));
+        let outcome = wishes.run(plan(seed, wishes, wishes.one));
         let add = |count: &AtomicU64, more: u64| count.fetch_add(more, Ordering::Relaxed);
         add(&self.seeds, 1);
         add(&self.steps, outcome.steps);
@@ -147,7 +160,8 @@ fn main() -> ExitCode {
     for (seed, profile, violations) in broken.iter() {
         let asked = wishes.profile.map_or(String::new(), |profile| format!(" --profile {}", profile.word()));
         println!("seed {seed}, {}: {violations:#?}", profile.word());
-        println!("  to see it: cargo run --release --example simulate -- --seed {seed}{asked}");
+        let sqlite = if wishes.sqlite { " --sqlite" } else { "" };
+        println!("  to see it: cargo run --release --example simulate --{sqlite} --seed {seed}{asked}");
     }
     if broken.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) }
 }

@@ -11,7 +11,7 @@ use coord::storage::{Instant, Storage};
 use super::pager::{Connection, Stop};
 use super::storage::{SimStorage, be, database};
 use super::weather::{Faults, Profile, Rng};
-use super::world::{Crashed, MS, Task, World};
+use super::world::{Crashed, MS, State, Task, World};
 
 /// What a run came to.
 pub struct Outcome {
@@ -38,7 +38,8 @@ pub struct Plan {
 
 const LEASE_MS: u64 = 1000;
 
-fn faults(rng: &mut Rng) -> Faults {
+/// What a seed's weather is like,
+pub fn faults(rng: &mut Rng) -> Faults {
     match rng.below(8) {
         0 => Faults::NONE,
         1 => Faults { freeze: 60, ..Faults::NONE },
@@ -48,6 +49,12 @@ fn faults(rng: &mut Rng) -> Faults {
         5 => Faults { freeze: 100, crash: 20, lie: 0, repeat: 0 },
         _ => Faults { freeze: 40, crash: 15, lie: 15, repeat: 40 },
     }
+}
+
+/// and what it is like where machines and processes stand still far more often, and die.
+pub fn storms(rng: &mut Rng) -> Faults {
+    let storms = [Faults { freeze: 250, ..Faults::NONE }, Faults { freeze: 120, crash: 60, ..Faults::NONE }];
+    storms[rng.below(2) as usize]
 }
 
 /// Plays one seed.
@@ -76,8 +83,7 @@ pub fn run(plan: Plan) -> Outcome {
             });
         }
     }
-    let storm = [Faults { freeze: 250, ..Faults::NONE }, Faults { freeze: 120, crash: 60, ..Faults::NONE }];
-    let weather = if plan.stormy { storm[rng.below(2) as usize] } else { faults(&mut rng) };
+    let weather = if plan.stormy { storms(&mut rng) } else { faults(&mut rng) };
     let world = World::new(plan.seed, profile, weather, tasks, hosts, processes + 1);
     if plan.trace {
         world.state().trace = Some(Vec::new());
@@ -240,20 +246,19 @@ fn judge(world: &Arc<World>, storage: &SimStorage, slot: &Slot) {
     }
     connection.close();
     slot.leave();
-    leftovers(world);
+    let mut state = world.state();
+    if let Some(text) = leftovers(&state) {
+        state.history.violated(text);
+    }
 }
 
 /// Nothing stays behind for ever.
-fn leftovers(world: &Arc<World>) {
-    let mut state = world.state();
+pub fn leftovers(state: &State) -> Option<String> {
     let stays: Vec<String> = state.server.names.keys().map(|path| path.display().to_string()).collect();
     // A copy created late by nobody is watched for half a minute by whoever writes, and hinders nobody meanwhile.
     let locks: Vec<&String> = stays
         .iter()
         .filter(|name| name.contains("/write.") || name.contains("/exclusive.") || name.ends_with(".ready"))
         .collect();
-    if !locks.is_empty() {
-        let text = format!("left behind: {locks:?}");
-        state.history.violated(text);
-    }
+    (!locks.is_empty()).then(|| format!("left behind: {locks:?}"))
 }

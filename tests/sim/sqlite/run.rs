@@ -1,0 +1,218 @@
+//! One seed: a few machines with a few programs on them, each with one or two connections of the bundled SQLite, and at the
+//! end a judge to whom nothing happens any more.
+
+use std::panic::AssertUnwindSafe;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use coord::lock::simulated::Played;
+use coord::protocol::switches;
+use coord::storage::{Instant, Storage};
+
+use super::base;
+use super::client::{Client, schema};
+use super::ledger::Ledger;
+use crate::sim::run::{Outcome, Plan, faults, storms};
+use crate::sim::server::{Change, Server};
+use crate::sim::storage::{SimStorage, be};
+use crate::sim::weather::{Faults, Profile, Rng};
+use crate::sim::world::{Crashed, MS, Task, World};
+
+const LEASE_MS: u64 = 1000;
+/// How long a newcomer may take for his first commit, with nothing going wrong any more.
+const PATIENCE: u64 = 100_000 * MS;
+const DIRECTORY: &str = "/simulated";
+
+fn database() -> PathBuf {
+    Path::new(DIRECTORY).join("bank")
+}
+
+fn uri() -> String {
+    format!("file:{}?vfs=coord&coord_lease_ms={LEASE_MS}", database().display())
+}
+
+/// A new bank as SQLite writes it.
+fn image(auto_vacuum: bool) -> Vec<u8> {
+    static IMAGES: [OnceLock<Vec<u8>>; 2] = [const { OnceLock::new() }; 2];
+    let made = IMAGES[usize::from(auto_vacuum)].get_or_init(|| {
+        let connection = rusqlite::Connection::open_in_memory().expect("a connection");
+        connection.execute_batch(&schema(auto_vacuum)).expect("the tables");
+        let mut size = 0;
+        // SAFETY: the connection is open, and the copy is of the size that is told.
+        unsafe {
+            let copy = rusqlite::ffi::sqlite3_serialize(connection.handle(), c"main".as_ptr(), &mut size, 0);
+            assert!(!copy.is_null());
+            let bytes = std::slice::from_raw_parts(copy, size as usize).to_vec();
+            rusqlite::ffi::sqlite3_free(copy.cast());
+            bytes
+        }
+    });
+    made.clone()
+}
+
+/// A server on which the bank lies, known to be shared.
+fn server(auto_vacuum: bool) -> Server {
+    let mut server = Server::with_directory(Path::new(DIRECTORY));
+    let registry = PathBuf::from(format!("{}.readers", database().display()));
+    for change in [Change::Create(database(), image(auto_vacuum)), Change::MakeDir(registry)] {
+        server.apply(&change).expect("an empty directory");
+    }
+    server
+}
+
+#[derive(Clone, Copy)]
+enum Role {
+    Client { acts: u64 },
+    Service,
+    Judge,
+}
+
+/// A step of SQLite's is a page, and there are many in a transaction: each is less likely to be hit.
+fn thinned(faults: Faults) -> Faults {
+    let Faults { freeze, crash, lie, repeat } = faults;
+    Faults { freeze: freeze.div_ceil(4), crash: crash.div_ceil(4), lie: lie.div_ceil(4), repeat: repeat.div_ceil(4) }
+}
+
+/// Plays one seed.
+pub fn run(plan: Plan) -> Outcome {
+    base::register();
+    let mut rng = Rng::new(plan.seed ^ 0x5417);
+    for _ in 0..4 {
+        rng.next();
+    }
+    let profile = plan.profile.unwrap_or(Profile::ALL[rng.below(Profile::ALL.len() as u64) as usize]);
+    let hosts = if profile == Profile::Local { 1 } else { 1 + rng.below(3) as usize };
+    let processes = 2 + rng.below(3) as usize;
+    let (mut tasks, mut roles) = (Vec::new(), Vec::new());
+    for process in 0..=processes {
+        let judge = process == processes;
+        let host = if judge { 0 } else { rng.below(hosts as u64) as usize };
+        let connections = if judge { 1 } else { 1 + rng.below(4) as usize / 3 };
+        let starts = if judge { 0 } else { rng.below(400) * MS };
+        for connection in 0..=connections {
+            tasks.push(Task::new(host, process, starts));
+            roles.push(match (judge, connection == connections) {
+                (_, true) => Role::Service,
+                (true, false) => Role::Judge,
+                (false, false) => Role::Client { acts: 2 + rng.below(8) },
+            });
+        }
+    }
+    let weather = thinned(if plan.stormy { storms(&mut rng) } else { faults(&mut rng) });
+    let world = World::new(plan.seed, profile, weather, tasks, hosts, processes + 1);
+    {
+        let mut state = world.state();
+        state.server = server(rng.below(2) == 0);
+        state.trace = plan.trace.then(Vec::new);
+    }
+    let world = Arc::new(world);
+    let ledger = Arc::new(Mutex::new(Ledger::default()));
+    let played: Vec<Played> =
+        (0..=processes).map(|_| Played::new(Arc::new(SimStorage { world: world.clone(), task: 0 }))).collect();
+    std::thread::scope(|scope| {
+        for (task, role) in roles.iter().enumerate() {
+            let process = world.state().tasks[task].process;
+            let (world, ledger, played) = (&world, &ledger, &played[process]);
+            let builder = std::thread::Builder::new().stack_size(1024 * 1024);
+            let work = move || {
+                switches::take_out_here(plan.without);
+                let storage = SimStorage { world: world.clone(), task };
+                be(task);
+                base::be_on(storage.clone());
+                played.enter();
+                world.begin(task);
+                let acted = std::panic::catch_unwind(AssertUnwindSafe(|| match *role {
+                    Role::Service => serve(&storage, played, process),
+                    Role::Client { acts } => {
+                        let mut client = client(&storage, ledger, plan.seed);
+                        for _ in 0..acts {
+                            if client.is_dead() {
+                                break;
+                            }
+                            client.act();
+                            let pause = world.state().rng.below(40);
+                            client.sleep(pause);
+                        }
+                        client.close();
+                    }
+                    Role::Judge => {
+                        wait_for_the_others(&storage, process);
+                        world.state().faults = Faults::NONE;
+                        client(&storage, ledger, plan.seed).judge(PATIENCE);
+                    }
+                }));
+                if let Err(payload) = acted
+                    && !payload.is::<Crashed>()
+                {
+                    let text = payload.downcast_ref::<String>().cloned().unwrap_or_default();
+                    world.state().history.violated(format!("task {task} panicked: {text}"));
+                }
+                world.end(task);
+            };
+            builder.spawn_scoped(scope, work).expect("a thread");
+        }
+    });
+    let mut state = world.state();
+    let mut ledger = ledger.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut violations = std::mem::take(&mut ledger.violations);
+    violations.append(&mut state.history.violations);
+    violations.extend(crate::sim::run::leftovers(&state));
+    Outcome {
+        profile,
+        violations,
+        steps: state.steps,
+        injected: state.injected,
+        commits: ledger.reported,
+        reads: ledger.reads,
+        trace: state.trace.take().unwrap_or_default().into_iter().map(shortened).collect(),
+        kinds: std::mem::take(&mut state.kinds),
+    }
+}
+
+fn client(storage: &SimStorage, ledger: &Arc<Mutex<Ledger>>, seed: u64) -> Client {
+    let task = storage.task;
+    let rng = Rng::new(seed ^ ((task as u64 + 1) << 40));
+    Client::new(storage.clone(), uri(), ledger.clone(), rng, format!("task {task}"))
+}
+
+/// Until all have ended, and everything that is late has arrived.
+fn wait_for_the_others(storage: &SimStorage, process: usize) {
+    loop {
+        let busy = {
+            let state = storage.world.state();
+            state.has_late() || state.tasks.iter().any(|other| other.process != process && !other.done)
+        };
+        if !busy {
+            return;
+        }
+        storage.sleep(Duration::from_millis(50));
+    }
+}
+
+/// The service thread of a process.
+fn serve(storage: &SimStorage, played: &Played, process: usize) {
+    loop {
+        let now = storage.now();
+        let due = played.tick().unwrap_or(Instant(now.0 + 60 * MS));
+        let span = due.0.saturating_sub(now.0).clamp(MS, 60 * MS);
+        storage.sleep(Duration::from_nanos(span));
+        let state = storage.world.state();
+        let alone = (0..state.tasks.len())
+            .all(|task| task == storage.task || state.tasks[task].process != process || state.tasks[task].done);
+        if alone {
+            return;
+        }
+    }
+}
+
+/// A line of the trace without the bytes of whole pages.
+fn shortened(line: String) -> String {
+    let Some((before, rest)) = line.split_once('[') else { return line };
+    match rest.split_once(']') {
+        Some((bytes, after)) if bytes.len() > 200 => {
+            format!("{before}[{}, … {} bytes]{}", &bytes[..40], bytes.split(',').count(), shortened(after.to_string()))
+        }
+        _ => line,
+    }
+}
