@@ -26,5 +26,5 @@ pub use database::{Database, Mode};
 pub use level::Level;
 pub use messages::{Weight, last as last_message, say, take as take_messages};
 pub use process::{Writing, attach, canonical, check, detached, storage};
-pub use seat::{Base, LockError, Seat};
+pub use seat::{Base, LockError, Parked, Seat};
 pub use settings::{ModeWish, Wishes};

@@ -269,7 +269,7 @@ pub fn canonical(path: &Path) -> io::Result<PathBuf> {
 fn release_at_exit(generation: u32) {
     static ASKED: AtomicBool = AtomicBool::new(false);
     extern "C" fn at_exit() {
-        crate::host::guard((), release_all);
+        crate::guard::guard((), release_all);
     }
     if generation == fork_generation() && !ASKED.swap(true, Ordering::AcqRel) {
         // SAFETY: the library is never unloaded (SQLITE_OK_LOAD_PERMANENTLY), so the function stays.

@@ -41,6 +41,12 @@ pub enum Guard {
     Litter,
     /// Opening all handles anew when a node registers again.
     HandlesAnew,
+    /// Looking whether the connection's handle is on the file that the directory lists.
+    HandleCheck,
+    /// Closing the handles of idle connections before a fence renames over their file.
+    Parking,
+    /// Reading around this host's cache without a lock.
+    UncachedHeader,
 }
 
 impl Guard {
@@ -62,6 +68,9 @@ impl Guard {
             Guard::RollForward => "roll-forward",
             Guard::Litter => "litter",
             Guard::HandlesAnew => "handles-anew",
+            Guard::HandleCheck => "handle-check",
+            Guard::Parking => "parking",
+            Guard::UncachedHeader => "uncached-header",
         }
     }
 }

@@ -5,8 +5,9 @@ use std::ffi::{CStr, c_int, c_void};
 use serde_json::{Value, json};
 
 use super::defined;
+use crate::guard::{caught, guard};
 use crate::host::ffi::{SQLITE_DIRECTONLY, SQLITE_INNOCUOUS, ScalarFunction, sqlite3, sqlite3_context, sqlite3_value};
-use crate::host::{Api, HOSTS_MAX, caught, guard, in_slot};
+use crate::host::{Api, HOSTS_MAX, in_slot};
 use crate::lock::report;
 
 /// An SQL function without arguments.

@@ -14,8 +14,9 @@ use std::ptr::null_mut;
 
 use super::defined;
 use super::functions::Answer;
+use crate::guard::{caught, guard};
+use crate::host::Api;
 use crate::host::ffi::*;
-use crate::host::{Api, caught, guard};
 use crate::lock::report::LockRow;
 
 /// Where the rows come from.

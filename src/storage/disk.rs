@@ -96,6 +96,10 @@ impl Storage for Disk {
         Ok(Box::new(data::DiskFile::new(open::regular(path, access)?, path)))
     }
 
+    fn read_uncached(&self, path: &Path, limit: usize) -> io::Result<Vec<u8>> {
+        data::read_uncached(path, limit)
+    }
+
     fn open_listed(&self, path: &Path, access: Access, scratch: &Path) -> io::Result<Box<dyn DataFile>> {
         Ok(Box::new(data::DiskFile::new(open::listed(path, access, scratch)?, path)))
     }

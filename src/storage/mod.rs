@@ -109,6 +109,10 @@ pub trait Storage: Send + Sync {
     /// Opens a data file through its name. On a caching client the name may still lead to a file that was replaced since:
     /// see [`Storage::open_listed`].
     fn open(&self, path: &Path, access: Access) -> io::Result<Box<dyn DataFile>>;
+    /// The file's first bytes, at most `limit`, read without asking this host's cache and without leaving anything in it: a
+    /// page that is read without a lock could otherwise arrive late and be taken for a fresh one. `Unsupported` where
+    /// that cannot be done. On a filesystem that no other host writes to a plain read.
+    fn read_uncached(&self, path: &Path, limit: usize) -> io::Result<Vec<u8>>;
     /// Opens a data file and makes sure that it is the one the server has under this name now: makes and removes
     /// `scratch` (a name never used before, in the same directory) so that the client's knowledge of the directory is void,
     /// lists it afresh, and opens until the inode is the listed one. `NotFound` if it is not listed.

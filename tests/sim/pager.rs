@@ -92,13 +92,11 @@ impl Base for Handles {
         Ok(())
     }
 
-    fn native_lock(&mut self, _: Level) -> i32 {
-        0
+    fn native_lock(&mut self, _: Level) -> Result<(), LockError> {
+        Ok(())
     }
 
-    fn native_unlock(&mut self, _: Level) -> i32 {
-        0
-    }
+    fn native_unlock(&mut self, _: Level) {}
 
     fn is_interrupted(&self) -> bool {
         false

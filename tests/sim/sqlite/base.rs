@@ -1,8 +1,8 @@
-//! The VFS below the shim: files of the simulated storage, of whichever machine the calling thread plays. Temporary files are
+//! The VFS below the shim: files of the simulated storage, of whichever machine's turn it is. Temporary files are
 //! in memory. It has no locks of its own, as in network-exclusive mode nobody asks it for any.
 //!
 //! A step of a process that was killed unwinds ([`Crashed`]). SQLite cannot be unwound: here, as at the shim's own methods, it
-//! becomes an error, and the thread runs to its end with nothing but errors while nothing of it reaches the world any more.
+//! becomes an error, and the task runs to its end with nothing but errors while nothing of it reaches the world any more.
 
 use std::cell::RefCell;
 use std::ffi::{CStr, OsStr, c_char, c_int, c_void};
@@ -10,29 +10,44 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::Once;
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
+use coord::lock::simulated::{self, Played};
 use coord::storage::{Access, DataFile, Owner, Storage};
 use rusqlite::auto_extension::{RawAutoExtension, register_auto_extension};
 use rusqlite::ffi::*;
 
+use crate::sim::machines::Crashed;
 use crate::sim::storage::SimStorage;
-use crate::sim::world::Crashed;
+use crate::sim::turns::task;
+use crate::sim::world::World;
 
 const OWNER: Owner = Owner { mode: 0o644, uid: 0, gid: 0 };
 
+/// Who acts on this thread: the world, and the process of each of its tasks.
+pub struct Stage {
+    pub world: Arc<World>,
+    pub processes: Vec<Played>,
+}
+
 thread_local! {
-    static HERE: RefCell<Option<SimStorage>> = const { RefCell::new(None) };
+    static STAGE: RefCell<Option<Stage>> = const { RefCell::new(None) };
 }
 
-/// Whose files this thread opens from now on.
-pub fn be_on(storage: SimStorage) {
-    HERE.set(Some(storage));
+/// What is opened on this thread from now on is opened by the running task of `stage`; without one, by nobody.
+pub fn set(stage: Option<Stage>) {
+    STAGE.set(stage);
 }
 
+/// The storage of the running task.
 fn here() -> Option<SimStorage> {
-    HERE.with_borrow(Clone::clone)
+    STAGE.with_borrow(|stage| Some(SimStorage { world: stage.as_ref()?.world.clone(), task: task() }))
+}
+
+/// The process of the running task. Also asked for while a thread ends, when its own variables may be gone.
+fn who() -> Option<Played> {
+    STAGE.try_with(|stage| stage.borrow().as_ref()?.processes.get(task()).cloned()).ok().flatten()
 }
 
 /// What SQLite's block holds: the head that every file has, and ours.
@@ -344,6 +359,7 @@ pub fn register() {
         // SAFETY: the structure lives for ever. The entry point has the signature that SQLite documents for extensions; the
         // two sides only name its opaque pointers differently.
         unsafe {
+            simulated::ask(who);
             assert_eq!(sqlite3_vfs_register(vfs, 1), SQLITE_OK);
             let entry = coord::entry::sqlite3_coord_auto_init as *const ();
             let entry = std::mem::transmute::<*const (), RawAutoExtension>(entry);

@@ -1,7 +1,6 @@
 //! One seed: a few machines with a few programs on them, each with one or two connections of the bundled SQLite, and at the
 //! end a judge to whom nothing happens any more.
 
-use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
@@ -15,9 +14,10 @@ use super::client::{Client, schema};
 use super::ledger::Ledger;
 use crate::sim::run::{Outcome, Plan, faults, storms};
 use crate::sim::server::{Change, Server};
-use crate::sim::storage::{SimStorage, be};
+use crate::sim::storage::SimStorage;
+use crate::sim::turns::{self, Work};
 use crate::sim::weather::{Faults, Profile, Rng};
-use crate::sim::world::{Crashed, MS, Task, World};
+use crate::sim::world::{MS, Task, World};
 
 const LEASE_MS: u64 = 1000;
 /// How long a newcomer may take for his first commit, with nothing going wrong any more.
@@ -110,49 +110,23 @@ pub fn run(plan: Plan) -> Outcome {
     let ledger = Arc::new(Mutex::new(Ledger::default()));
     let played: Vec<Played> =
         (0..=processes).map(|_| Played::new(Arc::new(SimStorage { world: world.clone(), task: 0 }))).collect();
-    std::thread::scope(|scope| {
-        for (task, role) in roles.iter().enumerate() {
-            let process = world.state().tasks[task].process;
-            let (world, ledger, played) = (&world, &ledger, &played[process]);
-            let builder = std::thread::Builder::new().stack_size(1024 * 1024);
-            let work = move || {
-                switches::take_out_here(plan.without);
-                let storage = SimStorage { world: world.clone(), task };
-                be(task);
-                base::be_on(storage.clone());
-                played.enter();
-                world.begin(task);
-                let acted = std::panic::catch_unwind(AssertUnwindSafe(|| match *role {
-                    Role::Service => serve(&storage, played, process),
-                    Role::Client { acts } => {
-                        let mut client = client(&storage, ledger, plan.seed);
-                        for _ in 0..acts {
-                            if client.is_dead() {
-                                break;
-                            }
-                            client.act();
-                            let pause = world.state().rng.below(40);
-                            client.sleep(pause);
-                        }
-                        client.close();
-                    }
-                    Role::Judge => {
-                        wait_for_the_others(&storage, process);
-                        world.state().faults = Faults::NONE;
-                        client(&storage, ledger, plan.seed).judge(PATIENCE);
-                    }
-                }));
-                if let Err(payload) = acted
-                    && !payload.is::<Crashed>()
-                {
-                    let text = payload.downcast_ref::<String>().cloned().unwrap_or_default();
-                    world.state().history.violated(format!("task {task} panicked: {text}"));
-                }
-                world.end(task);
-            };
-            builder.spawn_scoped(scope, work).expect("a thread");
-        }
+    let of: Vec<usize> = world.state().tasks.iter().map(|task| task.process).collect();
+    let processes = of.iter().map(|process| played[*process].clone()).collect();
+    base::set(Some(base::Stage { world: world.clone(), processes }));
+    let works = roles.into_iter().enumerate().map(|(task, role)| {
+        let actor = Actor {
+            storage: SimStorage { world: world.clone(), task },
+            played: played[of[task]].clone(),
+            process: of[task],
+            ledger: ledger.clone(),
+            seed: plan.seed,
+        };
+        Box::new(move || actor.act(role)) as Work
     });
+    switches::take_out_here(plan.without);
+    turns::play(&world, works.collect());
+    switches::take_out_here(None);
+    base::set(None);
     let mut state = world.state();
     let mut ledger = ledger.lock().unwrap_or_else(PoisonError::into_inner);
     let mut violations = std::mem::take(&mut ledger.violations);
@@ -170,38 +144,71 @@ pub fn run(plan: Plan) -> Outcome {
     }
 }
 
-fn client(storage: &SimStorage, ledger: &Arc<Mutex<Ledger>>, seed: u64) -> Client {
-    let task = storage.task;
-    let rng = Rng::new(seed ^ ((task as u64 + 1) << 40));
-    Client::new(storage.clone(), uri(), ledger.clone(), rng, format!("task {task}"))
+/// A task and what it works with.
+struct Actor {
+    storage: SimStorage,
+    played: Played,
+    process: usize,
+    ledger: Arc<Mutex<Ledger>>,
+    seed: u64,
 }
 
-/// Until all have ended, and everything that is late has arrived.
-fn wait_for_the_others(storage: &SimStorage, process: usize) {
-    loop {
-        let busy = {
-            let state = storage.world.state();
-            state.has_late() || state.tasks.iter().any(|other| other.process != process && !other.done)
-        };
-        if !busy {
-            return;
+impl Actor {
+    fn act(&self, role: Role) {
+        match role {
+            Role::Service => self.serve(),
+            Role::Client { acts } => {
+                let mut client = self.client();
+                for _ in 0..acts {
+                    if client.is_dead() {
+                        break;
+                    }
+                    client.act();
+                    let pause = self.storage.world.state().rng.below(40);
+                    client.sleep(pause);
+                }
+                client.close();
+            }
+            Role::Judge => {
+                self.wait_for_the_others();
+                self.storage.world.state().faults = Faults::NONE;
+                self.client().judge(PATIENCE);
+            }
         }
-        storage.sleep(Duration::from_millis(50));
     }
-}
 
-/// The service thread of a process.
-fn serve(storage: &SimStorage, played: &Played, process: usize) {
-    loop {
-        let now = storage.now();
-        let due = played.tick().unwrap_or(Instant(now.0 + 60 * MS));
-        let span = due.0.saturating_sub(now.0).clamp(MS, 60 * MS);
-        storage.sleep(Duration::from_nanos(span));
-        let state = storage.world.state();
-        let alone = (0..state.tasks.len())
-            .all(|task| task == storage.task || state.tasks[task].process != process || state.tasks[task].done);
-        if alone {
-            return;
+    fn client(&self) -> Client {
+        let task = self.storage.task;
+        let rng = Rng::new(self.seed ^ ((task as u64 + 1) << 40));
+        Client::new(self.storage.clone(), uri(), self.ledger.clone(), rng, format!("task {task}"))
+    }
+
+    /// Until all have ended, and everything that is late has arrived.
+    fn wait_for_the_others(&self) {
+        loop {
+            let busy = {
+                let state = self.storage.world.state();
+                state.has_late() || state.tasks.iter().any(|other| other.process != self.process && !other.done)
+            };
+            if !busy {
+                return;
+            }
+            self.storage.sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// The service thread of a process.
+    fn serve(&self) {
+        loop {
+            let now = self.storage.now();
+            let due = self.played.tick().unwrap_or(Instant(now.0 + 60 * MS));
+            let span = due.0.saturating_sub(now.0).clamp(MS, 60 * MS);
+            self.storage.sleep(Duration::from_nanos(span));
+            let state = self.storage.world.state();
+            let works = |task: usize| state.tasks[task].process == self.process && !state.tasks[task].done;
+            if !(0..state.tasks.len()).any(|task| task != self.storage.task && works(task)) {
+                return;
+            }
         }
     }
 }
