@@ -3,6 +3,9 @@
 #[path = "sim/mod.rs"]
 mod sim;
 
+#[path = "sim/sqlite/tests.rs"]
+mod sqlite;
+
 use sim::run::{Plan, run};
 
 fn seeds(from: u64, count: u64) {

@@ -4,7 +4,7 @@
 //! A step of a process that was killed unwinds ([`Crashed`]). SQLite cannot be unwound: here, as at the shim's own methods, it
 //! becomes an error, and the task runs to its end with nothing but errors while nothing of it reaches the world any more.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ffi::{CStr, OsStr, c_char, c_int, c_void};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -33,11 +33,18 @@ pub struct Stage {
 
 thread_local! {
     static STAGE: RefCell<Option<Stage>> = const { RefCell::new(None) };
+    /// Who was last given a page of a database, and at what time of the world.
+    static LAST_READ: Cell<Option<(usize, u64)>> = const { Cell::new(None) };
 }
 
 /// What is opened on this thread from now on is opened by the running task of `stage`; without one, by nobody.
 pub fn set(stage: Option<Stage>) {
     STAGE.set(stage);
+}
+
+/// Whether the running task has been given a page of a database at this very moment: nothing has happened since.
+pub fn has_just_read(now: u64) -> bool {
+    LAST_READ.get() == Some((task(), now))
 }
 
 /// The storage of the running task.
@@ -58,7 +65,8 @@ struct File {
 }
 
 enum Inner {
-    Data(Box<dyn DataFile>),
+    Database(Box<dyn DataFile>),
+    Other(Box<dyn DataFile>),
     Temporary(Vec<u8>),
 }
 
@@ -78,13 +86,18 @@ impl Inner {
             }
             opened => opened?,
         };
-        Ok(Inner::Data(opened))
+        Ok(if flags & SQLITE_OPEN_MAIN_DB != 0 { Inner::Database(opened) } else { Inner::Other(opened) })
     }
 
     /// How many bytes there were.
     fn read(&mut self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         match self {
-            Inner::Data(file) => file.read_at(buffer, offset),
+            Inner::Database(file) => {
+                let got = file.read_at(buffer, offset)?;
+                LAST_READ.set(here().map(|storage| (storage.task, storage.world.state().now)));
+                Ok(got)
+            }
+            Inner::Other(file) => file.read_at(buffer, offset),
             Inner::Temporary(data) => {
                 let rest = data.get(offset as usize..).unwrap_or_default();
                 let got = rest.len().min(buffer.len());
@@ -96,7 +109,7 @@ impl Inner {
 
     fn write(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
         match self {
-            Inner::Data(file) => file.write_at(bytes, offset),
+            Inner::Database(file) | Inner::Other(file) => file.write_at(bytes, offset),
             Inner::Temporary(data) => {
                 let (from, to) = (offset as usize, offset as usize + bytes.len());
                 data.resize(data.len().max(to), 0);
@@ -108,7 +121,7 @@ impl Inner {
 
     fn truncate(&mut self, size: u64) -> io::Result<()> {
         match self {
-            Inner::Data(file) => file.set_len(size),
+            Inner::Database(file) | Inner::Other(file) => file.set_len(size),
             Inner::Temporary(data) => {
                 data.truncate(size as usize);
                 Ok(())
@@ -118,14 +131,14 @@ impl Inner {
 
     fn sync(&mut self) -> io::Result<()> {
         match self {
-            Inner::Data(file) => file.sync(),
+            Inner::Database(file) | Inner::Other(file) => file.sync(),
             Inner::Temporary(_) => Ok(()),
         }
     }
 
     fn size(&mut self) -> io::Result<u64> {
         match self {
-            Inner::Data(file) => file.size(),
+            Inner::Database(file) | Inner::Other(file) => file.size(),
             Inner::Temporary(data) => Ok(data.len() as u64),
         }
     }

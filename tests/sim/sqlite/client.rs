@@ -6,6 +6,7 @@ use std::time::Duration;
 use coord::storage::Storage;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
+use super::base;
 use super::ledger::{ACCOUNTS, Entry, Fate, Ledger, OPENING_BALANCE, Snapshot};
 use crate::sim::storage::SimStorage;
 use crate::sim::weather::Rng;
@@ -13,6 +14,8 @@ use crate::sim::world::MS;
 
 /// A sixth of the lease, by a clock that may be slow, and a little for the asking.
 const HEARTBEAT: u64 = 250 * MS;
+/// A lease by a clock that may be slow.
+const LEASE_AND_MORE: u64 = 2000 * MS;
 /// How often a COMMIT that is busy is tried.
 const COMMITS: u32 = 12;
 
@@ -216,7 +219,32 @@ impl Client {
             .open()?
             .prepare(sql)
             .and_then(|mut statement| statement.query_map([], read).and_then(|rows| rows.collect()));
+        if result.is_ok() {
+            self.must_be_somebody()?;
+        }
         self.noted(sql, result)
+    }
+
+    /// Whoever is given a page has a heartbeat at the server, unless his clock stood still and he could not know.
+    fn must_be_somebody(&mut self) -> rusqlite::Result<()> {
+        let beats: Option<Vec<String>> = {
+            let state = self.storage.world.state();
+            let frozen_until = state.hosts[state.tasks[self.storage.task].host].frozen_until;
+            let could_know = frozen_until == 0 || frozen_until + LEASE_AND_MORE < state.now;
+            (could_know && base::has_just_read(state.now)).then(|| {
+                let names = state.server.names.keys().filter_map(|path| path.file_name()?.to_str());
+                names.filter_map(|name| name.strip_prefix("beat.")).map(str::to_string).collect()
+            })
+        };
+        let (Some(beats), false) = (beats, self.is_dead()) else { return Ok(()) };
+        let sql = "PRAGMA coord_status";
+        let status: String = self.open()?.query_row(sql, [], |row| row.get(0))?;
+        let status: serde_json::Value = serde_json::from_str(&status).unwrap_or_default();
+        let node = status["node"].as_str().unwrap_or("nobody");
+        if !beats.iter().any(|beat| beat.starts_with(node)) {
+            self.ledger().violated(format!("{} was given data as {node}, which had been deposed", self.who));
+        }
+        Ok(())
     }
 
     /// A read transaction.

@@ -89,13 +89,15 @@ pub fn run(plan: Plan) -> Outcome {
         let judge = process == processes;
         let host = if judge { 0 } else { rng.below(hosts as u64) as usize };
         let connections = if judge { 1 } else { 1 + rng.below(4) as usize / 3 };
-        let starts = if judge { 0 } else { rng.below(400) * MS };
+        // Some come later, and find what the others have left.
+        let latest = if rng.below(3) == 0 { 5000 } else { 400 };
+        let starts = if judge { 0 } else { rng.below(latest) * MS };
         for connection in 0..=connections {
             tasks.push(Task::new(host, process, starts));
             roles.push(match (judge, connection == connections) {
                 (_, true) => Role::Service,
                 (true, false) => Role::Judge,
-                (false, false) => Role::Client { acts: 2 + rng.below(8) },
+                (false, false) => Role::Client { acts: 4 + rng.below(12) },
             });
         }
     }
