@@ -52,7 +52,6 @@ pub struct Ledger {
     pub violations: Vec<String>,
     pub reads: u64,
     pub reported: usize,
-    pub unknown: usize,
 }
 
 impl Ledger {

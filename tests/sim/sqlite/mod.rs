@@ -2,9 +2,10 @@
 //! judged together.
 //!
 //! [`base`] is the platform's VFS as the shim finds it, a thin layer over the simulated storage. [`client`] is a program that
-//! keeps a bank in a database; [`ledger`] knows what it was told and judges what it saw; [`run`] plays one seed.
+//! keeps a bank in a database, over one [`session`]'s connection; [`ledger`] knows what it was told and judges what it saw; [`run`] plays one seed.
 
 pub mod base;
 pub mod client;
 pub mod ledger;
 pub mod run;
+pub mod session;

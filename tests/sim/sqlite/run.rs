@@ -10,8 +10,9 @@ use coord::protocol::switches;
 use coord::storage::{Instant, Storage};
 
 use super::base;
-use super::client::{Client, schema};
+use super::client::Client;
 use super::ledger::Ledger;
+use super::session::Bank;
 use crate::sim::run::{Outcome, Plan, faults, storms};
 use crate::sim::server::{Change, Server};
 use crate::sim::storage::SimStorage;
@@ -28,16 +29,12 @@ fn database() -> PathBuf {
     Path::new(DIRECTORY).join("bank")
 }
 
-fn uri() -> String {
-    format!("file:{}?vfs=coord&coord_lease_ms={LEASE_MS}", database().display())
-}
-
 /// A new bank as SQLite writes it.
-fn image(auto_vacuum: bool) -> Vec<u8> {
+fn image(bank: &Bank) -> Vec<u8> {
     static IMAGES: [OnceLock<Vec<u8>>; 2] = [const { OnceLock::new() }; 2];
-    let made = IMAGES[usize::from(auto_vacuum)].get_or_init(|| {
+    let made = IMAGES[usize::from(bank.auto_vacuum)].get_or_init(|| {
         let connection = rusqlite::Connection::open_in_memory().expect("a connection");
-        connection.execute_batch(&schema(auto_vacuum)).expect("the tables");
+        connection.execute_batch(&bank.schema()).expect("the tables");
         let mut size = 0;
         // SAFETY: the connection is open, and the copy is of the size that is told.
         unsafe {
@@ -51,14 +48,41 @@ fn image(auto_vacuum: bool) -> Vec<u8> {
     made.clone()
 }
 
-/// A server on which the bank lies, known to be shared.
-fn server(auto_vacuum: bool) -> Server {
-    let mut server = Server::with_directory(Path::new(DIRECTORY));
-    let registry = PathBuf::from(format!("{}.readers", database().display()));
-    for change in [Change::Create(database(), image(auto_vacuum)), Change::MakeDir(registry)] {
-        server.apply(&change).expect("an empty directory");
+/// What is there when the first program comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Beginning {
+    /// The bank, known to be shared.
+    Bank,
+    /// A registry, and no database yet.
+    Registry,
+    Nothing,
+    /// The bank, which was not shared yet.
+    Unshared,
+}
+
+impl Beginning {
+    fn draw(rng: &mut Rng, profile: Profile) -> Beginning {
+        match rng.below(16) {
+            // A local database without a registry would be in trusted mode, and there are no native locks here.
+            0 if profile != Profile::Local => Beginning::Unshared,
+            1 | 2 if profile != Profile::Local => Beginning::Nothing,
+            3 => Beginning::Registry,
+            _ => Beginning::Bank,
+        }
     }
-    server
+
+    fn server(self, bank: &Bank) -> Server {
+        let mut server = Server::with_directory(Path::new(DIRECTORY));
+        let registry = PathBuf::from(format!("{}.readers", database().display()));
+        let mut make = |change| server.apply(&change).expect("an empty directory");
+        if matches!(self, Beginning::Bank | Beginning::Unshared) {
+            make(Change::Create(database(), image(bank)));
+        }
+        if matches!(self, Beginning::Bank | Beginning::Registry) {
+            make(Change::MakeDir(registry));
+        }
+        server
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -103,9 +127,15 @@ pub fn run(plan: Plan) -> Outcome {
     }
     let weather = thinned(if plan.stormy { storms(&mut rng) } else { faults(&mut rng) });
     let world = World::new(plan.seed, profile, weather, tasks, hosts, processes + 1);
+    let bank = Bank {
+        uri: format!("file:{}?vfs=coord&coord_lease_ms={LEASE_MS}", database().display()),
+        auto_vacuum: rng.below(2) == 0,
+        // In some worlds nobody but the shim ever asks for a sync.
+        never_syncs: rng.below(4) == 0,
+    };
     {
         let mut state = world.state();
-        state.server = server(rng.below(2) == 0);
+        state.server = Beginning::draw(&mut rng, profile).server(&bank);
         state.trace = plan.trace.then(Vec::new);
     }
     let world = Arc::new(world);
@@ -121,6 +151,7 @@ pub fn run(plan: Plan) -> Outcome {
             played: played[of[task]].clone(),
             process: of[task],
             ledger: ledger.clone(),
+            bank: bank.clone(),
             seed: plan.seed,
         };
         Box::new(move || actor.act(role)) as Work
@@ -152,6 +183,7 @@ struct Actor {
     played: Played,
     process: usize,
     ledger: Arc<Mutex<Ledger>>,
+    bank: Bank,
     seed: u64,
 }
 
@@ -159,18 +191,7 @@ impl Actor {
     fn act(&self, role: Role) {
         match role {
             Role::Service => self.serve(),
-            Role::Client { acts } => {
-                let mut client = self.client();
-                for _ in 0..acts {
-                    if client.is_dead() {
-                        break;
-                    }
-                    client.act();
-                    let pause = self.storage.world.state().rng.below(40);
-                    client.sleep(pause);
-                }
-                client.close();
-            }
+            Role::Client { acts } => self.client().work(acts),
             Role::Judge => {
                 self.wait_for_the_others();
                 self.storage.world.state().faults = Faults::NONE;
@@ -182,7 +203,7 @@ impl Actor {
     fn client(&self) -> Client {
         let task = self.storage.task;
         let rng = Rng::new(self.seed ^ ((task as u64 + 1) << 40));
-        Client::new(self.storage.clone(), uri(), self.ledger.clone(), rng, format!("task {task}"))
+        Client::new(self.storage.clone(), self.bank.clone(), self.ledger.clone(), rng)
     }
 
     /// Until all have ended, and everything that is late has arrived.
