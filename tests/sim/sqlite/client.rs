@@ -21,13 +21,15 @@ pub struct Client {
     short_lived: bool,
     /// Transactions so far.
     number: i64,
+    /// What had to be seen when a lock was asked for that is kept over several transactions.
+    kept: Option<(usize, u64)>,
 }
 
 impl Client {
     pub fn new(storage: SimStorage, bank: Bank, ledger: Arc<Mutex<Ledger>>, mut rng: Rng) -> Client {
         let habits = Habits::draw(&mut rng, &bank);
         let short_lived = rng.below(4) == 0;
-        Client { session: Session::new(storage, bank, ledger, habits), rng, short_lived, number: 0 }
+        Client { session: Session::new(storage, bank, ledger, habits), rng, short_lived, number: 0, kept: None }
     }
 
     /// Does this many things.
@@ -67,8 +69,10 @@ impl Client {
         Ok(())
     }
 
-    /// Several transactions under one lock.
+    /// Several transactions under one lock. SQLite reads from its cache then and asks nobody: who stands still meanwhile has the
+    /// snapshot of the lock's beginning, and finds out when he writes.
     fn keep_the_lock(&mut self) {
+        self.kept = Some(self.known());
         if self.session.run("PRAGMA locking_mode = EXCLUSIVE").is_ok() {
             let _ = self.transfer().and_then(|_| self.audit()).and_then(|()| self.transfer());
             // It goes with the next transaction.
@@ -76,11 +80,12 @@ impl Client {
                 self.session.close();
             }
         }
+        self.kept = None;
     }
 
     /// What must be seen by a lock that is asked for now, and since when that is so.
     fn known(&self) -> (usize, u64) {
-        (self.session.ledger().known(), self.session.now())
+        self.kept.unwrap_or_else(|| (self.session.ledger().known(), self.session.now()))
     }
 
     /// Reads everything, inside of a transaction, and has it judged.
