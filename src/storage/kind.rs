@@ -44,6 +44,25 @@ impl Kind {
         self.class == Class::Local
     }
 
+    /// The class in a sentence: what coord thinks of this filesystem, and why. Said at open, by `coord check` and in refusals.
+    pub fn reason(&self) -> String {
+        match &self.class {
+            Class::Local => {
+                format!("{} is written to by this host's kernel alone, so native locks reach every program", self.name)
+            }
+            Class::Shared => format!(
+                "{} is not known to be a disk of this host alone, so other hosts may cache it and native locks need not reach them",
+                self.name
+            ),
+            Class::Unfit(why) => format!("{}: {why}", self.name),
+        }
+    }
+
+    /// Whether the server may carry out a rename by handle, so that two that cross can both succeed (SMB).
+    pub fn renames_by_handle(&self) -> bool {
+        matches!(self.name.as_str(), "cifs" | "smb3" | "smb2")
+    }
+
     /// A filesystem about which nothing could be learned.
     fn unknown() -> Kind {
         Kind { name: "unknown".into(), class: Class::Shared }

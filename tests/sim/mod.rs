@@ -6,12 +6,17 @@
 //! SQLite's order of steps, [`history`] judges what they saw, [`run`] plays one seed. [`sqlite`] has the bundled SQLite in place
 //! of the pager.
 
+pub mod base;
+pub mod checks;
 pub mod events;
+pub mod file;
 pub mod history;
 pub mod machines;
 pub mod pager;
+pub mod roles;
 pub mod run;
 pub mod server;
+pub mod shrink;
 pub mod sqlite;
 pub mod storage;
 pub mod turns;

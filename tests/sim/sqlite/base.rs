@@ -9,7 +9,7 @@ use std::ffi::{CStr, OsStr, c_char, c_int, c_void};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Once};
 use std::time::Duration;
 
@@ -66,7 +66,8 @@ struct File {
 
 enum Inner {
     Database(Box<dyn DataFile>),
-    Other(Box<dyn DataFile>),
+    /// A journal; and its directory, if it may have been made and that was not synced yet.
+    Other(Box<dyn DataFile>, Option<PathBuf>),
     Temporary(Vec<u8>),
 }
 
@@ -86,7 +87,12 @@ impl Inner {
             }
             opened => opened?,
         };
-        Ok(if flags & SQLITE_OPEN_MAIN_DB != 0 { Inner::Database(opened) } else { Inner::Other(opened) })
+        if flags & SQLITE_OPEN_MAIN_DB != 0 {
+            return Ok(Inner::Database(opened));
+        }
+        // As in os_unix.c: who may have made a journal syncs its directory with it.
+        let dir = path.parent().filter(|_| flags & SQLITE_OPEN_CREATE != 0);
+        Ok(Inner::Other(opened, dir.map(Path::to_path_buf)))
     }
 
     /// How many bytes there were.
@@ -97,7 +103,7 @@ impl Inner {
                 LAST_READ.set(here().map(|storage| (storage.task, storage.world.state().now)));
                 Ok(got)
             }
-            Inner::Other(file) => file.read_at(buffer, offset),
+            Inner::Other(file, _) => file.read_at(buffer, offset),
             Inner::Temporary(data) => {
                 let rest = data.get(offset as usize..).unwrap_or_default();
                 let got = rest.len().min(buffer.len());
@@ -109,7 +115,7 @@ impl Inner {
 
     fn write(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
         match self {
-            Inner::Database(file) | Inner::Other(file) => file.write_at(bytes, offset),
+            Inner::Database(file) | Inner::Other(file, _) => file.write_at(bytes, offset),
             Inner::Temporary(data) => {
                 let (from, to) = (offset as usize, offset as usize + bytes.len());
                 data.resize(data.len().max(to), 0);
@@ -121,7 +127,7 @@ impl Inner {
 
     fn truncate(&mut self, size: u64) -> io::Result<()> {
         match self {
-            Inner::Database(file) | Inner::Other(file) => file.set_len(size),
+            Inner::Database(file) | Inner::Other(file, _) => file.set_len(size),
             Inner::Temporary(data) => {
                 data.truncate(size as usize);
                 Ok(())
@@ -131,14 +137,21 @@ impl Inner {
 
     fn sync(&mut self) -> io::Result<()> {
         match self {
-            Inner::Database(file) | Inner::Other(file) => file.sync(),
+            Inner::Database(file) => file.sync(),
+            Inner::Other(file, dir) => {
+                file.sync()?;
+                match (dir.take(), here()) {
+                    (Some(dir), Some(storage)) => storage.sync_dir(&dir),
+                    _ => Ok(()),
+                }
+            }
             Inner::Temporary(_) => Ok(()),
         }
     }
 
     fn size(&mut self) -> io::Result<u64> {
         match self {
-            Inner::Database(file) | Inner::Other(file) => file.size(),
+            Inner::Database(file) | Inner::Other(file, _) => file.size(),
             Inner::Temporary(data) => Ok(data.len() as u64),
         }
     }

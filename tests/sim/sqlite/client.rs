@@ -126,6 +126,12 @@ impl Client {
         looked
     }
 
+    /// A read transaction, whatever comes of it.
+    pub fn read(&mut self) {
+        let _ = self.audit();
+        self.session.sleep(1);
+    }
+
     /// A write transaction: true if it was reported committed.
     fn transfer(&mut self) -> rusqlite::Result<bool> {
         self.session.open()?;

@@ -1,7 +1,7 @@
 //! One seed: a few machines with a few programs on them, each with one or two connections of the bundled SQLite, and at the
 //! end a judge to whom nothing happens any more.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -13,21 +13,13 @@ use super::base;
 use super::client::Client;
 use super::ledger::Ledger;
 use super::session::Bank;
-use crate::sim::run::{Outcome, Plan, faults, storms};
+use crate::sim::roles::{CALM_LIMIT, PATIENCE, Role, begin, leftovers, others_run};
+use crate::sim::run::{Cast, LEASE_MS, Outcome, Plan};
 use crate::sim::server::{Change, Server};
-use crate::sim::storage::SimStorage;
+use crate::sim::storage::{SimStorage, database};
 use crate::sim::turns::{self, Work};
 use crate::sim::weather::{Faults, Profile, Rng};
-use crate::sim::world::{MS, Task, World};
-
-const LEASE_MS: u64 = 1000;
-/// How long a newcomer may take for his first commit, with nothing going wrong any more.
-const PATIENCE: u64 = 100_000 * MS;
-const DIRECTORY: &str = "/simulated";
-
-fn database() -> PathBuf {
-    Path::new(DIRECTORY).join("bank")
-}
+use crate::sim::world::{MS, World};
 
 /// A new bank as SQLite writes it.
 fn image(bank: &Bank) -> Vec<u8> {
@@ -71,62 +63,38 @@ impl Beginning {
         }
     }
 
-    fn server(self, bank: &Bank) -> Server {
-        let mut server = Server::with_directory(Path::new(DIRECTORY));
+    fn fill(self, server: &mut Server, bank: &Bank) {
         let registry = PathBuf::from(format!("{}.readers", database().display()));
-        let mut make = |change| server.apply(&change).expect("an empty directory");
+        let mut make = |change| server.apply(&change, 0).expect("an empty directory");
         if matches!(self, Beginning::Bank | Beginning::Unshared) {
             make(Change::Create(database(), image(bank)));
         }
         if matches!(self, Beginning::Bank | Beginning::Registry) {
             make(Change::MakeDir(registry));
         }
-        server
+        for inode in 0..server.nodes.len() {
+            server.sync(inode);
+        }
+        server.sync_names();
     }
-}
-
-#[derive(Clone, Copy)]
-enum Role {
-    Client { acts: u64 },
-    Service,
-    Judge,
 }
 
 /// A step of SQLite's is a page, and there are many in a transaction: each is less likely to be hit.
 fn thinned(faults: Faults) -> Faults {
-    let Faults { freeze, crash, lie, repeat } = faults;
-    Faults { freeze: freeze.div_ceil(4), crash: crash.div_ceil(4), lie: lie.div_ceil(4), repeat: repeat.div_ceil(4) }
+    let Faults { freeze, crash, lie, repeat, power, outage, jump } = faults;
+    let [freeze, crash, lie, repeat, power, outage, jump] =
+        [freeze, crash, lie, repeat, power, outage, jump].map(|often: u32| often.div_ceil(4));
+    Faults { freeze, crash, lie, repeat, power, outage, jump }
 }
 
 /// Plays one seed.
-pub fn run(plan: Plan) -> Outcome {
+pub fn run(plan: &Plan) -> Outcome {
     base::register();
+    let Cast { profile, weather, hosts, processes, tasks, roles } = Cast::draw(plan);
+    let (count, of) = (tasks.len(), tasks.iter().map(|task| task.process).collect::<Vec<_>>());
+    let world = World::new(plan.seed, profile, thinned(weather), tasks, hosts, processes + 1);
     let mut rng = Rng::new(plan.seed ^ 0x5417);
-    for _ in 0..4 {
-        rng.next();
-    }
-    let profile = plan.profile.unwrap_or(Profile::ALL[rng.below(Profile::ALL.len() as u64) as usize]);
-    let hosts = if profile == Profile::Local { 1 } else { 1 + rng.below(3) as usize };
-    let processes = 2 + rng.below(3) as usize;
-    let (mut tasks, mut roles) = (Vec::new(), Vec::new());
-    for process in 0..=processes {
-        let judge = process == processes;
-        let host = if judge { 0 } else { rng.below(hosts as u64) as usize };
-        let connections = if judge { 1 } else { 1 + rng.below(4) as usize / 3 };
-        // Some come later, and find what the others have left.
-        let latest = if rng.below(3) == 0 { 5000 } else { 400 };
-        let starts = if judge { 0 } else { rng.below(latest) * MS };
-        for connection in 0..=connections {
-            tasks.push(Task::new(host, process, starts));
-            roles.push(match (judge, connection == connections) {
-                (_, true) => Role::Service,
-                (true, false) => Role::Judge,
-                (false, false) => Role::Client { acts: 4 + rng.below(12) },
-            });
-        }
-    }
-    let weather = thinned(if plan.stormy { storms(&mut rng) } else { faults(&mut rng) });
-    let world = World::new(plan.seed, profile, weather, tasks, hosts, processes + 1);
+    rng.next();
     let bank = Bank {
         uri: format!("file:{}?vfs=coord&coord_lease_ms={LEASE_MS}", database().display()),
         auto_vacuum: rng.below(2) == 0,
@@ -135,14 +103,16 @@ pub fn run(plan: Plan) -> Outcome {
     };
     {
         let mut state = world.state();
-        state.server = Beginning::draw(&mut rng, profile).server(&bank);
+        Beginning::draw(&mut rng, profile).fill(&mut state.server, &bank);
         state.trace = plan.trace.then(Vec::new);
+        state.broken = plan.broken;
+        state.only = plan.only.clone();
+        state.stays = plan.stays;
     }
     let world = Arc::new(world);
     let ledger = Arc::new(Mutex::new(Ledger::default()));
     let played: Vec<Played> =
         (0..=processes).map(|_| Played::new(Arc::new(SimStorage { world: world.clone(), task: 0 }))).collect();
-    let of: Vec<usize> = world.state().tasks.iter().map(|task| task.process).collect();
     let processes = of.iter().map(|process| played[*process].clone()).collect();
     base::set(Some(base::Stage { world: world.clone(), processes }));
     let works = roles.into_iter().enumerate().map(|(task, role)| {
@@ -152,8 +122,9 @@ pub fn run(plan: Plan) -> Outcome {
             process: of[task],
             ledger: ledger.clone(),
             bank: bank.clone(),
-            seed: plan.seed,
+            plan: plan.clone(),
         };
+        let role = if plan.idle.contains(&task) { Role::Idle } else { role };
         Box::new(move || actor.act(role)) as Work
     });
     switches::take_out_here(plan.without);
@@ -164,7 +135,6 @@ pub fn run(plan: Plan) -> Outcome {
     let mut ledger = ledger.lock().unwrap_or_else(PoisonError::into_inner);
     let mut violations = std::mem::take(&mut ledger.violations);
     violations.append(&mut state.history.violations);
-    violations.extend(crate::sim::run::leftovers(&state));
     Outcome {
         profile,
         violations,
@@ -172,8 +142,11 @@ pub fn run(plan: Plan) -> Outcome {
         injected: state.injected,
         commits: ledger.reported,
         reads: ledger.reads,
+        longest_wait: 0,
         trace: state.trace.take().unwrap_or_default().into_iter().map(shortened).collect(),
         kinds: std::mem::take(&mut state.kinds),
+        events: std::mem::take(&mut state.events),
+        tasks: count,
     }
 }
 
@@ -184,40 +157,42 @@ struct Actor {
     process: usize,
     ledger: Arc<Mutex<Ledger>>,
     bank: Bank,
-    seed: u64,
+    plan: Plan,
 }
 
 impl Actor {
     fn act(&self, role: Role) {
+        let world = &self.storage.world;
         match role {
+            Role::Idle => {}
             Role::Service => self.serve(),
-            Role::Client { acts } => self.client().work(acts),
+            Role::Client { transactions, reads } => {
+                begin(world, &self.storage);
+                // Among other things.
+                let acts = (2 * transactions + reads + 2).min(self.plan.transactions);
+                self.client().work(acts);
+            }
+            Role::Crowd => {
+                begin(world, &self.storage);
+                let mut client = self.client();
+                while world.state().now < PATIENCE && others_run(world, self.process) {
+                    client.read();
+                }
+            }
             Role::Judge => {
-                self.wait_for_the_others();
-                self.storage.world.state().faults = Faults::NONE;
-                self.client().judge(PATIENCE);
+                while others_run(world, self.process) {
+                    self.storage.sleep(Duration::from_millis(50));
+                }
+                world.state().faults = Faults::NONE;
+                self.client().judge(CALM_LIMIT);
+                leftovers(world);
             }
         }
     }
 
     fn client(&self) -> Client {
-        let task = self.storage.task;
-        let rng = Rng::new(self.seed ^ ((task as u64 + 1) << 40));
+        let rng = Rng::of(self.plan.seed, self.storage.task, 0x5417);
         Client::new(self.storage.clone(), self.bank.clone(), self.ledger.clone(), rng)
-    }
-
-    /// Until all have ended, and everything that is late has arrived.
-    fn wait_for_the_others(&self) {
-        loop {
-            let busy = {
-                let state = self.storage.world.state();
-                state.has_late() || state.tasks.iter().any(|other| other.process != self.process && !other.done)
-            };
-            if !busy {
-                return;
-            }
-            self.storage.sleep(Duration::from_millis(50));
-        }
     }
 
     /// The service thread of a process.

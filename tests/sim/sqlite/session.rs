@@ -8,6 +8,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, Row};
 
 use super::base;
 use super::ledger::{ACCOUNTS, Ledger, OPENING_BALANCE};
+use crate::sim::roles::is_untroubled;
 use crate::sim::storage::SimStorage;
 use crate::sim::weather::Rng;
 use crate::sim::world::MS;
@@ -171,11 +172,11 @@ impl Session {
             Ok(_) => format!("SQL {what}: ok"),
             Err(error) => format!("SQL {what}: {error}"),
         });
-        if let Err(error) = &result
-            && !dead
-            && !is_expected(error)
-        {
-            self.ledger().violated(format!("{}: {what}: {error}", self.who));
+        if let (Err(error), false) = (&result, dead) {
+            let unprovoked = !is_busy(error) && is_untroubled(&self.storage.world.state(), self.storage.task);
+            if unprovoked || !is_expected(error) {
+                self.ledger().violated(format!("{}: {what}: {error}", self.who));
+            }
         }
         result
     }
@@ -210,12 +211,13 @@ impl Session {
         Ok(rows)
     }
 
-    /// Whoever is given a page has a heartbeat at the server, unless his clock stood still and he could not know.
+    /// Whoever is given a page has a heartbeat at the server, unless his clock stood still and he could not know, or another's
+    /// has jumped, who took him for silent.
     fn must_be_somebody(&mut self) -> rusqlite::Result<()> {
         let beats: Option<Vec<String>> = {
             let state = self.storage.world.state();
-            let frozen_until = state.hosts[state.tasks[self.storage.task].host].frozen_until;
-            let could_know = frozen_until == 0 || frozen_until + LEASE_AND_MORE < state.now;
+            let misled = state.processes[state.tasks[self.storage.task].process].misled;
+            let could_know = !state.jumped && (misled == 0 || misled + LEASE_AND_MORE < state.now);
             (could_know && base::has_just_read(state.now)).then(|| {
                 let names = state.server.names.keys().filter_map(|path| path.file_name()?.to_str());
                 names.filter_map(|name| name.strip_prefix("beat.")).map(str::to_string).collect()
@@ -241,5 +243,7 @@ pub fn is_busy(error: &rusqlite::Error) -> bool {
 fn is_expected(error: &rusqlite::Error) -> bool {
     use ErrorCode::*;
     let code = error.sqlite_error_code();
-    code.is_some_and(|code| matches!(code, DatabaseBusy | SystemIoFailure | CannotOpen | ReadOnly | OperationAborted))
+    let expected = |code| matches!(code, DatabaseBusy | SystemIoFailure | CannotOpen | ReadOnly | OperationAborted);
+    // The server did not answer while the database was opened; SQLite has a code of its own for that.
+    code.is_some_and(expected) || error.to_string().contains("coord: cannot look at")
 }
