@@ -170,12 +170,12 @@ impl Session {
         let dead = self.is_dead();
         self.storage.world.state().note(self.storage.task, || match &result {
             Ok(_) => format!("SQL {what}: ok"),
-            Err(error) => format!("SQL {what}: {error}"),
+            Err(error) => format!("SQL {what}: {}", sentence(error)),
         });
         if let (Err(error), false) = (&result, dead) {
             let unprovoked = !is_busy(error) && is_untroubled(&self.storage.world.state(), self.storage.task);
             if unprovoked || !is_expected(error) {
-                self.ledger().violated(format!("{}: {what}: {error}", self.who));
+                self.ledger().violated(format!("{}: {what}: {}", self.who, sentence(error)));
             }
         }
         result
@@ -232,6 +232,11 @@ impl Session {
         }
         Ok(())
     }
+}
+
+fn sentence(error: &rusqlite::Error) -> String {
+    let code = error.sqlite_error().map(|error| format!(" ({})", error.extended_code));
+    format!("{error}{}", code.unwrap_or_default())
 }
 
 pub fn is_busy(error: &rusqlite::Error) -> bool {
