@@ -227,5 +227,5 @@ fn is_presence(name: &str) -> bool {
 
 /// Where the simulated database lies.
 pub fn database() -> PathBuf {
-    PathBuf::from("/shared/d")
+    PathBuf::from("/simulated/d")
 }
