@@ -171,7 +171,6 @@ controls! {
     without_the_listing_of_the_lock => without, Guard::LockListing, ENOUGH;
     without_the_cache_drop => without, Guard::CacheDrop, ENOUGH;
     without_the_readers_registry => without, Guard::ReaderRegistry, ENOUGH;
-    without_the_heartbeat_that_confirms_reserved => without, Guard::ReservedCheck, ENOUGH;
     without_noticing_replaced_files => without, Guard::Epoch, ENOUGH;
     without_seeing_a_hot_journal => without, Guard::HotJournal, ENOUGH;
     without_rolling_a_complete_pair_forward => without, Guard::RollForward, ENOUGH;
@@ -188,7 +187,6 @@ controls! {
     without_the_watch_on_stray_copies => without, Guard::StrayCopies, ENOUGH;
     without_renewing_again => without, Guard::RenewLoop, ENOUGH;
     without_the_joiners_rule => without, Guard::Joiners, ENOUGH;
-    without_trying_again_to_remove => without, Guard::Litter, ENOUGH;
     with_heartbeats_through_a_handle => broken, Broken::BeatByHandle, ENOUGH;
     with_presence_that_is_renamed => broken, Broken::MovingPresence, ENOUGH;
     with_the_lease_checked_before_reads => broken, Broken::CheckBeforeRead, ENOUGH;

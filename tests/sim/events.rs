@@ -37,7 +37,7 @@ impl State {
         if !self.processes[process].begun {
             return;
         }
-        self.watch_takeover(process, change);
+        self.watch_takeover(task, change);
         let mut rng = Rng::of(self.seed, task, self.tasks[task].steps);
         let mut faults = self.faults;
         if self.is_delicate(process, change) {
@@ -61,13 +61,39 @@ impl State {
     }
 
     /// Keeps in mind who is replacing files: from the making of a copy to the epoch that tells of it.
-    fn watch_takeover(&mut self, process: usize, change: Option<&Change>) {
-        if let Some(Change::Create(path, _)) = change {
-            let path = path.to_string_lossy();
-            let fences = path.contains("/fence.");
-            if fences || path.contains("/epoch.") {
-                self.processes[process].fences = fences;
-            }
+    fn watch_takeover(&mut self, task: usize, change: Option<&Change>) {
+        let Some(Change::Create(path, _)) = change else { return };
+        let path = path.to_string_lossy();
+        let fences = path.contains("/fence.");
+        if fences || path.contains("/epoch.") {
+            let process = self.tasks[task].process;
+            self.processes[process].fences = fences;
+        }
+        if fences && self.faults.aimed > 0 {
+            self.wake_somebody(task);
+        }
+    }
+
+    /// Somebody who stands still goes on while he is being fenced off.
+    fn wake_somebody(&mut self, task: usize) {
+        let mut rng = Rng::of(self.seed ^ 0xaaaa, task, self.tasks[task].steps);
+        let until = self.now + rng.below(12 * MS);
+        let sleeper = |state: &State, other: usize| {
+            let it = &state.tasks[other];
+            let longest = state.hosts[it.host].frozen_until.max(state.processes[it.process].frozen_until);
+            longest > until && !it.done && state.held.iter().any(|held| held.task == other)
+        };
+        let found = (0..self.tasks.len())
+            .find(|other| self.tasks[*other].host != self.tasks[task].host && sleeper(self, *other));
+        let Some(other) = found.filter(|_| rng.below(2) == 0) else { return };
+        if self.happens(task, "one who stood still went on while he was fenced off") {
+            let (host, process) = (self.tasks[other].host, self.tasks[other].process);
+            let machine = &mut self.hosts[host];
+            // Its clock stood still for less than it was to.
+            machine.clock_offset += machine.frozen_until.saturating_sub(until) as i64;
+            machine.frozen_until = machine.frozen_until.min(until);
+            let sleeper = &mut self.processes[process];
+            sleeper.frozen_until = sleeper.frozen_until.min(until);
         }
     }
 

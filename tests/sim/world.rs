@@ -72,6 +72,7 @@ impl World {
             .map(|_| Host {
                 clock_offset: (rng.below(3_600_000) * MS) as i64,
                 drift: rng.below(1801) as i64 - 900,
+                remembers: rng.below(3) == 0,
                 ..Host::default()
             })
             .collect();
