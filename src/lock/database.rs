@@ -62,6 +62,8 @@ pub(super) struct Inner {
     pub parked: Vec<(u64, Parked)>,
     /// Whether the journal is one that may have to be rolled back, as seen when SHARED was taken.
     pub journal_is_hot: bool,
+    /// The directory was synced since this process first wrote here: both files keep their names when the power goes.
+    pub names_are_safe: bool,
     pub trusted: TrustedLock,
     pub lease_ms: u64,
     pub seats: usize,
@@ -109,6 +111,7 @@ impl Database {
             generation: 1,
             parked: Vec::new(),
             journal_is_hot: false,
+            names_are_safe: false,
             trusted: TrustedLock::default(),
             lease_ms,
             seats: 0,

@@ -1,5 +1,8 @@
 //! The command line: every option, its limits, and a sentence that names the valid ones for everything else.
 
+mod bench;
+
+pub use bench::{Bench, BenchWorker};
 use lexopt::prelude::*;
 use std::ffi::OsString;
 use std::ops::RangeInclusive;
@@ -13,6 +16,8 @@ pub enum Command {
     Inspect(Inspect),
     Check(Check),
     DemoWorker(Worker),
+    Bench(Bench),
+    BenchWorker(BenchWorker),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -20,6 +25,7 @@ pub enum Topic {
     All,
     Demo,
     Inspect,
+    Bench,
     Check,
 }
 
@@ -84,7 +90,7 @@ const LEASE_MS: RangeInclusive<u32> = 1_000..=3_600_000;
 const ROUNDS: RangeInclusive<u32> = 1..=10_000;
 const WAIT_SECONDS: RangeInclusive<u32> = 1..=3_600;
 
-const COMMANDS: &str = "demo, inspect, check, help";
+const COMMANDS: &str = "demo, inspect, check, bench, help";
 const DEMO_OPTIONS: &str = "--dir, --processes, --seconds, --lease-ms, --json, --keep, --help";
 const INSPECT_OPTIONS: &str = "PATH, --json, --help";
 const CHECK_OPTIONS: &str = "DIR, --peer, --rounds, --wait, --json, --help";
@@ -100,6 +106,8 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, String
             "help" => help(&mut parser),
             "demo" => demo(&mut parser),
             "inspect" => inspect(&mut parser),
+            "bench" => bench::parse(&mut parser),
+            "bench-worker" => bench::parse_worker(&mut parser).map(Command::BenchWorker),
             "check" => check(&mut parser),
             "demo-worker" => worker(&mut parser).map(Command::DemoWorker),
             other => Err(format!("there is no command {other:?}; valid are {COMMANDS}")),
@@ -113,6 +121,7 @@ fn help(parser: &mut lexopt::Parser) -> Result<Command, String> {
         None => Ok(Command::Help(Topic::All)),
         Some(Value(name)) if name == "demo" => Ok(Command::Help(Topic::Demo)),
         Some(Value(name)) if name == "inspect" => Ok(Command::Help(Topic::Inspect)),
+        Some(Value(name)) if name == "bench" => Ok(Command::Help(Topic::Bench)),
         Some(Value(name)) if name == "check" => Ok(Command::Help(Topic::Check)),
         Some(Value(name)) if name == "help" => Ok(Command::Help(Topic::All)),
         Some(other) => Err(unknown(&other, "coord help", COMMANDS)),
@@ -261,6 +270,11 @@ mod tests {
             ("demo --lease-ms 999", "1000"),
             ("demo --seconds=-3", "3600"),
             ("demo --json=yes", "yes"),
+            ("bench --frob", "--against"),
+            ("bench --against wal", "unix-dotfile"),
+            ("bench --workloads r1,w9", "w1-full"),
+            ("bench --rounds 0", "1000"),
+            ("bench-worker", "coord bench"),
             ("inspect", "PATH"),
             ("inspect a b", "--json"),
             ("help frob", "demo"),

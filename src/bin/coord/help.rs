@@ -7,6 +7,7 @@ pub fn text(topic: Topic) -> &'static str {
         Topic::All => ALL,
         Topic::Demo => DEMO,
         Topic::Inspect => INSPECT,
+        Topic::Bench => BENCH,
         Topic::Check => CHECK,
     }
 }
@@ -17,6 +18,7 @@ coord: share an ordinary SQLite file where file locks are broken, missing or loc
 Usage:
   coord demo [options]          try it: real processes, kills and freezes, and a verdict
   coord inspect PATH [--json]   who holds what on a database, since when, alive or not
+  coord bench [options]         how fast, how fair, how many system calls, against SQLite's own locks
   coord check DIR [options]     is the filesystem that DIR is on fit for coord, and in which mode?
   coord help [COMMAND]          this text, or a command's own
   coord --version
@@ -55,6 +57,25 @@ Usage: coord inspect PATH [--json]
   --json   the same as one JSON object
 
 Exit status: 0 nothing needs attention; 1 something is stale or unknown; 2 it could not be read.
+";
+
+const BENCH: &str = "\
+coord bench: the same workloads through coord and through SQLite's own VFSes, alternated within one run
+
+Usage: coord bench [--dir DIR] [--against VFS,...] [--workloads NAME,...] [--rounds N] [--millis MS] [--json]
+
+  --dir DIR         make a new directory in DIR and remove it at the end; any filesystem   [the temporary directory]
+  --against VFS     unix, unix-dotfile, unix-excl, unix-none; the first is what the others are compared with   [unix]
+  --workloads NAME  r1, w1-off, w1-normal, w1-full, w1-extra, rN, wN, mix, open, load, scan, mixture   [all]
+  --rounds N        1 to 1000; each configuration runs once a round, the order changes   [5]
+  --millis MS       length of one run, 10 to 600000   [400]
+  --json            one JSON object at the end and nothing else
+
+Each configuration has an identical database of its own. coord runs in network-exclusive mode and, where the filesystem is
+local, in trusted mode too. Ratios are medians of the rounds' ratios, with the least and the greatest; times are medians
+of the rounds, max is the greatest of all. System calls are those of one turn, counted by tracing a process of its own.
+
+Exit status: 0 it ran; 2 it could not.
 ";
 
 const CHECK: &str = "\
