@@ -152,6 +152,23 @@ fn alone_it_waits_in_vain_and_says_so() {
     assert_eq!(names(dir.path()), [""; 0]);
 }
 
+/// A check is for two: of three, two find each other, and the third is told that the others were not free, or that nobody came.
+#[test]
+fn of_three_two_find_each_other() {
+    let dir = super::dir();
+    let how = Together { rounds: 1, patience: Duration::from_secs(8) };
+    let results: Vec<_> = std::thread::scope(|scope| {
+        let ends: Vec<_> =
+            (0..3).map(|_| scope.spawn(|| with_peer(&Disk::new(), dir.path(), &how, &Watch::NOBODY))).collect();
+        ends.into_iter().map(|end| end.join().unwrap()).collect()
+    });
+    let (done, left): (Vec<_>, Vec<_>) = results.into_iter().partition(Result::is_ok);
+    assert_eq!(done.len(), 2, "{left:?}");
+    let sentence = cannot(left.into_iter().next().unwrap());
+    assert!(sentence.contains("none was free") || sentence.contains("no other check showed itself"), "{sentence}");
+    assert_eq!(names(dir.path()), [""; 0]);
+}
+
 /// One end gives up in the middle: the other is told and does not wait its patience out; neither leaves anything.
 #[test]
 fn when_one_end_stops_the_other_is_told() {
