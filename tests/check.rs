@@ -259,12 +259,9 @@ fn what_a_killed_check_has_left_is_removed_by_the_next() {
 /// The other end of a check that is killed in the middle is not left waiting for ever.
 #[test]
 fn when_the_other_end_is_killed_the_check_ends_and_leaves_only_what_the_next_one_removes() {
-    if !pretends() {
-        return;
-    }
     let dir = dir();
     let rounds = ["--peer", "--rounds=10000", "--wait=5"];
-    let start = || shared(coord(&rounds, dir.path())).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let start = || coord(&rounds, dir.path()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let (killed, other) = (start(), start());
     until("the two have met", || {
         let inside = |name: &String| {

@@ -42,7 +42,7 @@ fn each_defect_is_found_by_its_step_and_refused() {
         (Defect::CreateTwice, "exclusive create: one wins", "was won by 4"),
         (Defect::RenameTwice, "rename: one wins", "was won by 4"),
         (Defect::ListingOld, "listing: fresh after an own change", "not in a listing"),
-        (Defect::ListingCut, "listing: complete", "misses 300"),
+        (Defect::ListingCut, "listing: complete", "misses 140"),
         (Defect::ListingTwice, "listing: complete", "1 names twice"),
         (Defect::RmdirFull, "rmdir keeps what is full", "could be removed"),
         (Defect::ShortNames, "names", "cannot be made"),

@@ -51,7 +51,7 @@ fn stopped_anywhere_it_leaves_nothing() {
 #[test]
 fn without_room_it_says_so_and_leaves_nothing() {
     let dir = super::dir();
-    for room in [0, 1, 2, 3, 10, 100, 300, 600, 700] {
+    for room in [0, 1, 2, 3, 10, 100, 200, 300, 400] {
         let storage = Faulty::new(Defect::Room(room), Class::Shared);
         let sentence = cannot(one_host(&storage, dir.path(), &Watch::NOBODY));
         assert!(sentence.contains("no storage space") || sentence.contains("storage"), "{room}: {sentence}");
@@ -149,6 +149,23 @@ fn alone_it_waits_in_vain_and_says_so() {
     let how = Together { rounds: 1, patience: Duration::from_millis(300) };
     let sentence = cannot(with_peer(&Disk::new(), dir.path(), &how, &Watch::NOBODY));
     assert!(sentence.contains("no other check showed itself"), "{sentence}");
+    assert_eq!(names(dir.path()), [""; 0]);
+}
+
+/// A check is for two: of three, two find each other, and the third is told that the others were not free, or that nobody came.
+#[test]
+fn of_three_two_find_each_other() {
+    let dir = super::dir();
+    let how = Together { rounds: 1, patience: Duration::from_secs(8) };
+    let results: Vec<_> = std::thread::scope(|scope| {
+        let ends: Vec<_> =
+            (0..3).map(|_| scope.spawn(|| with_peer(&Disk::new(), dir.path(), &how, &Watch::NOBODY))).collect();
+        ends.into_iter().map(|end| end.join().unwrap()).collect()
+    });
+    let (done, left): (Vec<_>, Vec<_>) = results.into_iter().partition(Result::is_ok);
+    assert_eq!(done.len(), 2, "{left:?}");
+    let sentence = cannot(left.into_iter().next().unwrap());
+    assert!(sentence.contains("none was free") || sentence.contains("no other check showed itself"), "{sentence}");
     assert_eq!(names(dir.path()), [""; 0]);
 }
 
