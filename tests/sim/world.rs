@@ -1,98 +1,65 @@
 //! Whose step is next, what time it is, and what goes wrong: all drawn from one seed.
 //!
-//! Each simulated task is a thread, but only the one whose turn it is runs. Every call of the storage trait is a step: the
+//! Only the task whose turn it is runs. Every call of the storage trait is a step: the
 //! task hands the turn on before it is carried out, so anything may happen between a check and what it guards.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use coord::protocol::NodeId;
+
+use super::checks::Held;
+use super::events::{Event, Fate};
 use super::history::History;
-use super::server::{Change, Inode, Server};
-use super::weather::{Faults, Profile, Rng};
+use super::machines::Crashed;
+pub use super::machines::{Host, Process, Task};
+use super::server::{Change, Server};
+use super::turns;
+use super::weather::{Broken, Faults, Memory, Profile, Rng};
 
 pub const MS: u64 = 1_000_000;
-
-/// What a crashed task's thread unwinds with.
-pub struct Crashed;
-
-/// A machine: its clock and what its kernel remembers of the server.
-#[derive(Default)]
-pub struct Host {
-    /// Added to the world's time; falls behind while the machine stands still.
-    pub clock_offset: i64,
-    /// Parts in 10,000 by which its clock is fast.
-    pub drift: i64,
-    pub frozen_until: u64,
-    /// What it believes to be in its files: pages stay until they are dropped.
-    pub pages: BTreeMap<Inode, Vec<u8>>,
-    /// Written and not sent yet, in order.
-    pub dirty: Vec<Change>,
-    /// Names that it has looked up.
-    pub dentries: BTreeMap<PathBuf, Option<Inode>>,
-    /// Listings that it has seen and not changed since.
-    pub listings: BTreeMap<PathBuf, Vec<String>>,
-}
-
-/// A thread of the simulation.
-pub struct Task {
-    pub host: usize,
-    pub process: usize,
-    /// World time before which it has nothing to do.
-    pub wakes: u64,
-    pub done: bool,
-    /// A rename of it that is under way: a listing may run while the server carries it out.
-    moving: Option<Change>,
-    /// What came of that rename, if it was carried out during a listing.
-    moved: Option<io::Result<()>>,
-}
-
-impl Task {
-    pub fn new(host: usize, process: usize, wakes: u64) -> Task {
-        Task { host, process, wakes, done: false, moving: None, moved: None }
-    }
-}
-
-/// A process: its tasks die together.
-#[derive(Default)]
-pub struct Process {
-    pub crashed: bool,
-    pub frozen_until: u64,
-    /// World time of the last thing that befell it.
-    pub disturbed: u64,
-}
+/// No run that goes on as it should comes near this.
+const ENDLESS: u64 = 400_000;
 
 pub struct State {
-    pub rng: Rng,
+    pub seed: u64,
     pub now: u64,
     pub server: Server,
     pub hosts: Vec<Host>,
     pub processes: Vec<Process>,
     pub tasks: Vec<Task>,
     turn: usize,
-    late: Vec<(u64, Change)>,
+    /// Requests on their way: when they arrive, and whose they are.
+    pub(super) late: Vec<(u64, usize, Change)>,
     pub faults: Faults,
-    repeats_left: u32,
+    /// Only these steps of these tasks are befallen by what was drawn for them: `(task, step)`.
+    pub only: Option<BTreeSet<(usize, u64)>>,
+    /// How rarely the turn goes on without need: one draw in as many.
+    pub stays: u64,
+    pub events: Vec<Event>,
+    pub(super) repeats_left: u32,
+    /// Until then the server answers nobody.
+    pub(super) down_until: u64,
+    /// A clock has gone forward by a jump: silence means nothing to whoever has it.
+    pub jumped: bool,
     pub profile: Profile,
+    pub memory: Memory,
+    pub broken: Option<Broken>,
     pub history: History,
+    pub(super) held: Vec<Held>,
+    /// When each node's last heartbeat reached the server.
+    pub(super) beats: HashMap<NodeId, u64>,
+    pub longest_wait: u64,
     pub steps: u64,
     pub injected: u64,
     pub trace: Option<Vec<String>>,
-    pub kinds: BTreeSet<&'static str>,
+    pub kinds: BTreeMap<&'static str, u64>,
 }
 
 pub struct World {
     state: Mutex<State>,
-    turns: Vec<Condvar>,
-}
-
-/// A step's fate.
-enum Fate {
-    Done,
-    ErrorButDone,
-    ErrorAndLate,
-    DoneTwice,
 }
 
 impl World {
@@ -104,51 +71,62 @@ impl World {
         let hosts = (0..hosts)
             .map(|_| Host {
                 clock_offset: (rng.below(3_600_000) * MS) as i64,
-                drift: rng.below(1600) as i64 - 800,
+                drift: rng.below(1801) as i64 - 900,
                 ..Host::default()
             })
             .collect();
-        let turns = tasks.iter().map(|_| Condvar::new()).collect();
+        let mut server = Server::with_directory(Path::new("/shared"));
+        server.forgets_names = profile == Profile::Local;
+        server.removes_at_close = profile == Profile::Smb;
+        let mut tasks = tasks;
+        for (number, task) in tasks.iter_mut().enumerate() {
+            task.rng = Rng::of(seed, number, u64::MAX);
+        }
         let state = State {
+            seed,
             now: 0,
-            server: Server::with_directory(Path::new("/shared")),
+            server,
             hosts,
             processes: (0..processes).map(|_| Process::default()).collect(),
             tasks,
             turn: 0,
             late: Vec::new(),
             faults,
-            repeats_left: 1,
+            only: None,
+            stays: 3,
+            events: Vec::new(),
+            repeats_left: 2,
+            down_until: 0,
+            jumped: false,
             profile,
+            memory: profile.memory(rng.below(2) == 0),
+            broken: None,
             history: History::default(),
+            held: Vec::new(),
+            beats: HashMap::new(),
+            longest_wait: 0,
             steps: 0,
             injected: 0,
             trace: None,
-            kinds: BTreeSet::new(),
-            rng,
+            kinds: BTreeMap::new(),
         };
-        World { state: Mutex::new(state), turns }
+        World { state: Mutex::new(state) }
     }
 
     pub fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for this task's first turn.
-    pub fn begin(&self, task: usize) {
-        let mut state = self.state();
-        while state.turn != task {
-            state = self.turns[task].wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
+    pub(super) fn turn(&self) -> usize {
+        self.state().turn
     }
 
     /// This task has ended; the turn goes on.
-    pub fn end(&self, task: usize) {
+    pub(super) fn end(&self, task: usize) {
         let mut state = self.state();
         state.tasks[task].done = true;
         if let Some(next) = state.pick() {
             state.turn = next;
-            self.turns[next].notify_one();
         }
     }
 
@@ -157,12 +135,16 @@ impl World {
         let next = state.pick().unwrap_or(task);
         if next != task {
             state.turn = next;
-            self.turns[next].notify_one();
-            while state.turn != task {
-                state = self.turns[task].wait(state).unwrap_or_else(PoisonError::into_inner);
-            }
+            drop(state);
+            turns::give_way();
+            state = self.state();
         }
         state.steps += 1;
+        state.judge_levels();
+        if state.steps == ENDLESS {
+            state.history.violated(format!("no end after {ENDLESS} steps"));
+            state.processes.iter_mut().for_each(|process| process.crashed = true);
+        }
         if state.processes[state.tasks[task].process].crashed {
             drop(state);
             std::panic::resume_unwind(Box::new(Crashed));
@@ -181,54 +163,67 @@ impl World {
             state.tasks[task].moving = Some(change.clone());
         }
         state.befall(task, Some(&change));
-        let mut state = self.pass(state, task);
+        let state = self.pass(state, task);
+        let mut state = self.reach(state, task)?;
         state.tasks[task].moving = None;
-        let cost = 50_000 + state.rng.below(MS);
+        let cost = 50_000 + state.tasks[task].rng.below(MS);
         state.advance(cost);
         let moved = state.tasks[task].moved.take();
         let fate = if moved.is_some() { Fate::Done } else { state.fate(task, &change) };
-        let host = state.tasks[task].host;
+        let (host, process) = (state.tasks[task].host, state.tasks[task].process);
+        state.count(change.kind());
         state.note(task, || format!("{change:?}"));
         let result = match fate {
-            Fate::Done => moved.unwrap_or_else(|| state.deliver(&change)),
+            Fate::Done => moved.unwrap_or_else(|| state.carry_out(task, &change)),
             Fate::ErrorButDone => {
-                let _ = state.deliver(&change);
+                let _ = state.deliver(process, &change);
                 Err(io::Error::new(io::ErrorKind::TimedOut, "simulated: reply lost"))
             }
-            Fate::ErrorAndLate => {
-                state.later(change.clone());
-                Err(io::Error::new(io::ErrorKind::TimedOut, "simulated: request late"))
+            Fate::ErrorAndLate | Fate::ErrorAndLost => {
+                Err(io::Error::new(io::ErrorKind::TimedOut, "simulated: no reply"))
             }
-            Fate::DoneTwice => {
-                let result = state.deliver(&change);
-                state.later(change.clone());
-                result
-            }
+            Fate::DoneTwice => state.carry_out(task, &change),
         };
         state.note(task, || format!("  -> {result:?}"));
-        // The client learns from its own change; what others did it does not see.
-        let seen = &mut state.hosts[host];
-        if let Some(dir) = change.directory() {
-            seen.listings.remove(dir);
-        }
-        if let Change::Rename(from, to) = &change {
-            seen.dentries.remove(from);
-            seen.dentries.remove(to);
-        }
-        if let Change::Create(path, _) | Change::Unlink(path) | Change::MakeDir(path) | Change::RemoveDir(path) =
-            &change
-        {
-            seen.dentries.remove(path);
-        }
+        state.hosts[host].learn(&change);
         result
     }
 
-    /// A step that only looks.
-    pub fn look<R>(&self, task: usize, what: impl FnOnce(&mut State, usize) -> R) -> R {
+    /// Waits until the server answers. A client that gives up after a while gets an error (SMB).
+    fn reach<'a>(&'a self, mut state: MutexGuard<'a, State>, task: usize) -> io::Result<MutexGuard<'a, State>> {
+        while !state.answers() {
+            if state.profile == Profile::Smb && state.tasks[task].rng.below(2) == 0 {
+                state.count("client gave up waiting for the server");
+                let process = state.tasks[task].process;
+                state.processes[process].disturbed = state.now;
+                (state.tasks[task].moving, state.tasks[task].moved) = (None, None);
+                state.advance(100 * MS);
+                return Err(io::Error::new(io::ErrorKind::HostUnreachable, "simulated: no answer"));
+            }
+            state.tasks[task].wakes = state.down_until;
+            state = self.pass(state, task);
+        }
+        Ok(state)
+    }
+
+    /// A step that only looks at what the server has.
+    pub fn look<R>(&self, task: usize, what: impl FnOnce(&mut State, usize) -> io::Result<R>) -> io::Result<R> {
+        let mut state = self.state();
+        state.befall(task, None);
+        let state = self.pass(state, task);
+        let mut state = self.reach(state, task)?;
+        let cost = 20_000 + state.tasks[task].rng.below(MS / 2);
+        state.advance(cost);
+        let host = state.tasks[task].host;
+        what(&mut state, host)
+    }
+
+    /// A step that the client makes alone.
+    pub fn local<R>(&self, task: usize, what: impl FnOnce(&mut State, usize) -> R) -> R {
         let mut state = self.state();
         state.befall(task, None);
         let mut state = self.pass(state, task);
-        let cost = 20_000 + state.rng.below(MS / 2);
+        let cost = 5_000 + state.tasks[task].rng.below(MS / 20);
         state.advance(cost);
         let host = state.tasks[task].host;
         what(&mut state, host)
@@ -237,7 +232,9 @@ impl World {
     /// Lets time pass for a task, by its host's clock.
     pub fn sleep(&self, task: usize, span: u64) {
         let mut state = self.state();
-        state.tasks[task].wakes = state.now + span.max(1000);
+        // Whoever waits for a mutex whose holder waits for the server asks again and again.
+        let least = if state.answers() { 1000 } else { 10 * MS };
+        state.tasks[task].wakes = state.now + span.max(least);
         drop(self.pass(state, task));
     }
 
@@ -255,33 +252,53 @@ impl State {
         }
     }
 
+    /// One more of this kind of step or event.
+    pub fn count(&mut self, kind: &'static str) {
+        *self.kinds.entry(kind).or_default() += 1;
+    }
+
     /// A host's own clock.
     pub fn clock(&self, host: usize) -> u64 {
         let host = &self.hosts[host];
         let drift = self.now as i64 / 10_000 * host.drift;
-        (10_000_000 * MS) + (self.now as i64 + drift + host.clock_offset) as u64
+        // Where it starts it is three hours ahead of anything that is taken away from it.
+        (10_000_000 * MS).saturating_add_signed(self.now as i64 + drift + host.clock_offset)
     }
 
-    fn advance(&mut self, span: u64) {
+    pub(super) fn advance(&mut self, span: u64) {
         self.now += span;
-        let due: Vec<Change> = {
-            let now = self.now;
-            let (due, rest) = std::mem::take(&mut self.late).into_iter().partition(|(at, _)| *at <= now);
-            self.late = rest;
-            let due: Vec<(u64, Change)> = due;
-            due.into_iter().map(|(_, change)| change).collect()
+        self.deliver_late();
+    }
+
+    /// A change by somebody who waits for its answer.
+    fn carry_out(&mut self, task: usize, change: &Change) -> io::Result<()> {
+        let process = self.tasks[task].process;
+        let opened = match change {
+            Change::Rename(from, _) if self.profile == Profile::Smb => self.server.look_up(from).ok(),
+            _ => None,
         };
-        for change in due {
-            self.note(usize::MAX, || format!("late: {change:?}"));
-            let _ = self.server.apply(&change);
+        let mut result = self.deliver(process, change);
+        if let (Ok(()), Some(inode), Change::Rename(from, _)) = (&result, opened, change) {
+            self.cross(task, from, inode);
         }
+        if self.broken == Some(Broken::BeatByHandle)
+            && let Change::Rename(from, to) = change
+            && [from, to].iter().all(|path| path.to_string_lossy().contains("/beat."))
+        {
+            result = Ok(());
+        }
+        result
+    }
+
+    pub fn answers(&self) -> bool {
+        self.now >= self.down_until
     }
 
     pub fn has_late(&self) -> bool {
         !self.late.is_empty()
     }
 
-    fn is_ready(&self, task: usize) -> bool {
+    pub(super) fn is_ready(&self, task: usize) -> bool {
         let it = &self.tasks[task];
         !it.done && self.ready_at(task) <= self.now
     }
@@ -299,128 +316,17 @@ impl State {
         loop {
             let ready: Vec<usize> = (0..self.tasks.len()).filter(|task| self.is_ready(*task)).collect();
             if !ready.is_empty() {
-                if ready.contains(&self.turn) && self.rng.below(3) > 0 {
+                let rng = &mut self.tasks[self.turn].rng;
+                if ready.contains(&self.turn) && rng.below(self.stays) > 0 {
                     return Some(self.turn);
                 }
-                let chosen = self.rng.below(ready.len() as u64) as usize;
+                let chosen = rng.below(ready.len() as u64) as usize;
                 return Some(ready[chosen]);
             }
             let open = (0..self.tasks.len()).filter(|task| !self.tasks[*task].done);
             let next = open.map(|task| self.ready_at(task)).min()?;
             let span = next.saturating_sub(self.now).max(1);
             self.advance(span);
-        }
-    }
-
-    /// Crashes and freezes, before a step.
-    fn befall(&mut self, task: usize, change: Option<&Change>) {
-        let (host, process) = (self.tasks[task].host, self.tasks[task].process);
-        if self.rng.chance(self.faults.crash) {
-            self.crash(task, change);
-        } else if self.rng.chance(self.faults.freeze) {
-            let span = (200 + self.rng.below(6000)) * MS;
-            self.injected += 1;
-            if self.rng.below(2) == 0 {
-                self.kinds.insert("machine frozen, its clock with it");
-                self.note(task, || format!("-- machine frozen for {} ms", span / MS));
-                self.hosts[host].frozen_until = self.now + span;
-                self.hosts[host].clock_offset -= span as i64;
-                let now = self.now;
-                for it in 0..self.processes.len() {
-                    if self.tasks.iter().any(|task| task.process == it && task.host == host) {
-                        self.processes[it].disturbed = now + span;
-                    }
-                }
-            } else {
-                self.kinds.insert("process stopped");
-                self.note(task, || format!("-- process stopped for {} ms", span / MS));
-                self.processes[process].frozen_until = self.now + span;
-                self.processes[process].disturbed = self.now + span;
-            }
-        }
-    }
-
-    fn crash(&mut self, task: usize, change: Option<&Change>) {
-        let process = self.tasks[task].process;
-        self.kinds.insert("process killed");
-        self.injected += 1;
-        self.note(task, || "-- process killed".to_string());
-        self.processes[process].crashed = true;
-        for task in self.tasks.iter_mut().filter(|task| task.process == process) {
-            // A rename that is not carried out now hides no name now.
-            task.moving = None;
-        }
-        // A local system call ends before its process does.
-        if let Some(change) = change
-            && self.profile != Profile::Local
-            && self.rng.below(2) == 0
-        {
-            // Its last request may be carried out long after it is gone.
-            self.kinds.insert("request of a dead process delivered late");
-            self.later(change.clone());
-        }
-    }
-
-    fn later(&mut self, change: Change) {
-        let span = if self.rng.below(2) == 0 { self.rng.below(50 * MS) } else { self.rng.below(20_000 * MS) };
-        self.late.push((self.now + span, change));
-    }
-
-    fn fate(&mut self, task: usize, change: &Change) -> Fate {
-        // On a local filesystem a system call does what it says.
-        if self.profile == Profile::Local {
-            return Fate::Done;
-        }
-        if self.rng.chance(self.faults.lie) {
-            self.injected += 1;
-            self.kinds.insert("error although done, or done late");
-            let process = self.tasks[task].process;
-            self.processes[process].disturbed = self.now;
-            return if self.rng.below(2) == 0 { Fate::ErrorButDone } else { Fate::ErrorAndLate };
-        }
-        // A data write of a client that went on is not repeated: assumed of the server.
-        if self.repeats_left > 0 && change.is_by_name() && self.rng.chance(self.faults.repeat) {
-            self.repeats_left -= 1;
-            self.injected += 1;
-            self.kinds.insert("request carried out twice");
-            return Fate::DoneTwice;
-        }
-        Fate::Done
-    }
-
-    fn deliver(&mut self, change: &Change) -> io::Result<()> {
-        self.server.apply(change)
-    }
-
-    /// Renames that the server carries out in the very moment of a listing of `dir`, by tasks that run: the listing misses both
-    /// names of each.
-    pub fn renamed_meanwhile(&mut self, dir: &Path) -> Vec<PathBuf> {
-        let mut missed = Vec::new();
-        for task in 0..self.tasks.len() {
-            let Some(change) = self.tasks[task].moving.clone() else { continue };
-            let Change::Rename(from, to) = change.clone() else { continue };
-            if from.parent() != Some(dir) || !self.is_ready(task) || self.rng.below(2) == 0 {
-                continue;
-            }
-            let result = self.server.apply(&change);
-            self.kinds.insert("name renamed while it was listed");
-            self.note(task, || format!("{change:?}, during a listing -> {result:?}"));
-            self.tasks[task].moving = None;
-            self.tasks[task].moved = Some(result);
-            missed.extend([from, to]);
-        }
-        missed
-    }
-
-    /// Sends what a host has written to a file.
-    pub fn flush(&mut self, host: usize, inode: Inode) {
-        let (mine, rest) = std::mem::take(&mut self.hosts[host].dirty)
-            .into_iter()
-            .partition(|change| matches!(change, Change::Write(of, ..) if *of == inode));
-        self.hosts[host].dirty = rest;
-        let mine: Vec<Change> = mine;
-        for change in &mine {
-            let _ = self.server.apply(change);
         }
     }
 }
