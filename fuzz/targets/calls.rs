@@ -138,7 +138,7 @@ fn act(what: usize, it: &mut Connection, input: &mut Input) -> bool {
 fn place(input: &mut Input) -> i64 {
     match input.below(8) {
         0 => i64::from(input.byte().unwrap_or(0)) << 12,
-        1 => 1 << 30,
+        1 => 1 << 24,
         2 => 24,
         _ => i64::from(input.byte().unwrap_or(0)) * 8,
     }
