@@ -6,6 +6,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use coord::lock::Level;
+
 use super::server::{Change, Inode};
 use super::weather::{Profile, Rng};
 use super::world::{MS, State};
@@ -43,6 +45,9 @@ impl State {
         if self.is_delicate(process, change) {
             (faults.freeze, faults.crash) = (faults.freeze + faults.aimed, faults.crash + faults.aimed / 2);
         }
+        if self.is_exclusive(task) {
+            faults.freeze += faults.exposed;
+        }
         if rng.chance(faults.crash) {
             if self.happens(task, "process killed") {
                 self.crash(task, change, &mut rng);
@@ -74,6 +79,10 @@ impl State {
         }
     }
 
+    fn is_exclusive(&self, task: usize) -> bool {
+        self.held.iter().any(|held| held.task == task && held.level == Level::Exclusive)
+    }
+
     /// Somebody who stands still goes on while he is being fenced off.
     fn wake_somebody(&mut self, task: usize) {
         let mut rng = Rng::of(self.seed ^ 0xaaaa, task, self.tasks[task].steps);
@@ -83,8 +92,12 @@ impl State {
             let longest = state.hosts[it.host].frozen_until.max(state.processes[it.process].frozen_until);
             longest > until && !it.done && state.held.iter().any(|held| held.task == other)
         };
-        let found = (0..self.tasks.len())
-            .find(|other| self.tasks[*other].host != self.tasks[task].host && sleeper(self, *other));
+        let away = |other: &usize| self.tasks[*other].host != self.tasks[task].host && sleeper(self, *other);
+        let mut sleepers = (0..self.tasks.len()).filter(away);
+        let found = match self.faults.exposed {
+            0 => sleepers.next(),
+            _ => sleepers.find(|other| self.is_exclusive(*other)),
+        };
         let Some(other) = found.filter(|_| rng.below(2) == 0) else { return };
         if self.happens(task, "one who stood still went on while he was fenced off") {
             let (host, process) = (self.tasks[other].host, self.tasks[other].process);
