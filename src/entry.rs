@@ -82,9 +82,9 @@ unsafe fn enter(
     table: *const sqlite3_api_routines,
     wanted: Wanted,
 ) -> c_int {
-    host::on_panic(|sentence| lock::say(lock::Weight::Warning, sentence));
+    crate::guard::on_panic(|sentence| lock::say(lock::Weight::Warning, sentence));
     // SAFETY: the caller's promise.
-    let done = host::caught(|| unsafe { start(db, message, table, wanted) });
+    let done = crate::guard::caught(|| unsafe { start(db, message, table, wanted) });
     match done.and_then(|result| result) {
         Ok(code) => code,
         Err(sentence) => {

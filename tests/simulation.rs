@@ -3,6 +3,9 @@
 #[path = "sim/mod.rs"]
 mod sim;
 
+#[path = "sim/sqlite/tests.rs"]
+mod sqlite;
+
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -73,7 +76,12 @@ fn number(variable: &str, usual: u64) -> u64 {
 
 #[test]
 fn no_seed_breaks_a_promise() {
-    let (failed, sum) = first_failure(number("SEED", 1), number("SEEDS", 20_000), Plan::of);
+    hold(number("SEED", 1), number("SEEDS", 20_000), Plan::of);
+}
+
+/// Plays seeds, and tells of the first that fails.
+fn hold(from: u64, count: u64, plan: impl Fn(u64) -> Plan + Sync) {
+    let (failed, sum) = first_failure(from, count, plan);
     let Sum { seeds, steps, commits, reads, injected, longest_wait, kinds } = sum;
     println!("{seeds} seeds, {steps} steps, {commits} commits, {reads} reads, {injected} faults");
     println!("longest wait to write where nothing went wrong: {longest_wait} ms");

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::{Base, Database, Level, Mode, Wishes};
+use super::{Base, Database, Level, LockError, Mode, Wishes};
 use crate::protocol::Paths;
 use crate::storage::disk::Disk;
 use crate::storage::kind::Class;
@@ -81,6 +81,9 @@ impl Storage for Client {
     }
     fn open(&self, path: &Path, access: Access) -> io::Result<Box<dyn DataFile>> {
         Ok(self.cached(self.server.open(path, access)?))
+    }
+    fn read_uncached(&self, path: &Path, limit: usize) -> io::Result<Vec<u8>> {
+        self.server.read_uncached(path, limit)
     }
     fn open_listed(&self, path: &Path, access: Access, scratch: &Path) -> io::Result<Box<dyn DataFile>> {
         Ok(self.cached(self.server.open_listed(path, access, scratch)?))
@@ -154,6 +157,8 @@ struct Program {
     paths: Arc<Paths>,
     database: Option<Box<dyn DataFile>>,
     journal: Option<Box<dyn DataFile>>,
+    /// What somebody else does just before the database is opened next.
+    before_opening: Option<Box<dyn FnOnce()>>,
 }
 
 impl Program {
@@ -166,6 +171,9 @@ impl Program {
 
 impl Base for Program {
     fn reopen(&mut self, _: bool, _: bool) -> io::Result<()> {
+        if let Some(act) = self.before_opening.take() {
+            act();
+        }
         self.database = Some(self.client.open(&self.paths.database, Access::ReadWrite)?);
         Ok(())
     }
@@ -194,12 +202,10 @@ impl Base for Program {
     fn sync(&mut self) -> io::Result<()> {
         Ok(())
     }
-    fn native_lock(&mut self, _: Level) -> i32 {
-        0
+    fn native_lock(&mut self, _: Level) -> Result<(), LockError> {
+        Ok(())
     }
-    fn native_unlock(&mut self, _: Level) -> i32 {
-        0
-    }
+    fn native_unlock(&mut self, _: Level) {}
     fn is_interrupted(&self) -> bool {
         false
     }
@@ -212,7 +218,7 @@ fn host(paths: &Arc<Paths>) -> (Database, Program) {
     let client = Arc::new(Client { server: Disk::new(), pages: Pages::default() });
     let kind = Kind { name: "test".to_string(), class: Class::Shared };
     let database = Database::new(client.clone(), paths.clone(), kind, Mode::NetworkExclusive, 60_000);
-    let mut program = Program { client, paths: paths.clone(), database: None, journal: None };
+    let mut program = Program { client, paths: paths.clone(), database: None, journal: None, before_opening: None };
     program.reopen(false, false).unwrap();
     (database, program)
 }
@@ -243,12 +249,55 @@ fn who_takes_shared_reads_what_others_have_written() {
     there.stand_up(&mut other, &mut writer);
 }
 
+/// The platform's VFS opens by name, after our own descriptor was opened and compared with the directory. If the file is
+/// replaced in between, the connection must not go on with another one than the manager looks after.
+#[test]
+fn a_file_that_is_replaced_while_it_is_opened_is_opened_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let paths = Arc::new(Paths::new(&dir.path().join("db")));
+    let replace = |content: u8| {
+        let copy = dir.path().join("copy");
+        std::fs::write(&copy, [content]).unwrap();
+        std::fs::rename(&copy, &paths.database).unwrap();
+    };
+    replace(1);
+    std::fs::create_dir(&paths.registry).unwrap();
+    let (here, mut reader) = host(&paths);
+    let mut seat = here.sit(0, Wishes::default());
+    here.lock(&mut seat, Level::Shared, &mut reader).unwrap();
+    here.unlock(&mut seat, Level::None, &mut reader);
+    // Replaced once before the call, so that all handles are opened anew, and once within it.
+    replace(2);
+    let (copy, live) = (dir.path().join("late"), paths.database.clone());
+    std::fs::write(&copy, [3]).unwrap();
+    reader.before_opening = Some(Box::new(move || std::fs::rename(&copy, &live).unwrap()));
+    let busy = here.lock(&mut seat, Level::Shared, &mut reader);
+    println!("STATE {}", busy.is_ok());
+    assert!(matches!(busy, Err(LockError::Busy)), "two different files are in use");
+    here.lock(&mut seat, Level::Shared, &mut reader).unwrap();
+    assert_eq!((reader.first_byte(), here.has_moved()), (3, false));
+    here.stand_up(&mut seat, &mut reader);
+}
+
+/// The negative control: without the comparison the lock is given.
+#[test]
+fn without_the_comparison_two_files_are_in_use() {
+    let said = without("handle-check", "a_file_that_is_replaced_while_it_is_opened_is_opened_anew");
+    assert!(said.contains("STATE true"), "{said}");
+}
+
 /// The negative control: without the guard both the page and the journal are what this client remembers.
 #[test]
 fn without_the_drop_old_pages_are_read() {
+    let said = without("cache-drop", "who_takes_shared_reads_what_others_have_written");
+    assert!(said.contains("STATE 1 false"), "{said}");
+}
+
+/// What a test of this file prints as it fails without a guard.
+fn without(guard: &str, test: &str) -> String {
     let mut again = std::process::Command::new(std::env::current_exe().unwrap());
-    again.args(["--exact", "lock::coherence_tests::who_takes_shared_reads_what_others_have_written", "--nocapture"]);
-    let run = again.env("COORD_TEST_WITHOUT", "cache-drop").output().unwrap();
-    let said = String::from_utf8_lossy(&run.stdout);
-    assert!(!run.status.success() && said.contains("STATE 1 false"), "{said}");
+    again.args(["--exact", &format!("lock::coherence_tests::{test}"), "--nocapture"]);
+    let run = again.env("COORD_TEST_WITHOUT", guard).output().unwrap();
+    assert!(!run.status.success(), "{test} does not need {guard}");
+    String::from_utf8_lossy(&run.stdout).into_owned()
 }

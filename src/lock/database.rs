@@ -10,10 +10,11 @@ use super::handles::OwnHandles;
 use super::level::{Arbiter, Level};
 use super::messages::{self, Weight};
 use super::process;
-use super::seat::{Base, Seat};
+use super::seat::{Base, Parked, Seat};
 use super::settings::Wishes;
 use super::trusted::TrustedLock;
 use crate::protocol::lease;
+use crate::protocol::switches::{self, Guard};
 use crate::protocol::{Node, Paths};
 use crate::storage::{FileId, Instant, Kind, Storage};
 
@@ -56,8 +57,13 @@ pub(super) struct Inner {
     pub node: Option<Node>,
     pub own: OwnHandles,
     pub generation: u64,
+    /// Database handles of connections that hold no lock, by seat: a fence closes them before it renames over the file, as
+    /// some network clients do that in two steps for a file that they have open.
+    pub parked: Vec<(u64, Parked)>,
     /// Whether the journal is one that may have to be rolled back, as seen when SHARED was taken.
     pub journal_is_hot: bool,
+    /// The directory was synced since this process first wrote here: both files keep their names when the power goes.
+    pub names_are_safe: bool,
     pub trusted: TrustedLock,
     pub lease_ms: u64,
     pub seats: usize,
@@ -71,10 +77,27 @@ pub(super) struct Inner {
 }
 
 impl Inner {
+    /// Takes a seat's handle into care while it holds no lock.
+    pub fn park(&mut self, seat: u64, base: &mut dyn Base) {
+        if !switches::off(Guard::Parking)
+            && let Some(handle) = base.park()
+        {
+            self.parked.push((seat, handle));
+        }
+    }
+
     /// How often a connection of trusted mode that holds a lock is looked after: whoever makes the registry elsewhere waits for
     /// the default lease, whatever ours is.
     pub fn registry_interval(&self) -> Duration {
         Duration::from_millis(self.lease_ms.min(lease::DEFAULT_MS)) / 6
+    }
+}
+
+impl Inner {
+    /// The parked handle of a seat, unless a fence has closed it.
+    pub fn unpark(&mut self, seat: u64) -> Option<Parked> {
+        let at = self.parked.iter().position(|(id, _)| *id == seat)?;
+        Some(self.parked.swap_remove(at).1)
     }
 }
 
@@ -86,7 +109,9 @@ impl Database {
             node: None,
             own: OwnHandles::default(),
             generation: 1,
+            parked: Vec::new(),
             journal_is_hot: false,
+            names_are_safe: false,
             trusted: TrustedLock::default(),
             lease_ms,
             seats: 0,
@@ -223,6 +248,31 @@ impl Database {
         self.inner().journal_is_hot = false;
     }
 
+    /// The database's first bytes, at most `limit`, for who holds no lock: around this host's cache where other hosts write.
+    pub fn peek(&self, limit: usize) -> std::io::Result<Vec<u8>> {
+        self.storage.read_uncached(&self.paths.database, limit)
+    }
+
+    /// The size of what the path leads to, for who holds no lock.
+    pub fn size(&self) -> Option<u64> {
+        self.storage.attributes(&self.paths.database).ok().map(|found| found.size)
+    }
+
+    /// Gives a connection its parked handle for a moment in which it needs it without a lock.
+    pub fn unpark(&self, seat: &Seat, base: &mut dyn Base) {
+        if let Some(handle) = self.inner().unpark(seat.id) {
+            base.unpark(handle);
+        }
+    }
+
+    /// Takes a handle into care, in network-exclusive mode: closing it drops no lock there.
+    pub fn park(&self, seat: &Seat, base: &mut dyn Base) {
+        let mut inner = self.inner();
+        if inner.mode == Mode::NetworkExclusive {
+            inner.park(seat.id, base);
+        }
+    }
+
     /// Whether the path still leads to the file that we have open.
     pub fn has_moved(&self) -> bool {
         let inner = self.inner();
@@ -249,6 +299,7 @@ impl Database {
         }
         let mut inner = self.inner();
         self.forget_deferred(&mut inner, seat);
+        inner.unpark(seat.id);
         inner.seats -= 1;
         if inner.seats == 0 {
             if let Some(mut node) = inner.node.take() {

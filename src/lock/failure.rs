@@ -19,6 +19,12 @@ impl Failure {
     }
 }
 
+impl From<LockError> for Failure {
+    fn from(error: LockError) -> Failure {
+        Failure::Lock(error)
+    }
+}
+
 impl From<Denied> for Failure {
     fn from(denied: Denied) -> Failure {
         Failure::Protocol(denied)

@@ -9,7 +9,10 @@ use super::seat::{Base, Seat};
 use crate::protocol::node::Files;
 use crate::protocol::switches::{self, Guard};
 use crate::protocol::{Denied, Node, Paths};
-use crate::storage::{Access, DataFile, Storage};
+use crate::storage::{Access, DataFile, FileId, Storage};
+
+/// How often the database may be replaced while it is being opened.
+const REPLACEMENTS: u32 = 3;
 
 /// Our own descriptors, network-exclusive mode only: with native locks, closing one would drop the whole process's locks.
 #[derive(Default)]
@@ -32,6 +35,11 @@ impl OwnHandles {
             opened => Some(opened?),
         };
         Ok(())
+    }
+
+    /// Which file our descriptor is on.
+    pub fn database_id(&self) -> Option<FileId> {
+        self.database.as_ref().and_then(|file| file.id().ok())
     }
 
     pub fn has_journal(&self) -> bool {
@@ -60,7 +68,7 @@ impl OwnHandles {
     }
 
     pub fn has_moved(&self, storage: &dyn Storage, paths: &Paths) -> bool {
-        let open = self.database.as_ref().and_then(|file| file.id().ok());
+        let open = self.database_id();
         let named = storage.attributes(&paths.database).ok().map(|found| found.id);
         open.is_none() || open != named
     }
@@ -72,6 +80,18 @@ fn found(opened: io::Result<Box<dyn DataFile>>) -> io::Result<Option<Box<dyn Dat
         Ok(file) => Ok(Some(file)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
+    }
+}
+
+impl Database {
+    /// Opens the connection's handle anew, and says whether it is on `own`, which a listing has confirmed. The platform's VFS
+    /// opens by name alone and does not tell which file that was; but a client that has learned of a replacement never goes
+    /// back behind it, so if the name leads to `own` still, that is what was opened in between.
+    pub(super) fn open_base(&self, base: &mut dyn Base, own: Option<FileId>) -> Result<bool, Denied> {
+        let path = &self.paths.database;
+        base.reopen(false, false).map_err(Denied::io("open", path))?;
+        let named = self.storage.attributes(path).map_err(Denied::io("look at", path))?.id;
+        Ok(own == Some(named) || switches::off(Guard::HandleCheck))
     }
 }
 
@@ -97,14 +117,41 @@ impl<'a> Handles<'a> {
     }
 
     /// The connection's own handles, on what the names stand for now.
-    pub fn reopen_base(&mut self) -> Result<(), Denied> {
+    /// `false`: not on the file that our own descriptor is on.
+    fn reopen_base(&mut self) -> Result<bool, Denied> {
         let paths = &self.database.paths;
         self.base.close_journal();
-        self.base.reopen(false, false).map_err(Denied::io("open", &paths.database))?;
+        if !self.database.open_base(self.base, self.inner.own.database_id())? {
+            return Ok(false);
+        }
         if self.journal_wanted {
             self.base.open_journal().map_err(Denied::io("open", &paths.journal))?;
         }
         self.seat.generation = self.inner.generation;
+        Ok(true)
+    }
+
+    /// [`Handles::reopen_base`] where our own descriptor is known to be the right one.
+    pub fn follow_own(&mut self) -> Result<(), Denied> {
+        if self.reopen_base()? { Ok(()) } else { Err(self.replaced()) }
+    }
+
+    fn replaced(&self) -> Denied {
+        let error = io::Error::new(io::ErrorKind::StaleNetworkFileHandle, "it is being replaced again and again");
+        Denied::io("open", &self.database.paths.database)(error)
+    }
+
+    /// Our own descriptors, anew.
+    fn open_own(&mut self, node: &mut Node, listed: bool) -> Result<(), Denied> {
+        let (storage, paths) = (&*self.database.storage, &self.database.paths);
+        let mut open = |path: &Path| match listed {
+            true => storage.open_listed(path, Access::Read, &node.scratch()),
+            false => storage.open(path, Access::Read),
+        };
+        let database = found(open(&paths.database)).map_err(Denied::io("open", &paths.database))?;
+        let journal = found(open(&paths.journal)).map_err(Denied::io("open", &paths.journal))?;
+        self.database.set_id(database.as_ref().and_then(|file| file.id().ok()));
+        self.inner.own = OwnHandles { database, journal };
         Ok(())
     }
 
@@ -133,24 +180,22 @@ impl Files for Handles<'_> {
         self.inner.generation += 1;
         self.inner.baseline = None;
         self.inner.own = OwnHandles::default();
-        let (storage, paths) = (&*self.database.storage, self.database.paths.clone());
-        let mut open = |path: &Path| match listed {
-            true => storage.open_listed(path, Access::Read, &node.scratch()),
-            false => storage.open(path, Access::Read),
-        };
-        let database = found(open(&paths.database)).map_err(Denied::io("open", &paths.database))?;
-        let journal = found(open(&paths.journal)).map_err(Denied::io("open", &paths.journal))?;
-        self.database.set_id(database.as_ref().and_then(|file| file.id().ok()));
-        self.inner.own = OwnHandles { database, journal };
-        if self.inner.own.database.is_none() {
-            // It is missing altogether: whoever takes L finishes what was begun, or makes a new one.
-            return Ok(());
+        for round in 0..REPLACEMENTS {
+            self.open_own(node, listed || round > 0)?;
+            if self.inner.own.database.is_none() {
+                // It is missing altogether: whoever takes L finishes what was begun, or makes a new one.
+                return Ok(());
+            }
+            if self.reopen_base()? {
+                return Ok(());
+            }
         }
-        self.reopen_base()
+        Err(self.replaced())
     }
 
     fn release(&mut self) {
         self.inner.own = OwnHandles::default();
+        self.inner.parked.clear();
         self.base.close_journal();
         self.base.close();
     }

@@ -18,11 +18,13 @@ pub mod report;
 mod seat;
 mod service;
 mod settings;
+#[cfg(feature = "simulation")]
+pub mod simulated;
 mod trusted;
 
 pub use database::{Database, Mode};
 pub use level::Level;
 pub use messages::{Weight, last as last_message, say, take as take_messages};
 pub use process::{Writing, attach, canonical, check, detached, storage};
-pub use seat::{Base, LockError, Seat};
+pub use seat::{Base, LockError, Parked, Seat};
 pub use settings::{ModeWish, Wishes};

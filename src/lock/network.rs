@@ -18,6 +18,9 @@ impl Database {
         if !inner.arbiter.admits(seat.id, Level::Shared) {
             return Err(Failure::Lock(LockError::Busy));
         }
+        if let Some(handle) = inner.unpark(seat.id) {
+            base.unpark(handle);
+        }
         self.be_registered(inner, base)?;
         let reading = inner.node.as_ref().is_some_and(Node::is_reader);
         if reading {
@@ -65,7 +68,10 @@ impl Database {
         let replaced = seat.generation != inner.generation || !base.is_open();
         if replaced {
             seat.confirmed = false;
-            base.reopen(false, false).map_err(Denied::io("open", &self.paths.database))?;
+            if !self.open_base(base, inner.own.database_id())? {
+                // Somebody replaced it just now; the next attempt begins with what is there then.
+                return Err(Failure::Lock(LockError::Busy));
+            }
             seat.generation = inner.generation;
         }
         if replaced || (joining && !seat.confirmed) {
@@ -141,19 +147,24 @@ impl Database {
     fn take_write_lock(&self, inner: &mut Inner, seat: &mut Seat, base: &mut dyn Base) -> Result<(), Failure> {
         if !inner.own.has_journal() && base.is_writable() {
             // Ours has the database's group whatever this user's is, so that others who share it can roll it back.
-            let made = self.storage.create_data(&self.paths.journal, self.owner()?);
-            if let Err(error) = made
-                && error.kind() != io::ErrorKind::AlreadyExists
-            {
-                return Err(Denied::io("make", &self.paths.journal)(error).into());
+            match self.storage.create_data(&self.paths.journal, self.owner()?) {
+                Ok(_) => inner.names_are_safe = false,
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(Denied::io("make", &self.paths.journal)(error).into()),
             }
+        }
+        if !inner.names_are_safe && base.is_writable() {
+            // A sync of the file does not promise that its name stays. Also where both were there: who made them may have been
+            // killed before he came to this.
+            self.storage.sync_dir(&self.paths.parent).map_err(Denied::io("sync", &self.paths.parent))?;
+            inner.names_are_safe = true;
         }
         base.open_journal().map_err(Denied::io("open", &self.paths.journal))?;
         let Some(mut node) = inner.node.take() else { return Err(Failure::no_node()) };
         let mut acquired = node.acquire_write_lock(&mut Handles::new(self, inner, seat, base));
         if acquired.is_ok() && seat.generation != inner.generation {
             // Another connection of ours went through a replacement of the files; this one has not seen it yet.
-            acquired = Handles::new(self, inner, seat, base).reopen_base().and_then(|()| node.heartbeat());
+            acquired = Handles::new(self, inner, seat, base).follow_own().and_then(|()| node.heartbeat());
             if acquired.is_err() {
                 node.release_write_lock();
             }
@@ -259,6 +270,7 @@ impl Database {
         inner.arbiter.set(seat.id, level, seat.lease.clone(), seat.copy);
         if level == Level::None {
             seat.waited_for.clear();
+            inner.park(seat.id, base);
             let Some(lease) = seat.lease.take() else { return };
             let last = !inner.arbiter.others_under(seat.id, &lease);
             if let Some(node) = inner.node.as_mut().filter(|node| Arc::ptr_eq(node.lease(), &lease) && last) {
@@ -305,7 +317,7 @@ impl Database {
     /// the lock is still ours.
     pub fn reopen(&self, seat: &mut Seat, base: &mut dyn Base) -> bool {
         let mut inner = self.inner();
-        let reopened = Handles::new(self, &mut inner, seat, base).reopen_base().is_ok();
+        let reopened = Handles::new(self, &mut inner, seat, base).follow_own().is_ok();
         reopened && current(&mut inner, seat).is_some_and(|node| node.heartbeat().is_ok())
     }
 }

@@ -28,14 +28,25 @@ pub trait Base {
     fn may_create(&self) -> bool;
     /// Writes what was not synced yet to stable storage.
     fn sync(&mut self) -> io::Result<()>;
-    /// The platform's own lock: a result code of SQLite's.
-    fn native_lock(&mut self, level: Level) -> i32;
-    fn native_unlock(&mut self, level: Level) -> i32;
+    /// The platform's own lock.
+    fn native_lock(&mut self, level: Level) -> Result<(), LockError>;
+    /// Gives the platform's own lock back down to `level`; what that says nobody could act on.
+    fn native_unlock(&mut self, level: Level);
+    /// Parts with the database's handle while the connection holds no lock, so that a fence of this process can close it;
+    /// `None` keeps it.
+    fn park(&mut self) -> Option<Parked> {
+        None
+    }
+    /// Takes back what [`Base::park`] gave.
+    fn unpark(&mut self, _handle: Parked) {}
     /// Whether the program wants the running statement to stop.
     fn is_interrupted(&self) -> bool;
     /// The host's SQLite version, for people.
     fn client(&self) -> String;
 }
+
+/// A database handle in the care of the lock manager. Closed on drop.
+pub type Parked = Box<dyn std::any::Any + Send>;
 
 /// Why a lock call failed.
 #[derive(Debug)]

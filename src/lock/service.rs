@@ -87,7 +87,7 @@ fn run(device: u64, bell: &Bell) {
         let due = super::process::databases()
             .into_iter()
             .filter(|database| database.device() == device)
-            .filter_map(|database| crate::host::guard(None, || database.tick()))
+            .filter_map(|database| crate::guard::guard(None, || database.tick()))
             .min();
         let mut next = bell.next.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(due) = due {

@@ -9,7 +9,6 @@ use super::failure::Failure;
 use super::level::Level;
 use super::seat::{Base, LockError, Seat};
 use super::settings::ModeWish;
-use crate::host::ffi::{SQLITE_BUSY, SQLITE_OK};
 use crate::protocol::names::{Kind, Name};
 use crate::protocol::registry::LockView;
 use crate::protocol::{Denied, Holder, NodeId};
@@ -64,7 +63,7 @@ impl Database {
                     self.make_network_exclusive(inner, base)?;
                     return self.follow_registry(inner, seat, base);
                 }
-                native(base.native_lock(Level::Shared))?;
+                base.native_lock(Level::Shared)?;
                 if inner.arbiter.is_idle() {
                     // Otherwise there are connections still that must not go on.
                     self.unusurp();
@@ -77,7 +76,7 @@ impl Database {
             }
             Level::Reserved => {
                 self.enter_lock(inner)?;
-                let locked = self.not_registered().and_then(|()| native(base.native_lock(Level::Reserved)));
+                let locked = self.not_registered().and_then(|()| Ok(base.native_lock(Level::Reserved)?));
                 if let Err(failure) = locked {
                     self.leave_lock(inner);
                     return Err(failure);
@@ -94,7 +93,7 @@ impl Database {
                     }
                     return Err(Failure::Lock(LockError::Busy));
                 }
-                let locked = self.not_registered().and_then(|()| native(base.native_lock(Level::Exclusive)));
+                let locked = self.not_registered().and_then(|()| Ok(base.native_lock(Level::Exclusive)?));
                 if let Err(failure) = locked {
                     if entered {
                         self.leave_lock(inner);
@@ -214,8 +213,10 @@ impl Database {
             ))));
         }
         self.enter_lock(inner)?;
-        let made = native(base.native_lock(Level::Shared))
-            .and_then(|()| native(base.native_lock(Level::Exclusive)))
+        let made = base
+            .native_lock(Level::Shared)
+            .and_then(|()| base.native_lock(Level::Exclusive))
+            .map_err(Failure::Lock)
             .and_then(|()| {
                 // The native lock keeps everybody out from here on. A name that a kill left in L once the registry exists
                 // would be one of a node that never had a heartbeat there.
@@ -379,12 +380,4 @@ fn incarnation(dir: &std::path::Path) -> String {
 
 fn busy(holder: Holder) -> Failure {
     Denied::Busy(Box::new(holder)).into()
-}
-
-fn native(code: i32) -> Result<(), Failure> {
-    match code {
-        SQLITE_OK => Ok(()),
-        SQLITE_BUSY => Err(Failure::Lock(LockError::Busy)),
-        code => Err(Failure::Lock(LockError::Native(code))),
-    }
 }

@@ -12,7 +12,8 @@ pub struct Census {
     /// Just before the listing was asked for, and when its answer was there.
     pub asked: Instant,
     pub answered: Instant,
-    /// Highest beat of each node: `(n, lease_ms)`. A lower one is litter, never evidence.
+    /// Highest beat of each node: `(n, lease_ms)`. A lower one is litter, never evidence. In an order of its own, as silent nodes
+    /// are deposed in it and a simulated schedule must come out the same again.
     beats: BTreeMap<NodeId, (u64, u64)>,
     tombstones: Vec<Name>,
     pub readers: Vec<Name>,

@@ -41,6 +41,12 @@ pub enum Guard {
     Litter,
     /// Opening all handles anew when a node registers again.
     HandlesAnew,
+    /// Looking whether the connection's handle is on the file that the directory lists.
+    HandleCheck,
+    /// Closing the handles of idle connections before a fence renames over their file.
+    Parking,
+    /// Reading around this host's cache without a lock.
+    UncachedHeader,
     /// A new number in every presence's name.
     FreshNames,
     /// Taking a heartbeat that one listing misses for a moving one.
@@ -89,6 +95,9 @@ impl Guard {
             Guard::RollForward => "roll-forward",
             Guard::Litter => "litter",
             Guard::HandlesAnew => "handles-anew",
+            Guard::HandleCheck => "handle-check",
+            Guard::Parking => "parking",
+            Guard::UncachedHeader => "uncached-header",
             Guard::FreshNames => "fresh-names",
             Guard::MissedBeat => "missed-beat",
             Guard::DeadCopies => "dead-copies",

@@ -14,8 +14,9 @@ use std::ptr::null_mut;
 
 use super::defined;
 use super::functions::Answer;
+use crate::guard::{caught, guard};
+use crate::host::Api;
 use crate::host::ffi::*;
-use crate::host::{Api, caught, guard};
 use crate::lock::report::LockRow;
 
 /// Where the rows come from.
@@ -70,7 +71,7 @@ fn unreadable(path: &Path, error: &io::Error) -> String {
 }
 
 /// A path as SQL has it: any bytes but NUL on Unix, UTF-8 elsewhere.
-fn path_from(bytes: Vec<u8>) -> Result<PathBuf, String> {
+pub(super) fn path_from(bytes: Vec<u8>) -> Result<PathBuf, String> {
     #[cfg(unix)]
     {
         use std::os::unix::ffi::OsStringExt;
@@ -78,7 +79,7 @@ fn path_from(bytes: Vec<u8>) -> Result<PathBuf, String> {
     }
     #[cfg(not(unix))]
     {
-        String::from_utf8(bytes).map(PathBuf::from).map_err(|_| "coord: coord_locks: the path is not UTF-8".to_owned())
+        String::from_utf8(bytes).map(PathBuf::from).map_err(|_| "coord: the path is not UTF-8".to_owned())
     }
 }
 

@@ -17,6 +17,7 @@ mod clock;
 mod data;
 mod listing;
 mod names;
+mod native_locks;
 mod open;
 mod rights;
 
@@ -96,6 +97,10 @@ impl Storage for Disk {
         Ok(Box::new(data::DiskFile::new(open::regular(path, access)?, path)))
     }
 
+    fn read_uncached(&self, path: &Path, limit: usize) -> io::Result<Vec<u8>> {
+        data::read_uncached(path, limit)
+    }
+
     fn open_listed(&self, path: &Path, access: Access, scratch: &Path) -> io::Result<Box<dyn DataFile>> {
         Ok(Box::new(data::DiskFile::new(open::listed(path, access, scratch)?, path)))
     }
@@ -110,6 +115,10 @@ impl Storage for Disk {
 
     fn kind(&self, path: &Path) -> Kind {
         kind::classify(path)
+    }
+
+    fn native_locks(&self, path: &Path) -> io::Result<bool> {
+        native_locks::exclude_each_other(path)
     }
 
     fn process(&self) -> Process {

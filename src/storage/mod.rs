@@ -109,6 +109,10 @@ pub trait Storage: Send + Sync {
     /// Opens a data file through its name. On a caching client the name may still lead to a file that was replaced since:
     /// see [`Storage::open_listed`].
     fn open(&self, path: &Path, access: Access) -> io::Result<Box<dyn DataFile>>;
+    /// The file's first bytes, at most `limit`, read without asking this host's cache and without leaving anything in it: a
+    /// page that is read without a lock could otherwise arrive late and be taken for a fresh one. `Unsupported` where
+    /// that cannot be done. On a filesystem that no other host writes to a plain read.
+    fn read_uncached(&self, path: &Path, limit: usize) -> io::Result<Vec<u8>>;
     /// Opens a data file and makes sure that it is the one the server has under this name now: makes and removes
     /// `scratch` (a name never used before, in the same directory) so that the client's knowledge of the directory is void,
     /// lists it afresh, and opens until the inode is the listed one. `NotFound` if it is not listed.
@@ -121,6 +125,12 @@ pub trait Storage: Send + Sync {
     // --- this host ---
     /// What filesystem a path (or its parent, if it does not exist) is on.
     fn kind(&self, path: &Path) -> Kind;
+    /// Whether native byte-range locks of two openings of this file keep each other out, which trusted mode rests on.
+    /// `Unsupported` where that cannot be asked.
+    fn native_locks(&self, path: &Path) -> io::Result<bool> {
+        let _ = path;
+        Err(io::Error::from(io::ErrorKind::Unsupported))
+    }
     /// Who this process is, as written into beat files and judged by other processes of this host.
     fn process(&self) -> Process;
     /// Whether that process is provably dead: same host (boot, pid namespace), and its liveness lock can be taken. Any doubt

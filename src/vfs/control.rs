@@ -78,16 +78,33 @@ impl DatabaseFile {
                     if value >= 0 {
                         self.handles.remember(operation, value);
                     }
-                    self.handles.control(operation, argument)
+                    self.forward(operation, argument)
                 }
                 SQLITE_FCNTL_BEGIN_ATOMIC_WRITE
                 | SQLITE_FCNTL_COMMIT_ATOMIC_WRITE
                 | SQLITE_FCNTL_ROLLBACK_ATOMIC_WRITE => SQLITE_NOTFOUND,
                 // Lock waits of the platform's VFS are not ours.
                 SQLITE_FCNTL_LOCK_TIMEOUT if self.database.mode() == Mode::NetworkExclusive => SQLITE_NOTFOUND,
-                _ => self.handles.control(operation, argument),
+                _ => self.forward(operation, argument),
             }
         }
+    }
+
+    /// Hands an operation to the platform's VFS, also while the handle is in the manager's care.
+    ///
+    /// # Safety
+    /// `argument` is what the operation asks for.
+    unsafe fn forward(&mut self, operation: c_int, argument: *mut c_void) -> c_int {
+        let parked = self.handles.database.is_none() && lock::check(self.seat.fork()).is_ok();
+        if parked {
+            self.database.unpark(&self.seat, &mut self.handles);
+        }
+        // SAFETY: the caller's promise.
+        let code = unsafe { self.handles.control(operation, argument) };
+        if parked {
+            self.database.park(&self.seat, &mut self.handles);
+        }
+        code
     }
 
     fn alloc(&self, text: &str) -> *mut c_char {

@@ -1,7 +1,7 @@
 //! An open database: SQLite's file methods over the platform's handle, with the lock manager asked for locks and the lease
 //! checked around everything that reads or writes.
 
-use std::ffi::{c_char, c_int, c_void};
+use std::ffi::{c_char, c_int};
 use std::sync::Arc;
 
 use super::handles::Handles;
@@ -90,7 +90,7 @@ impl DatabaseFile {
         code
     }
 
-    fn is_network(&self) -> bool {
+    pub fn is_network(&self) -> bool {
         self.seat.lease().is_some()
     }
 
@@ -131,77 +131,6 @@ impl DatabaseFile {
         match self.database.confirm(&self.seat) {
             Ok(()) => SQLITE_OK,
             Err(text) => self.fail(code, text),
-        }
-    }
-
-    // --- reading ---
-
-    /// # Safety
-    /// `buffer` has room for `amount` bytes.
-    pub unsafe fn read(&mut self, buffer: *mut c_void, amount: c_int, offset: i64) -> c_int {
-        if self.transaction.poisoned {
-            return self.fail(
-                SQLITE_IOERR_READ,
-                format!(
-                    "coord: {} was left in the middle of a transaction, and this connection (journal_mode=OFF?) did not roll it \
-                     back. Set journal_mode=DELETE and try again",
-                    self.paths().database.display()
-                ),
-            );
-        }
-        switches::stop_point("database-read");
-        // SAFETY: the caller's promise, here and below.
-        let mut code = unsafe { self.read_base(buffer, amount, offset) };
-        if code != SQLITE_OK
-            && code != SQLITE_IOERR_SHORT_READ
-            && self.is_network()
-            && self.seat.level() == Level::Shared
-        {
-            // A takeover elsewhere may have replaced the file; while our reader's name stands nobody can have written. Who
-            // holds the write lock has no such excuse, and must not lose the journal's handle.
-            if self.confirm(code) == SQLITE_OK && self.database.reopen(&mut self.seat, &mut self.handles) {
-                // SAFETY: as above.
-                code = unsafe { self.read_base(buffer, amount, offset) };
-            }
-        }
-        switches::stop_point("database-read");
-        if code == SQLITE_OK || code == SQLITE_IOERR_SHORT_READ {
-            let checked = self.check_lease(SQLITE_IOERR_READ);
-            if checked != SQLITE_OK {
-                return checked;
-            }
-        }
-        if self.handles.doubt && offset == 24 && amount == 16 {
-            // SQLite compares these bytes to know whether its cache is still good. The file is another one: it is not.
-            self.handles.doubt = false;
-            // SAFETY: at least 16 bytes.
-            unsafe { *buffer.cast::<u8>() ^= 0x80 };
-        }
-        code
-    }
-
-    unsafe fn read_base(&self, buffer: *mut c_void, amount: c_int, offset: i64) -> c_int {
-        match &self.handles.database {
-            // SAFETY: the caller's promise.
-            Some(file) => unsafe { file.read(buffer, amount, offset) },
-            None if self.seat.level() > Level::None => SQLITE_IOERR_READ,
-            None => {
-                // Not made yet, or just being replaced: empty until it is locked.
-                // SAFETY: the caller's promise.
-                unsafe { buffer.write_bytes(0, usize::try_from(amount).unwrap_or(0)) };
-                SQLITE_IOERR_SHORT_READ
-            }
-        }
-    }
-
-    pub fn size(&mut self, out: &mut i64) -> c_int {
-        let missing = if self.seat.level() > Level::None { Err(SQLITE_IOERR_FSTAT) } else { Ok(0) };
-        match self.handles.database.as_ref().map_or(missing, |file| file.size()) {
-            Ok(size) => {
-                *out = size;
-                self.check_lease(SQLITE_IOERR_FSTAT)
-            }
-            Err(code) => code,
         }
     }
 
@@ -339,7 +268,9 @@ impl DatabaseFile {
 
     pub fn unlock(&mut self, level: c_int) -> c_int {
         let level = Level::from_code(level);
-        if level < self.seat.level() {
+        // SQLite only ever goes down to SHARED or NONE. Asked for anything between, what is held is kept: a writer without the
+        // lock directory must not come of it.
+        if level <= Level::Shared && level < self.seat.level() {
             // Not in a forked child: its parent's threads may have held the manager's mutex at the fork.
             let ours = lock::check(self.seat.fork()).is_ok();
             if ours && self.is_network() && self.seat.level() >= Level::Reserved {

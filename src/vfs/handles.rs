@@ -10,7 +10,7 @@ use super::base::BaseFile;
 use super::host_copy::HostCopy;
 use crate::host::OwnedName;
 use crate::host::ffi::*;
-use crate::lock::{Base, Level};
+use crate::lock::{self, Base, Level, LockError, Parked};
 use crate::protocol::Paths;
 
 /// See the module's head.
@@ -140,7 +140,7 @@ impl Handles {
 
 /// What a failed opening means: the platform's VFS says only that it could not.
 fn why(path: &std::path::Path, code: c_int) -> io::Error {
-    match std::fs::symlink_metadata(path) {
+    match lock::storage().attributes(path) {
         Err(error) => error,
         Ok(_) => io::Error::other(format!("SQLite's VFS cannot open it (code {code})")),
     }
@@ -211,12 +211,28 @@ impl Base for Handles {
         self.sync_journal().and_then(|()| self.sync_database()).map_err(failed)
     }
 
-    fn native_lock(&mut self, level: Level) -> i32 {
-        self.database.as_ref().map_or(SQLITE_IOERR_LOCK, |file| file.lock(level.code()))
+    fn native_lock(&mut self, level: Level) -> Result<(), LockError> {
+        match self.database.as_ref().map_or(SQLITE_IOERR_LOCK, |file| file.lock(level.code())) {
+            SQLITE_OK => Ok(()),
+            SQLITE_BUSY => Err(LockError::Busy),
+            code => Err(LockError::Native(code)),
+        }
     }
 
-    fn native_unlock(&mut self, level: Level) -> i32 {
-        self.database.as_ref().map_or(SQLITE_OK, |file| file.unlock(level.code()))
+    fn native_unlock(&mut self, level: Level) {
+        if let Some(file) = &self.database {
+            file.unlock(level.code());
+        }
+    }
+
+    fn park(&mut self) -> Option<Parked> {
+        self.database.take().map(|file| Box::new(file) as Parked)
+    }
+
+    fn unpark(&mut self, handle: Parked) {
+        if let Ok(file) = handle.downcast::<BaseFile>() {
+            self.database = Some(*file);
+        }
     }
 
     fn is_interrupted(&self) -> bool {

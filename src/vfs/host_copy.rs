@@ -7,9 +7,9 @@ use std::ffi::{CStr, c_char, c_int, c_void};
 use std::sync::OnceLock;
 
 use super::methods;
+use crate::host::Api;
 use crate::host::api::HOSTS_MAX;
 use crate::host::ffi::*;
-use crate::host::{self, Api};
 
 /// Our name among the VFSes of a host.
 pub const NAME: &CStr = c"coord";
@@ -156,6 +156,6 @@ pub fn flush_log(api: &'static Api) {
             crate::lock::Weight::Notice => SQLITE_NOTICE,
             crate::lock::Weight::Warning => SQLITE_WARNING,
         };
-        host::guard((), || api.log(code, &text));
+        crate::guard::guard((), || api.log(code, &text));
     }
 }

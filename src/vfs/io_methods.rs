@@ -6,8 +6,8 @@ use std::ffi::{c_int, c_void};
 use super::connections;
 use super::database_file::DatabaseFile;
 use super::journal_file::JournalFile;
+use crate::guard::guard;
 use crate::host::ffi::*;
-use crate::host::guard;
 
 /// What SQLite's block of `szOsFile` bytes holds for our files: the head that every file has, and a pointer.
 #[repr(C)]

@@ -5,9 +5,9 @@ use std::ffi::{c_char, c_double, c_int, c_void};
 use super::connections::{self, Part};
 use super::host_copy::{HostCopy, in_slot};
 use super::open;
+use crate::guard::guard;
 use crate::host::api::HOSTS_MAX;
 use crate::host::ffi::*;
-use crate::host::guard;
 
 /// Our VFS for the host in `slot`, standing on a VFS that looks like `model`.
 pub fn table(slot: usize, model: &sqlite3_vfs) -> sqlite3_vfs {

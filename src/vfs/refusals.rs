@@ -80,7 +80,11 @@ pub fn after_opening(copy: &HostCopy, opened: &DatabaseFile) -> Option<String> {
     let path = &opened.paths().database;
     if let Some(file) = &opened.handles.database {
         let mut versions = [0; 2];
-        if file.read_into(&mut versions, 18) == SQLITE_OK && versions.contains(&2) {
+        let read = match opened.database.mode() {
+            Mode::Trusted => file.read_into(&mut versions, 18),
+            Mode::NetworkExclusive => opened.read_unlocked(&mut versions, 18),
+        };
+        if read == SQLITE_OK && versions.contains(&2) {
             return Some(format!(
                 "coord: {} is in WAL mode, which needs memory shared by all clients. Open it once with plain SQLite where all its \
                  users are on one host, and run PRAGMA journal_mode=DELETE",

@@ -54,6 +54,37 @@ fn a_replaced_database_is_noticed() {
     });
 }
 
+/// Some network clients rename over a file that they have open in two steps, between which there is no file of that name. So
+/// the breaker closes what its own idle connections have open.
+#[test]
+fn idle_connections_have_nothing_open_when_the_database_is_replaced() {
+    control(&["parking"], "still open", |without| {
+        let mut stage = Stage::short_lease(without);
+        let (mut zombie, mut heir) = (stage.patient("zombie"), stage.patient("heir"));
+        heir.open("idle", &stage.database, &stage.opener).expect("a second connection");
+        let sum = "SELECT sum(balance) FROM account";
+        let before = heir.sql_on("idle", sum).expect("the sum");
+        let transfer = stage.next();
+        zombie.ok(&transfer.begin());
+        zombie.stops_in(&["database-write"], "COMMIT");
+        heir.stops_at(&["fence-between"]);
+        heir.begin("BEGIN IMMEDIATE; COMMIT");
+        heir.wait_stopped();
+        let fds = std::fs::read_dir(format!("/proc/{}/fd", heir.pid())).expect("its descriptors").flatten();
+        let paths = fds.filter_map(|fd| std::fs::read_link(fd.path()).ok());
+        let mut wrong: Wrong = paths
+            .filter(|path| *path == stage.database)
+            .map(|path| format!("{} is still open", path.display()))
+            .collect();
+        heir.thaw();
+        heir.answer().expect("the takeover ends well");
+        assert_eq!(heir.sql_on("idle", sum).expect("opened anew"), before);
+        drop((zombie, heir));
+        wrong.extend(stage.wrong());
+        wrong
+    });
+}
+
 fn common_view(idle: &mut super::common::puppet::Puppet) -> Result<(), String> {
     let view = super::common::bank::view(idle).map_err(|error| error.to_string())?;
     view.wrong(2).map_or(Ok(()), |wrong| Err(format!("an old state was read: {wrong}")))

@@ -61,6 +61,48 @@ fn nothing_of_ours_drops_native_locks() {
     other.exec("db", "BEGIN IMMEDIATE; ROLLBACK").ok();
 }
 
+/// A page that is read without a lock may arrive in the client's cache after the lock has dropped what was there. So on a
+/// shared filesystem the header that SQLite reads at open goes around the cache.
+#[test]
+fn opening_leaves_nothing_in_the_cache() {
+    let resident = |env: &[(&str, &str)]| {
+        let room = Room::with_rows();
+        // The introduction of the registry is not looked at here.
+        std::fs::create_dir(room.beside(".readers")).unwrap();
+        let file = std::fs::File::open(&room.database).unwrap();
+        file.sync_all().unwrap();
+        rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+        if is_resident(&file) {
+            return None;
+        }
+        let env: Vec<_> = [("COORD_TEST_SHARED", "1")].iter().chain(env).copied().collect();
+        let mut host = host(&env);
+        host.open("db", &room.uri(NETWORK)).ok();
+        host.exec("db", "PRAGMA coord_status").ok();
+        let after = is_resident(&file);
+        assert_eq!(sum(&mut host, "db"), "200", "and what is read under the lock is right");
+        Some(after)
+    };
+    match (resident(&[]), resident(&[("COORD_TEST_WITHOUT", "uncached-header")])) {
+        (Some(with), Some(without)) => assert_eq!((with, without), (false, true)),
+        _ => common::skip("this filesystem keeps the pages of a file when it is asked to drop them"),
+    }
+}
+
+/// Whether the file's first page is in this host's cache.
+fn is_resident(file: &std::fs::File) -> bool {
+    use std::os::fd::AsRawFd;
+    let mut pages = [0u8; 1];
+    // SAFETY: a mapping of one page, which is only asked about, and removed.
+    unsafe {
+        let at = libc::mmap(std::ptr::null_mut(), 4096, libc::PROT_READ, libc::MAP_SHARED, file.as_raw_fd(), 0);
+        assert_ne!(at, libc::MAP_FAILED);
+        assert_eq!(libc::mincore(at, 4096, pages.as_mut_ptr()), 0);
+        libc::munmap(at, 4096);
+    }
+    pages[0] & 1 == 1
+}
+
 /// The counter of names of a host's node, from its heartbeat.
 fn counter(room: &Room, host: &Host) -> u64 {
     let pid = format!("-{}-", host.pid());

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use coord::lock::{Base, Level};
+use coord::lock::{Base, Level, LockError};
 use coord::protocol::Paths;
 use coord::storage::{Access, DataFile, Owner, Storage};
 
@@ -102,13 +102,11 @@ impl Base for Handles {
         Ok(())
     }
 
-    fn native_lock(&mut self, _: Level) -> i32 {
-        0
+    fn native_lock(&mut self, _: Level) -> Result<(), LockError> {
+        Ok(())
     }
 
-    fn native_unlock(&mut self, _: Level) -> i32 {
-        0
-    }
+    fn native_unlock(&mut self, _: Level) {}
 
     fn is_interrupted(&self) -> bool {
         false

@@ -40,10 +40,21 @@ impl Outcome {
     }
 }
 
+/// Who makes the transactions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Workload {
+    /// The stand-in for SQLite's pager.
+    #[default]
+    Pager,
+    /// The bundled SQLite, over the shim.
+    Sqlite,
+}
+
 /// How a seed is played.
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub seed: u64,
+    pub workload: Workload,
     pub profile: Option<Profile>,
     pub without: Option<Guard>,
     pub broken: Option<Broken>,
@@ -67,6 +78,7 @@ impl Plan {
     pub fn of(seed: u64) -> Plan {
         Plan {
             seed,
+            workload: Workload::Pager,
             profile: None,
             without: None,
             broken: None,
@@ -82,17 +94,17 @@ impl Plan {
 }
 
 /// The members of a world.
-struct Cast {
-    profile: Profile,
-    weather: Faults,
-    hosts: usize,
-    processes: usize,
-    tasks: Vec<Task>,
-    roles: Vec<Role>,
+pub struct Cast {
+    pub profile: Profile,
+    pub weather: Faults,
+    pub hosts: usize,
+    pub processes: usize,
+    pub tasks: Vec<Task>,
+    pub roles: Vec<Role>,
 }
 
 impl Cast {
-    fn draw(plan: &Plan) -> Cast {
+    pub fn draw(plan: &Plan) -> Cast {
         let mut rng = Rng::new(plan.seed ^ 0x5151);
         for _ in 0..4 {
             rng.next();
@@ -153,6 +165,13 @@ impl Cast {
 
 /// Plays one seed.
 pub fn run(plan: &Plan) -> Outcome {
+    match plan.workload {
+        Workload::Pager => run_pager(plan),
+        Workload::Sqlite => super::sqlite::run::run(plan),
+    }
+}
+
+fn run_pager(plan: &Plan) -> Outcome {
     let Cast { profile, weather, hosts, processes, tasks, roles } = Cast::draw(plan);
     let count = tasks.len();
     let world = World::new(plan.seed, profile, weather, tasks, hosts, processes + 1);

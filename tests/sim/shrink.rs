@@ -1,7 +1,7 @@
 //! A failing run made smaller: fewer tasks, fewer transactions, fewer changes of turn, and only those events without which it
 //! does not fail.
 
-use super::run::{Outcome, Plan, run};
+use super::run::{Outcome, Plan, Workload, run};
 use super::weather::{Broken, Profile};
 
 /// Runs that one shrinking may take.
@@ -101,6 +101,9 @@ pub fn command(plan: &Plan) -> String {
     // Guards can be taken out of a debug build only.
     let release = if plan.without.is_some() { "" } else { " --release" };
     text += &format!("cargo run{release} --example simulate -- --seed {}", plan.seed);
+    if plan.workload == Workload::Sqlite {
+        text += " --workload sqlite";
+    }
     if let Some(profile) = plan.profile {
         text += &format!(" --profile {}", profile.word());
     }
@@ -149,6 +152,9 @@ fn set_one(plan: &mut Plan, name: &str, value: &str) -> Option<bool> {
     match name {
         "--profile" if value == "all" => plan.profile = None,
         "--profile" => plan.profile = Some(Profile::named(value)?),
+        "--workload" if value == "pager" => plan.workload = Workload::Pager,
+        "--workload" if value == "sqlite" => plan.workload = Workload::Sqlite,
+        "--workload" => return None,
         "--broken" => plan.broken = Some(Broken::named(value)?),
         "--stormy" => plan.stormy = value.parse().ok()?,
         "--siege" => plan.siege = value.parse().ok()?,

@@ -76,7 +76,7 @@ impl World {
                 ..Host::default()
             })
             .collect();
-        let mut server = Server::with_directory(Path::new("/shared"));
+        let mut server = Server::with_directory(Path::new("/simulated"));
         server.forgets_names = profile == Profile::Local;
         server.removes_at_close = profile == Profile::Smb;
         let mut tasks = tasks;
@@ -133,6 +133,10 @@ impl World {
 
     /// Hands the turn on and waits for the next one. Unwinds if the process has crashed meanwhile.
     pub fn pass<'a>(&'a self, mut state: MutexGuard<'a, State>, task: usize) -> MutexGuard<'a, State> {
+        if std::thread::panicking() {
+            // What unwinds here is a process that is dead already. The others would be taken for unwinding too if they went on now.
+            return state;
+        }
         let next = state.pick().unwrap_or(task);
         if next != task {
             state.turn = next;
@@ -157,7 +161,6 @@ impl World {
     pub fn change(&self, task: usize, change: Change) -> io::Result<()> {
         let mut state = self.state();
         if std::thread::panicking() {
-            // What unwinds here is a process that is dead already.
             return Err(io::ErrorKind::Interrupted.into());
         }
         if matches!(change, Change::Rename(..)) {
@@ -209,6 +212,9 @@ impl World {
 
     /// A step that only looks at what the server has.
     pub fn look<R>(&self, task: usize, what: impl FnOnce(&mut State, usize) -> io::Result<R>) -> io::Result<R> {
+        if std::thread::panicking() {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
         let mut state = self.state();
         state.befall(task, None);
         let state = self.pass(state, task);

@@ -6,8 +6,9 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use super::super::{DataFile, FileId};
-use super::id_of;
+use super::super::{Access, DataFile, FileId};
+use super::{id_of, open};
+use crate::protocol::switches::{self, Guard};
 use crate::storage::kind;
 
 /// A file on a filesystem whose class was looked up when it was opened.
@@ -76,6 +77,38 @@ impl DataFile for DiskFile {
     fn raw_fd(&self) -> Option<i32> {
         Some(self.file.as_raw_fd())
     }
+}
+
+/// See [`crate::storage::Storage::read_uncached`].
+pub(super) fn read_uncached(path: &Path, limit: usize) -> io::Result<Vec<u8>> {
+    let file = open::regular(path, Access::Read)?;
+    if kind::is_local(&file, path) || switches::off(Guard::UncachedHeader) {
+        let mut bytes = vec![0; limit];
+        let file = DiskFile { file, local: true };
+        let got = file.read_at(&mut bytes, 0)?;
+        bytes.truncate(got);
+        return Ok(bytes);
+    }
+    around_cache(&file, limit)
+}
+
+/// A direct read (open(2), `O_DIRECT`), which wants memory, offset and length in whole blocks.
+#[cfg(target_os = "linux")]
+fn around_cache(file: &File, limit: usize) -> io::Result<Vec<u8>> {
+    use rustix::fs::OFlags;
+    #[repr(align(4096))]
+    struct Block([u8; 4096]);
+    let unsupported = |_| io::Error::from(ErrorKind::Unsupported);
+    let flags = rustix::fs::fcntl_getfl(file)?;
+    rustix::fs::fcntl_setfl(file, flags | OFlags::DIRECT).map_err(unsupported)?;
+    let mut block = Box::new(Block([0; 4096]));
+    let got = rustix::io::retry_on_intr(|| rustix::io::pread(file, &mut block.0, 0)).map_err(unsupported)?;
+    Ok(block.0[..got.min(limit)].to_vec())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn around_cache(_file: &File, _limit: usize) -> io::Result<Vec<u8>> {
+    Err(io::Error::from(ErrorKind::Unsupported))
 }
 
 /// fdatasync: the data, and of the metadata what is needed to read it back, that is the size.

@@ -1,0 +1,97 @@
+//! The command line of `coord bench` and of its processes.
+
+use super::{Command, Topic, number, sentence, text, unknown};
+use crate::bench::{self, Turn};
+use lexopt::prelude::*;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Bench {
+    pub dir: Option<PathBuf>,
+    pub against: Vec<String>,
+    /// Empty: all.
+    pub workloads: Vec<String>,
+    pub rounds: u32,
+    pub millis: u32,
+    pub json: bool,
+}
+
+/// A process of the benchmark; only the benchmark itself starts one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BenchWorker {
+    pub uri: String,
+    pub turn: Turn,
+    pub synchronous: String,
+    pub own: u32,
+    pub millis: u32,
+    /// Instead of measuring: take so many turns while somebody counts their system calls.
+    pub count: u32,
+}
+
+const ROUNDS: RangeInclusive<u32> = 1..=1_000;
+const MILLIS: RangeInclusive<u32> = 10..=600_000;
+const OPTIONS: &str = "--dir, --against, --workloads, --rounds, --millis, --json, --help";
+
+pub fn parse(parser: &mut lexopt::Parser) -> Result<Command, String> {
+    let mut options = Bench {
+        dir: None,
+        against: vec!["unix".to_string()],
+        workloads: Vec::new(),
+        rounds: 5,
+        millis: 400,
+        json: false,
+    };
+    while let Some(arg) = parser.next().map_err(sentence)? {
+        match arg {
+            Long("dir") => options.dir = Some(parser.value().map_err(sentence)?.into()),
+            Long("against") => options.against = list(parser, "--against", &bench::PEERS)?,
+            Long("workloads") => options.workloads = list(parser, "--workloads", &bench::names())?,
+            Long("rounds") => options.rounds = number(parser, "--rounds", ROUNDS)?,
+            Long("millis") => options.millis = number(parser, "--millis", MILLIS)?,
+            Long("json") => options.json = true,
+            Short('h') | Long("help") => return Ok(Command::Help(Topic::Bench)),
+            other => return Err(unknown(&other, "coord bench", OPTIONS)),
+        }
+    }
+    Ok(Command::Bench(options))
+}
+
+/// Names out of `valid`, separated by commas.
+fn list(parser: &mut lexopt::Parser, option: &str, valid: &[&str]) -> Result<Vec<String>, String> {
+    let names: Vec<String> = text(parser)?.split(',').map(str::to_string).collect();
+    match names.iter().find(|name| !valid.contains(&name.as_str())) {
+        Some(wrong) => Err(format!("{option} takes names out of {}, not {wrong:?}", valid.join(", "))),
+        None => Ok(names),
+    }
+}
+
+pub fn parse_worker(parser: &mut lexopt::Parser) -> Result<BenchWorker, String> {
+    let mut worker = BenchWorker {
+        uri: String::new(),
+        turn: Turn::Read,
+        synchronous: "full".to_string(),
+        own: 0,
+        millis: *MILLIS.start(),
+        count: 0,
+    };
+    while let Some(arg) = parser.next().map_err(sentence)? {
+        match arg {
+            Long("uri") => worker.uri = text(parser)?,
+            Long("turn") => {
+                let word = text(parser)?;
+                let found = Turn::ALL.iter().find(|(known, _)| *known == word);
+                worker.turn = found.ok_or_else(|| format!("there is no turn {word:?}"))?.1;
+            }
+            Long("synchronous") => worker.synchronous = text(parser)?,
+            Long("own") => worker.own = number(parser, "--own", 0..=1_000)?,
+            Long("millis") => worker.millis = number(parser, "--millis", MILLIS)?,
+            Long("count") => worker.count = number(parser, "--count", 1..=1_000_000)?,
+            other => return Err(unknown(&other, "coord bench-worker", "none for people: `coord bench` starts it")),
+        }
+    }
+    if worker.uri.is_empty() {
+        return Err("`coord bench-worker` is started by `coord bench` only".into());
+    }
+    Ok(worker)
+}

@@ -1,0 +1,88 @@
+//! A process of the benchmark: it gets ready, waits for the word, takes turns for a while and says how long each took.
+
+use super::count;
+use super::histogram::Histogram;
+use super::workload::Player;
+use crate::args;
+use crate::{out, register};
+use serde::{Deserialize, Serialize};
+use std::io::{BufRead, Write};
+use std::time::{Duration, Instant};
+
+/// Turns before the first that counts.
+const WARM_UP: u32 = 10;
+
+/// What a process says at its end, as one line of JSON.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Report {
+    pub latencies: Histogram,
+    /// From the first turn's begin to the last one's end.
+    pub nanoseconds: u64,
+    /// Turns that failed, as when the database was locked for the whole busy timeout.
+    pub failed: u64,
+    pub error: Option<String>,
+    /// CPU time of all its threads, in nanoseconds.
+    pub cpu_ns: u64,
+}
+
+/// CPU time of this process.
+fn cpu() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` has room for the answer.
+    unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &mut time) };
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
+pub fn run(options: &args::BenchWorker) -> Result<u8, String> {
+    register::register()?;
+    let told = |error: rusqlite::Error| format!("{}: {error}", options.uri);
+    let mut player = Player::new(&options.uri, options.turn, &options.synchronous, options.own).map_err(told)?;
+    let mut warm = 0;
+    while warm < WARM_UP {
+        player.play().map_err(told)?;
+        warm += 1;
+    }
+    if options.count > 0 {
+        count::begin();
+        for _ in 0..options.count {
+            player.play().map_err(told)?;
+        }
+        count::end();
+        return Ok(0);
+    }
+    let mut stdout = std::io::stdout();
+    let say = |error: std::io::Error| format!("cannot write to stdout: {error}");
+    writeln!(stdout, "ready").and_then(|()| stdout.flush()).map_err(say)?;
+    let mut line = String::new();
+    if std::io::stdin().lock().read_line(&mut line).unwrap_or(0) == 0 {
+        return Ok(0);
+    }
+    let report = measure(&mut player, Duration::from_millis(options.millis.into()));
+    drop(player);
+    out::print(&format!("{}\n", serde_json::json!(report)))
+}
+
+fn measure(player: &mut Player, span: Duration) -> Report {
+    let mut report = Report::default();
+    let cpu_before = cpu();
+    let start = Instant::now();
+    let mut before = start;
+    loop {
+        let played = player.play();
+        let now = Instant::now();
+        match played {
+            Ok(()) => report.latencies.add(now.duration_since(before).as_nanos() as u64),
+            Err(error) => {
+                report.failed += 1;
+                report.error = Some(error.to_string());
+            }
+        }
+        before = now;
+        if now.duration_since(start) >= span {
+            break;
+        }
+    }
+    report.nanoseconds = before.duration_since(start).as_nanos() as u64;
+    report.cpu_ns = cpu() - cpu_before;
+    report
+}

@@ -1,0 +1,110 @@
+//! Reading from an open database, under a lock and without one.
+
+use std::ffi::{c_int, c_void};
+
+use super::database_file::DatabaseFile;
+use crate::host::ffi::*;
+use crate::lock::{Level, Mode};
+use crate::protocol::switches;
+
+/// As far as the database is read without a lock: its header (SQLite's file format, section 1.3).
+const HEADER: usize = 100;
+
+impl DatabaseFile {
+    /// # Safety
+    /// `buffer` has room for `amount` bytes.
+    pub unsafe fn read(&mut self, buffer: *mut c_void, amount: c_int, offset: i64) -> c_int {
+        if self.transaction.poisoned {
+            return self.fail(
+                SQLITE_IOERR_READ,
+                format!(
+                    "coord: {} was left in the middle of a transaction, and this connection (journal_mode=OFF?) did not roll it \
+                     back. Set journal_mode=DELETE and try again",
+                    self.paths().database.display()
+                ),
+            );
+        }
+        switches::stop_point("database-read");
+        // SAFETY: the caller's promise, here and below.
+        let mut code = unsafe { self.read_base(buffer, amount, offset) };
+        if code != SQLITE_OK
+            && code != SQLITE_IOERR_SHORT_READ
+            && self.is_network()
+            && self.seat.level() == Level::Shared
+        {
+            // A takeover elsewhere may have replaced the file; while our reader's name stands nobody can have written. Who
+            // holds the write lock has no such excuse, and must not lose the journal's handle.
+            if self.confirm(code) == SQLITE_OK && self.database.reopen(&mut self.seat, &mut self.handles) {
+                // SAFETY: as above.
+                code = unsafe { self.read_base(buffer, amount, offset) };
+            }
+        }
+        switches::stop_point("database-read");
+        if code == SQLITE_OK || code == SQLITE_IOERR_SHORT_READ {
+            let checked = self.check_lease(SQLITE_IOERR_READ);
+            if checked != SQLITE_OK {
+                return checked;
+            }
+        }
+        if self.handles.doubt && offset == 24 && amount == 16 {
+            // SQLite compares these bytes to know whether its cache is still good. The file is another one: it is not.
+            self.handles.doubt = false;
+            // SAFETY: at least 16 bytes.
+            unsafe { *buffer.cast::<u8>() ^= 0x80 };
+        }
+        code
+    }
+
+    unsafe fn read_base(&self, buffer: *mut c_void, amount: c_int, offset: i64) -> c_int {
+        if self.seat.level() == Level::None && self.database.mode() == Mode::NetworkExclusive {
+            let amount = usize::try_from(amount).unwrap_or(0);
+            // SAFETY: the caller's promise; the bytes have values from here on.
+            let buffer = unsafe {
+                buffer.write_bytes(0, amount);
+                std::slice::from_raw_parts_mut(buffer.cast(), amount)
+            };
+            return self.read_unlocked(buffer, usize::try_from(offset).unwrap_or(usize::MAX));
+        }
+        match &self.handles.database {
+            // SAFETY: the caller's promise.
+            Some(file) => unsafe { file.read(buffer, amount, offset) },
+            None if self.seat.level() > Level::None => SQLITE_IOERR_READ,
+            None => {
+                // Refused: nothing of it is read.
+                // SAFETY: the caller's promise.
+                unsafe { buffer.write_bytes(0, usize::try_from(amount).unwrap_or(0)) };
+                SQLITE_IOERR_SHORT_READ
+            }
+        }
+    }
+
+    /// What SQLite reads without a lock is the header, as a hint of what to expect. It does not go through the client's cache,
+    /// where an old page could appear again after the lock has dropped it. What cannot be read so is empty until it is locked,
+    /// as is a database that is not made yet or just being replaced. `buffer` comes filled with zeros.
+    pub fn read_unlocked(&self, buffer: &mut [u8], offset: usize) -> c_int {
+        let end = offset.saturating_add(buffer.len());
+        if end > HEADER {
+            return SQLITE_IOERR_SHORT_READ;
+        }
+        let first = self.database.peek(end).unwrap_or_default();
+        let found = first.get(offset..).unwrap_or_default();
+        buffer[..found.len()].copy_from_slice(found);
+        if found.len() == buffer.len() { SQLITE_OK } else { SQLITE_IOERR_SHORT_READ }
+    }
+
+    pub fn size(&mut self, out: &mut i64) -> c_int {
+        let size = match &self.handles.database {
+            Some(file) => file.size(),
+            None if self.seat.level() > Level::None => Err(SQLITE_IOERR_FSTAT),
+            // Without a lock the handle is in the manager's care, or there is no file yet.
+            None => Ok(self.database.size().and_then(|size| i64::try_from(size).ok()).unwrap_or(0)),
+        };
+        match size {
+            Ok(size) => {
+                *out = size;
+                self.check_lease(SQLITE_IOERR_FSTAT)
+            }
+            Err(code) => code,
+        }
+    }
+}
