@@ -75,7 +75,7 @@ impl Base for Handles {
     }
 
     fn close_journal(&mut self) {
-        self.journal_dirty = false;
+        // What was written through it is still to be synced, through the handle that takes its place.
         self.journal = None;
     }
 

@@ -3,9 +3,9 @@
 //!
 //! [`server`] is the file server, [`machines`] are its clients, [`storage`] and [`file`] are one host's view of it. [`world`]
 //! decides whose step is next, and the tasks take [`turns`]; [`events`] befall them in the [`weather`] of the seed. [`pager`]
-//! makes transactions in SQLite's order of steps with the handles of [`base`]. [`checks`] judges every step, [`history`] what
-//! the transactions saw. [`run`] plays one seed with the [`roles`] that it gives out; [`shrink`] makes one that fails smaller.
-//! [`sqlite`] has the bundled SQLite in place of the pager.
+//! makes transactions in SQLite's order of steps with the handles of [`base`]; [`sqlite`] has the bundled SQLite in its place.
+//! [`checks`] judges every step, [`history`] what the transactions saw. [`run`] plays one seed with the [`roles`] that it gives
+//! out; [`shrink`] makes one that fails smaller.
 
 pub mod base;
 pub mod checks;
