@@ -20,6 +20,8 @@ mod peer;
 mod place;
 mod report;
 mod solo;
+#[cfg(test)]
+mod tests;
 mod verdict;
 
 pub use bench::{Trouble, Watch};

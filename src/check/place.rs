@@ -177,17 +177,14 @@ fn remove_once(storage: &dyn Storage, dir: &Path, key: &str) -> io::Result<bool>
         if name == *owner && strangers {
             continue;
         }
-        let found = match storage.attributes(&path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => continue,
-            found => found?,
-        };
-        if found.is_dir {
-            strangers |= !remove_once(storage, &path, key)?;
-            continue;
-        }
         match storage.unlink(&path) {
+            Ok(()) => {}
             Err(error) if error.kind() == ErrorKind::NotFound => {}
-            done => done?,
+            Err(error) => match storage.attributes(&path) {
+                Err(gone) if gone.kind() == ErrorKind::NotFound => {}
+                Ok(found) if found.is_dir => strangers |= !remove_once(storage, &path, key)?,
+                _ => return Err(error),
+            },
         }
     }
     if strangers {

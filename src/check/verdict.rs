@@ -14,6 +14,7 @@ const OTHERS: &str = "what another host sees: who wins a race, how long it reads
                       reach a file that was replaced";
 const POWER: &str =
     "whether the server keeps what it has answered when its power fails (NFS: export with `sync`, not `async`)";
+const FROZEN: &str = "what a host that was frozen or cut off for a while sends when it comes back";
 const RARE: &str = "what goes wrong more rarely than once in as many rounds as were run";
 const SAME_KERNEL: &str = "what two kernels see of each other: both ends ran under one kernel, which has one cache";
 
@@ -29,6 +30,7 @@ pub(super) fn conclude(hosts: &[Host], together: Option<&[Finding]>) -> Conclude
             Some(_) if same_kernel => not_shown.push(SAME_KERNEL.to_string()),
             Some(_) => {}
         }
+        not_shown.push(FROZEN.to_string());
         not_shown.push(POWER.to_string());
     }
     not_shown.push(RARE.to_string());

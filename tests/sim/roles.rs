@@ -13,7 +13,7 @@ use super::weather::Faults;
 use super::world::{MS, State, World};
 
 /// How long a writer may wait where nothing goes wrong and all the others come to their ends, by the world's time.
-pub const WAIT_LIMIT: u64 = 20_000 * MS;
+pub const WAIT_LIMIT: u64 = 5_000 * MS;
 /// How long the others try, so that no run lasts for ever.
 pub const PATIENCE: u64 = 3_000 * MS;
 /// How long anybody needs to get a lock once the weather is calm: names that nobody owns are watched for the default lease of
@@ -73,7 +73,7 @@ pub fn act(world: &Arc<World>, task: usize, role: Role, managers: &[Slot]) {
         Role::Crowd => {
             begin(world, &storage);
             let mut connection = Connection::open(slot.get(&storage), storage.clone(), format!("task {task}"));
-            while world.state().now < 2 * WAIT_LIMIT && others_run(world, process) {
+            while world.state().now < 4 * WAIT_LIMIT && others_run(world, process) {
                 let _ = connection.read();
             }
             connection.close();
@@ -208,20 +208,27 @@ fn judge(world: &Arc<World>, storage: &SimStorage, slot: &Slot) {
     if connection.read().is_err() {
         world.state().history.violated("the judge cannot read what it wrote".to_string());
     }
+    // What nobody owns any more hinders nobody, but whoever writes must clear it away in the end.
+    let begun = world.state().now;
+    while !leftovers(world).is_empty() && world.state().now - begun < CALM_LIMIT {
+        storage.sleep(Duration::from_secs(1));
+        connection.touch();
+    }
     connection.close();
     slot.leave();
-    leftovers(world);
+    nothing_stays(world);
 }
 
-/// No lock stays behind for ever.
-pub fn leftovers(world: &Arc<World>) {
-    let mut state = world.state();
-    let is_lock = |name: &String| {
-        let presence = ["/write.", "/exclusive.", "/reader."].iter().any(|word| name.contains(word));
-        presence || name.ends_with(".ready")
-    };
-    let stays: Vec<String> = state.server.names.keys().map(|path| path.display().to_string()).filter(is_lock).collect();
+pub fn nothing_stays(world: &Arc<World>) {
+    let stays = leftovers(world);
     if !stays.is_empty() {
-        state.history.violated(format!("left behind: {stays:?}"));
+        world.state().history.violated(format!("left behind: {stays:?}"));
     }
+}
+
+/// Locks, and what keeps the lock's directory from being removed.
+pub fn leftovers(world: &Arc<World>) -> Vec<String> {
+    let state = world.state();
+    let is_lock = |name: &String| ["/d.lock", "/exclusive.", "/reader."].iter().any(|word| name.contains(word));
+    state.server.names.keys().map(|path| path.display().to_string()).filter(is_lock).collect()
 }

@@ -60,6 +60,8 @@ pub struct Plan {
     pub broken: Option<Broken>,
     /// Machines and processes stand still far more often, and die.
     pub stormy: bool,
+    /// Hosts that take over from one another again and again: for controls that are about little else.
+    pub siege: bool,
     pub trace: bool,
     /// Of what is drawn, only what befalls these steps of these tasks happens.
     pub only: Option<BTreeSet<(usize, u64)>>,
@@ -81,6 +83,7 @@ impl Plan {
             without: None,
             broken: None,
             stormy: seed.is_multiple_of(8),
+            siege: false,
             trace: false,
             only: None,
             idle: BTreeSet::new(),
@@ -112,16 +115,24 @@ impl Cast {
         // Now and then readers come and go without end beside one writer, or one process after the other dies.
         let kind = rng.below(32);
         let (crowded, deadly) = (kind == 0, (1..5).contains(&kind));
+        let (crowded, deadly) = (crowded && !plan.siege, deadly && !plan.siege);
         let weather = match () {
+            () if plan.siege => Faults { freeze: 30, aimed: 500, exposed: 400, ..Faults::NONE },
             () if crowded => Faults::NONE,
             () if deadly => Faults { crash: 100, power: 15, ..weather },
             () => weather,
         };
-        let hosts = if profile == Profile::Local { 1 } else { 1 + rng.below(3) as usize };
+        let profile = if plan.siege && profile == Profile::Local { Profile::Nfs4 } else { profile };
+        let hosts = match profile {
+            Profile::Local => 1,
+            _ if plan.siege => 3,
+            _ => 1 + rng.below(3) as usize,
+        };
         let processes = if deadly { 5 + rng.below(4) as usize } else { 2 + rng.below(3) as usize };
         let mut cast = Cast { profile, weather, hosts, processes, tasks: Vec::new(), roles: Vec::new() };
         for process in 0..processes {
-            let host = rng.below(hosts as u64) as usize;
+            let drawn = rng.below(hosts as u64) as usize;
+            let host = if plan.siege { process % hosts } else { drawn };
             // Some come later: back, where the machine or an earlier process died.
             let late = deadly || (rng.below(5) == 0 && !crowded);
             let starts = if late { rng.below(12_000) } else { rng.below(400) } * MS;

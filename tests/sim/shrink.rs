@@ -114,6 +114,9 @@ pub fn command(plan: &Plan) -> String {
     if plan.stormy != plain.stormy {
         text += &format!(" --stormy {}", plan.stormy);
     }
+    if plan.siege {
+        text += " --siege true";
+    }
     if plan.stays != plain.stays {
         text += &format!(" --stays {}", plan.stays);
     }
@@ -154,6 +157,7 @@ fn set_one(plan: &mut Plan, name: &str, value: &str) -> Option<bool> {
         "--workload" => return None,
         "--broken" => plan.broken = Some(Broken::named(value)?),
         "--stormy" => plan.stormy = value.parse().ok()?,
+        "--siege" => plan.siege = value.parse().ok()?,
         "--stays" => plan.stays = value.parse().ok()?,
         "--transactions" => plan.transactions = value.parse().ok()?,
         "--idle" => plan.idle = parts().map(|part| part.parse().ok()).collect::<Option<_>>()?,

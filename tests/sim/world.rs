@@ -72,6 +72,7 @@ impl World {
             .map(|_| Host {
                 clock_offset: (rng.below(3_600_000) * MS) as i64,
                 drift: rng.below(1801) as i64 - 900,
+                remembers: rng.below(3) == 0,
                 ..Host::default()
             })
             .collect();
@@ -182,7 +183,9 @@ impl World {
                 let _ = state.deliver(process, &change);
                 Err(io::Error::new(io::ErrorKind::TimedOut, "simulated: reply lost"))
             }
-            Fate::ErrorAndLate => Err(io::Error::new(io::ErrorKind::TimedOut, "simulated: request late")),
+            Fate::ErrorAndLate | Fate::ErrorAndLost => {
+                Err(io::Error::new(io::ErrorKind::TimedOut, "simulated: no reply"))
+            }
             Fate::DoneTwice => state.carry_out(task, &change),
         };
         state.note(task, || format!("  -> {result:?}"));
@@ -236,7 +239,9 @@ impl World {
     /// Lets time pass for a task, by its host's clock.
     pub fn sleep(&self, task: usize, span: u64) {
         let mut state = self.state();
-        state.tasks[task].wakes = state.now + span.max(1000);
+        // Whoever waits for a mutex whose holder waits for the server asks again and again.
+        let least = if state.answers() { 1000 } else { 10 * MS };
+        state.tasks[task].wakes = state.now + span.max(least);
         drop(self.pass(state, task));
     }
 
@@ -263,7 +268,8 @@ impl State {
     pub fn clock(&self, host: usize) -> u64 {
         let host = &self.hosts[host];
         let drift = self.now as i64 / 10_000 * host.drift;
-        (10_000_000 * MS) + (self.now as i64 + drift + host.clock_offset) as u64
+        // Where it starts it is three hours ahead of anything that is taken away from it.
+        (10_000_000 * MS).saturating_add_signed(self.now as i64 + drift + host.clock_offset)
     }
 
     pub(super) fn advance(&mut self, span: u64) {

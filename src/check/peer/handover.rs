@@ -55,6 +55,8 @@ fn run(session: &mut Session, rounds: u32) -> Result<Read, Halt> {
             base.write_at(&wanted, 0).map_err(failed("write a file"))?;
             base.set_len(wanted.len() as u64).map_err(failed("change a file's size"))?;
             base.sync().map_err(failed("sync a file"))?;
+            // Now this end, too, has pages in its cache that will be old in the next round.
+            whole(&*base).map_err(failed("read a file"))?;
             session.meet()?;
             session.meet()?;
             continue;

@@ -30,6 +30,13 @@ pub(super) fn meet<'a, 'b>(bench: &'b Bench<'a>, how: &Together) -> Result<Sessi
         } else if let Some(guest) = search.guest()? {
             return search.let_in(guest, how);
         }
+        if waited >= how.patience && !search.lively.is_empty() {
+            return Err(Trouble::Cannot(format!(
+                "other checks go on in {}, but none was free within {} s: a check is for two",
+                bench.place.root.display(),
+                how.patience.as_secs()
+            )));
+        }
         if waited >= how.patience {
             return Err(Trouble::Cannot(format!(
                 "no other check showed itself in {} within {} s. If one was running on another host, that host's names do not get \
@@ -153,8 +160,14 @@ impl<'a, 'b> Search<'a, 'b> {
             if self.seen.insert(host.clone(), beat.clone()).is_none_or(|before| before != beat) {
                 moved = bench.storage.now();
             }
-            if taken || bench.storage.now().since(moved) > STANDS_STILL {
+            let still = bench.storage.now().since(moved) > STANDS_STILL;
+            if taken || still {
                 let _ = bench.storage.unlink(&asking);
+                if still {
+                    // It may be asked again once it is seen to move.
+                    self.lively.remove(host);
+                    self.refused.remove(host);
+                }
                 return Ok(None);
             }
             bench.storage.sleep(POLL);

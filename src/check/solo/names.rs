@@ -21,8 +21,9 @@ const ADVICE_NAMES: &str =
 const RACERS: usize = 4;
 /// Names they race for.
 const PRIZES: u64 = 32;
-/// Names in the long listing: more than one reading of any client.
-const MANY: u64 = 400;
+/// Names in the long listing, and how much each is filled up: more than one reading of any client.
+const MANY: u64 = 240;
+const FILLER: usize = 95;
 /// Changes that a listing is asked about, one by one.
 const CHANGES: u64 = 32;
 /// The longest name that the protocol makes, and what a database's name may add up to, in bytes.
@@ -157,7 +158,7 @@ fn replaces(bench: &Bench) -> Result<Seen, Halt> {
 fn complete(bench: &Bench) -> Result<Seen, Halt> {
     let dir = bench.place.work("list-many")?;
     let storage = bench.storage;
-    let filler = "n".repeat(60);
+    let filler = "n".repeat(FILLER);
     let mut expected = BTreeSet::new();
     for n in 0..MANY {
         if n % 32 == 0 {

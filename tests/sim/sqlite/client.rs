@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use super::ledger::{ACCOUNTS, Entry, Fate, Ledger, Snapshot};
 use super::session::{Bank, Habits, Session, is_busy};
+use crate::sim::roles::leftovers;
 use crate::sim::storage::SimStorage;
 use crate::sim::weather::Rng;
 use crate::sim::world::MS;
@@ -243,6 +244,12 @@ impl Client {
         }
         if let Err(error) = self.audit().and_then(|()| self.check()) {
             self.session.ledger().violated(format!("the judge cannot read: {error}"));
+        }
+        // What nobody owns any more hinders nobody, but whoever writes must clear it away in the end.
+        let begun = self.session.now();
+        while !leftovers(self.session.world()).is_empty() && self.session.now() - begun < limit {
+            self.session.sleep(1000);
+            let _ = self.transfer();
         }
         self.session.close();
     }

@@ -13,7 +13,7 @@ use super::base;
 use super::client::Client;
 use super::ledger::Ledger;
 use super::session::Bank;
-use crate::sim::roles::{CALM_LIMIT, PATIENCE, Role, begin, leftovers, others_run};
+use crate::sim::roles::{CALM_LIMIT, PATIENCE, Role, begin, nothing_stays, others_run};
 use crate::sim::run::{Cast, LEASE_MS, Outcome, Plan};
 use crate::sim::server::{Change, Server};
 use crate::sim::storage::{SimStorage, database};
@@ -81,10 +81,11 @@ impl Beginning {
 
 /// A step of SQLite's is a page, and there are many in a transaction: each is less likely to be hit.
 fn thinned(faults: Faults) -> Faults {
-    let Faults { freeze, crash, lie, repeat, power, outage, jump } = faults;
+    // Takeovers are as rare as elsewhere: what is aimed at them stays as it is.
+    let Faults { freeze, crash, lie, repeat, power, outage, jump, aimed } = faults;
     let [freeze, crash, lie, repeat, power, outage, jump] =
         [freeze, crash, lie, repeat, power, outage, jump].map(|often: u32| often.div_ceil(4));
-    Faults { freeze, crash, lie, repeat, power, outage, jump }
+    Faults { freeze, crash, lie, repeat, power, outage, jump, aimed }
 }
 
 /// Plays one seed.
@@ -185,7 +186,7 @@ impl Actor {
                 }
                 world.state().faults = Faults::NONE;
                 self.client().judge(CALM_LIMIT);
-                leftovers(world);
+                nothing_stays(world);
             }
         }
     }

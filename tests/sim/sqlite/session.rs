@@ -11,7 +11,7 @@ use super::ledger::{ACCOUNTS, Ledger, OPENING_BALANCE};
 use crate::sim::roles::is_untroubled;
 use crate::sim::storage::SimStorage;
 use crate::sim::weather::Rng;
-use crate::sim::world::MS;
+use crate::sim::world::{MS, World};
 
 /// A lease by a clock that may be slow.
 const LEASE_AND_MORE: u64 = 2000 * MS;
@@ -96,6 +96,10 @@ impl Session {
     }
 
     /// World time.
+    pub fn world(&self) -> &Arc<World> {
+        &self.storage.world
+    }
+
     pub fn now(&self) -> u64 {
         self.storage.world.state().now
     }
