@@ -82,10 +82,10 @@ impl Beginning {
 /// A step of SQLite's is a page, and there are many in a transaction: each is less likely to be hit.
 fn thinned(faults: Faults) -> Faults {
     // Takeovers are as rare as elsewhere: what is aimed at them stays as it is.
-    let Faults { freeze, crash, lie, repeat, power, outage, jump, aimed } = faults;
+    let Faults { freeze, crash, lie, repeat, power, outage, jump, .. } = faults;
     let [freeze, crash, lie, repeat, power, outage, jump] =
         [freeze, crash, lie, repeat, power, outage, jump].map(|often: u32| often.div_ceil(4));
-    Faults { freeze, crash, lie, repeat, power, outage, jump, aimed }
+    Faults { freeze, crash, lie, repeat, power, outage, jump, ..faults }
 }
 
 /// Plays one seed.
