@@ -8,6 +8,7 @@ from .faults import FAULTS, Round
 from .flavours import Flavour
 from .machine import PATIENCE, Gone
 from .mounts import Place
+from .requests import TIMES, count
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class Result:
     told: dict = field(default_factory=dict)
     wrong: list = field(default_factory=list)
     errors: dict = field(default_factory=dict)
+    requests: dict = field(default_factory=dict)
     seconds: int = 0
 
     def as_json(self):
@@ -87,6 +89,12 @@ def all_at_once(bank, cell, result):
     if bank.maintained:
         result.told["VACUUM, change of the schema or backup"] = bank.maintained
     result.rounds = cell.rounds * 2 * len(bank.machines)
+
+
+def requests(bank, cell, result):
+    """What a transaction costs."""
+    result.requests = count(bank)
+    result.rounds = TIMES
 
 
 def turns(bank, cell, result):
@@ -149,4 +157,4 @@ class Watchers:
                 self.programs[machine] = self.bank.client(machine)
 
 
-WORK = {"bank": all_at_once, "maintenance": all_at_once, "turns": turns, **dict.fromkeys(FAULTS, faults)}
+WORK = {"requests": requests, "bank": all_at_once, "maintenance": all_at_once, "turns": turns, **dict.fromkeys(FAULTS, faults)}

@@ -31,6 +31,14 @@ What is done in a cell:
   Whoever comes back must be able to commit again.
 """
 
+NOT_AT_ALL = """
+## Not run at all
+
+Other servers than Linux's knfsd and samba, other clients than Linux, other kernels than the ones above; macOS and Windows; hardware;
+`soft` mounts, Kerberos, pNFS, `lookupcache`, `actimeo` and `noac` other than their defaults; ksmbd; virtiofs, Ceph, Lustre, GPFS
+and other cluster filesystems; several faults at once.
+"""
+
 
 def write():
     everything = results.load()
@@ -41,8 +49,8 @@ def write():
         mine = [c for c in cells if c["place"] == place.key and is_coord(c)]
         rounds = sum(c["rounds"] for c in mine)
         lines.append(f"| {place.title} | {place.options or 'default'} | {verdict(mine)} | {rounds} | {missing(place, mine)} |")
-    lines += natives(cells) + controls(cells) + costs(everything["requests"]) + details(cells)
-    FILE.write_text("\n".join(lines) + "\n")
+    lines += natives(cells) + controls(cells) + costs(cells) + details(cells)
+    FILE.write_text("\n".join(lines) + "\n" + NOT_AT_ALL)
 
 
 def is_coord(cell):
@@ -54,8 +62,8 @@ def verdict(cells):
         return "not run"
     words = {cell["verdict"] for cell in cells}
     if words == {"refused"}:
-        return "refused by coord: " + first(cells[0]).partition("coord: ")[2]
-    if WRONG in words:
+        return "refused by coord: " + cells[0]["wrong"][0].partition(" is on ")[2].partition(": ")[2]
+    if words & {WRONG, "refused"}:
         return "**errors were seen**, see below"
     if "broken off" in words:
         return "not all could be run, see below"
@@ -80,7 +88,7 @@ def natives(cells):
     lines += ["of a large transaction were written before its COMMIT. Busy timeout 40 s: who then could not go on is said to be kept out.", ""]
     lines += ["| filesystem | VFS | trouble | rounds | outcome | the first that was wrong |", "|---|---|---|---|---|---|"]
     for cell in cells:
-        if cell["flavour"].startswith("unix"):
+        if cell["flavour"].startswith("unix") and not cell["requests"]:
             lines.append(f"| {title(cell)} | `{cell['flavour']}` | {cell['fault']} | {cell['rounds']} | {cell['verdict']} | {first(cell)} |")
     return lines
 
@@ -96,19 +104,17 @@ def controls(cells):
     return lines
 
 
-def costs(requests):
+def costs(cells):
     lines = ["", "## Requests to the server per transaction", ""]
     lines += ["Counted by the client's kernel (`/proc/self/mountstats`), one connection with nobody else there, ten transactions each; a read"]
-    lines += ["is one of five statements, a write the small transfer. Heartbeats are in it, and, on NFS 3, the lock manager's own requests are not."]
+    lines += ["is one of five statements, a write the small transfer. Heartbeats are in it; on NFS 3 the lock manager's own requests are not."]
     lines += ["", "| filesystem | opened by | read | write | of the write |", "|---|---|---|---|---|"]
-    for place, counted in requests.items():
-        for flavour in ("coord", "unix"):
-            if flavour in counted:
-                read, write = counted[flavour]["read"], counted[flavour]["write"]
-                most = sorted(((n, name) for name, n in write.items() if name != "total"), reverse=True)[:6]
-                lines.append(
-                    f"| {BY_KEY[place].title} | {flavour} | {read['total']} | {write['total']} | {', '.join(f'{name} {n}' for n, name in most)} |"
-                )
+    for cell in cells:
+        if cell["requests"]:
+            read, write = cell["requests"]["read"], cell["requests"]["write"]
+            parts = sorted(((n, name) for name, n in write.items() if name != "total"), reverse=True)[:7]
+            parts = ", ".join(f"{name} {n}" for n, name in parts)
+            lines.append(f"| {title(cell)} | {cell['flavour']} | {read['total']} | {write['total']} | {parts} |")
     return lines
 
 

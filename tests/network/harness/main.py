@@ -6,10 +6,7 @@ import subprocess
 from . import document, image, needs, plan, report, results
 from .bed import HERE, Bed, host_description
 from .cells import run as run_cell
-from .flavours import COORD, UNIX
-from .mounts import BY_KEY
 from .machine import Gone
-from .requests import count
 from .say import Unavailable, progress
 
 PROJECT = HERE.parent.parent
@@ -33,7 +30,7 @@ def main(options):
         print(f"SKIPPED: nothing is shown about network filesystems: {reason}")
         print("test result: 0 passed; 0 failed; 1 ignored")
         return CANNOT
-    done, requests = [], {}
+    done = []
     with Bed(system, builds(), options.keep) as bed:
         machine = {"host": host_description(), "kernel": bed.kernel(), "packages": system.contents["packages"]}
         try:
@@ -42,19 +39,14 @@ def main(options):
                 done.append(run_cell(bed, cell, number))
                 progress("    " + report.line(done[-1]))
                 if options.save:
-                    results.save(machine, done[-1:], {})
+                    results.save(machine, done[-1])
                 bed.heal()
-            for key in sorted({cell.place.key for cell in cells if cell.place.key.startswith("nfs")}):
-                for flavour in (COORD, UNIX):
-                    progress(f"counting requests: {key}, {flavour.key}")
-                    requests.setdefault(key, {})[flavour.key] = count(bed, BY_KEY[key], flavour, flavour.key)
         except (KeyboardInterrupt, Gone) as reason:
             progress(f"broken off: {reason!r}")
             done.append(report.broken_off(reason))
     if options.save:
-        results.save(machine, [], requests)
         document.write()
-    print(report.table(done, requests))
+    print(report.table(done))
     return 0 if report.as_expected(done) else 1
 
 

@@ -18,6 +18,8 @@ def quick():
         Cell(nfs, COORD, "bank", rounds=3),
         Cell(nfs, STEPPED, "freeze", (WRITTEN, "takeover: ready")),
         Cell(nfs, STEPPED, "kill", (WRITTEN,)),
+        Cell(nfs, COORD, "requests"),
+        Cell(nfs, UNIX, "requests"),
         Cell(nfs, without("cache-drop"), "turns", rounds=3),
         Cell(nfs, without("fence"), "freeze", (WRITTEN,)),
     ]
@@ -28,6 +30,8 @@ def full(rounds, few_steps):
     cells, several = [], max(3, rounds)
     for place in PLACES:
         thorough = place.key == "nfs42"
+        if place.key.startswith("nfs"):
+            cells += [Cell(place, flavour, "requests") for flavour in (COORD, UNIX)]
         if thorough:
             cells += [Cell(place, flavour, "maintenance", rounds=several) for flavour in (COORD, UNIX)]
         if not place.shared:

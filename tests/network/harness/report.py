@@ -30,7 +30,7 @@ def broken_off(reason):
     return Result("", "coord", "the run itself", [], "broken off", wrong=[repr(reason)])
 
 
-def table(done, requests):
+def table(done):
     lines = ["", f"{'filesystem':15} {'opened by':26} {'trouble':15} {'rounds':>6} {'commits':>7} {'reads':>6} verdict"]
     for result in done:
         note = "" if expected(result) in (None, result.verdict) else "   <-- not as it has to be"
@@ -42,11 +42,12 @@ def table(done, requests):
         )
         if result.wrong and expected(result) != WRONG:
             lines += [f"{'':18}{text}" for text in result.wrong[:4]]
-    if requests:
+    counted = [result for result in done if result.requests]
+    if counted:
         lines += ["", "requests to the server per transaction, one client alone:"]
-        for place, by_flavour in requests.items():
-            for flavour, counted in by_flavour.items():
-                lines.append(f"{place:15} {flavour:10} read {counted['read']['total']:5}   write {counted['write']['total']:5}")
+    for result in counted:
+        read, write = result.requests["read"]["total"], result.requests["write"]["total"]
+        lines.append(f"{result.place:15} {result.flavour:10} read {read:5}   write {write:5}")
     good = sum(expected(result) in (None, result.verdict) for result in done)
     # In the form of cargo test, which .ci/run adds up.
     lines += ["", f"test result: cells as they have to be: {good} passed; {len(done) - good} failed; 0 ignored"]

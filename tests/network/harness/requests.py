@@ -2,30 +2,27 @@
 
 import re
 
-from .bank import Bank
-
 TIMES = 10
 
 
-def count(bed, place, flavour, name):
+def count(bank):
     """{"read": {"total": per transaction, "GETATTR": ...}, "write": ...}, of one connection with nobody else there."""
-    bank = Bank(bed, place, flavour, f"requests-{name}")
-    bank.create()
-    program, worker, right = bank.client(bed.left), bank.worker(), {}
+    left, place = bank.bed.left, bank.place
+    program, worker, counted = bank.client(left), bank.worker(), {}
     bank.transfer(program, worker, 1)
-    before = counters(bed.left, place)
+    before = counters(left, place)
     program.tell(views=TIMES)
     bank.drain(program)
-    between = counters(bed.left, place)
+    between = counters(left, place)
     for seq in range(2, TIMES + 2):
         bank.transfer(program, worker, seq)
-    after = counters(bed.left, place)
+    after = counters(left, place)
     bank.close(program)
     for word, first, second in (("read", before, between), ("write", between, after)):
         spent = {name: (second[name] - first.get(name, 0)) / TIMES for name in second}
-        right[word] = {"total": round(sum(spent.values()), 1)}
-        right[word] |= {name: n for name, n in sorted(spent.items(), key=lambda item: -item[1]) if n}
-    return right
+        counted[word] = {"total": round(sum(spent.values()), 1)}
+        counted[word] |= {name: n for name, n in sorted(spent.items(), key=lambda item: -item[1]) if n}
+    return counted
 
 
 def counters(machine, place):

@@ -10,24 +10,21 @@ FILE = HERE / "results.json"
 
 
 def load():
-    return json.loads(FILE.read_text()) if FILE.exists() else {"cells": [], "requests": {}}
+    return json.loads(FILE.read_text()) if FILE.exists() else {"cells": []}
 
 
-def save(machine, done, requests):
-    """Adds to the file; a cell that was there is replaced."""
+def save(machine, result):
+    """Adds to the file; the same cell, if it was there, is replaced."""
     commit = subprocess.run(["git", "rev-parse", "--short=10", "HEAD"], cwd=HERE, capture_output=True, text=True).stdout.strip()
     dirty = subprocess.run(["git", "status", "--porcelain", "--", "../../src"], cwd=HERE, capture_output=True, text=True).stdout
     stamp = {"date": datetime.date.today().isoformat(), "source": commit + (" and changes" if dirty else "")}
     stamp |= {"host": machine["host"], "kernel": machine["kernel"]}
     all_results = load()
     cells = {key(cell): cell for cell in all_results["cells"]}
-    for result in done:
-        if result.place:
-            cell = result.as_json() | stamp
-            cell["wrong"] = cell["wrong"][:5]
-            cells[key(cell)] = cell
+    cell = result.as_json() | stamp
+    cell["wrong"] = cell["wrong"][:5]
+    cells[key(cell)] = cell
     all_results["cells"] = list(cells.values())
-    all_results["requests"] |= {place: counted | stamp for place, counted in requests.items()}
     all_results["packages"] = machine["packages"]
     FILE.write_text(json.dumps(all_results, indent=1, sort_keys=True) + "\n")
 
