@@ -93,6 +93,10 @@ impl<'a, 'b> Session<'a, 'b> {
         self.is_a
     }
 
+    pub fn key(&self) -> u64 {
+        self.key
+    }
+
     /// Whose turn it is in this round, and whether that is ours.
     pub fn leads(&self, round: u32) -> bool {
         round.is_multiple_of(2) == self.is_a
