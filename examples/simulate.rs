@@ -3,7 +3,8 @@
 //!     cargo run --release --example simulate -- --seeds 100000 --minutes 60 [--from N] [--profile nfs3]
 //!     cargo run --release --example simulate -- --seed 4711 [--profile nfs3]        (one seed, with its trace)
 //!
-//! Profiles: local, nfs3, nfs4, smb, 9p, or all (each seed draws one). It uses all cores, prints a line every ten seconds and a
+//! With `--sqlite` (or `--workload sqlite`) it is the bundled SQLite over the shim that works in that world, else a stand-in for
+//! its pager. Profiles: local, nfs3, nfs4, smb, 9p, or all (each seed draws one). It uses all cores, prints a line every ten seconds and a
 //! summary, and ends with status 1 if a promise was broken. Then it looks for a smaller schedule that breaks the same promise,
 //! and says how to play both again; `--idle`, `--events`, `--transactions`, `--stays`, `--stormy` and `--broken` are what such a
 //! command may need. Status 2: it was called wrongly.
@@ -17,7 +18,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use sim::run::{Plan, run};
+use sim::run::{Plan, Workload, run};
 use sim::shrink;
 
 struct Wishes {
@@ -33,6 +34,10 @@ fn wishes() -> Result<Wishes, String> {
     let mut wishes = Wishes { from: 1, seeds: 10_000, minutes: 24 * 60, one: false, plan: Plan::of(0), stormy: None };
     let mut arguments = std::env::args().skip(1);
     while let Some(name) = arguments.next() {
+        if name == "--sqlite" {
+            wishes.plan.workload = Workload::Sqlite;
+            continue;
+        }
         let value = arguments.next().ok_or(format!("{name} takes a value"))?;
         let number = || value.parse::<u64>().map_err(|_| format!("{name} {value}: it takes a number"));
         match name.as_str() {
@@ -43,7 +48,7 @@ fn wishes() -> Result<Wishes, String> {
             other if shrink::set(&mut wishes.plan, other, &value)? => {
                 wishes.stormy = (other == "--stormy").then_some(wishes.plan.stormy).or(wishes.stormy);
             }
-            _ => return Err(format!("{name}: there are --seeds, --minutes, --from, --seed and --profile")),
+            _ => return Err(format!("{name}: there are --seeds, --minutes, --from, --seed, --profile and --sqlite")),
         }
     }
     Ok(wishes)

@@ -14,6 +14,33 @@ use std::ptr::null_mut;
 use std::sync::atomic::Ordering;
 
 const CALLS_MAX: usize = 120;
+/// What `act` does, for `FUZZ_TRACE=1`, which tells each call and the locks that are held after it.
+const NAMES: [&str; 24] = [
+    "lock",
+    "lock",
+    "lock",
+    "lock",
+    "unlock",
+    "unlock",
+    "unlock",
+    "read",
+    "write",
+    "truncate",
+    "sync",
+    "size",
+    "control",
+    "control",
+    "open journal",
+    "journal",
+    "journal",
+    "delete",
+    "exists",
+    "transaction",
+    "transaction",
+    "recovery",
+    "close",
+    "close",
+];
 const MAGIC: [u8; 8] = [0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
 
 pub fn run(data: &[u8]) {
@@ -36,6 +63,7 @@ pub fn run(data: &[u8]) {
             }
         }
         let levels = connections.each_mut().map(|one| one.as_mut().map_or(0, |one| one.database.level()));
+        tell(&format!("connection {at}, {}: {levels:?}", NAMES[usize::from(what) / 3 % 24]));
         assert!(levels.iter().all(|level| (0..=4).contains(level)), "{levels:?}");
         assert!(levels[0].min(levels[1]) < 2, "two writers: {levels:?}");
         assert!(levels[0].max(levels[1]) < 4 || levels[0].min(levels[1]) == 0, "a reader beside EXCLUSIVE: {levels:?}");
@@ -68,12 +96,27 @@ fn open(input: &mut Input, path: &Path, network: bool) -> Option<Connection> {
     Connection::open(path, parameters, flags).ok()
 }
 
+fn tell(text: &str) {
+    static ASKED: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
+    if *ASKED.get_or_init(|| std::env::var_os("FUZZ_TRACE").is_some()) {
+        eprintln!("{text}");
+    }
+}
+
 /// One call, or a few as SQLite makes them. True: close it.
 fn act(what: usize, it: &mut Connection, input: &mut Input) -> bool {
     let mut buffer = [0x5a; 1024];
     match what % 24 {
-        0..=3 => drop(it.database.lock(input.pick(&[1, 1, 2, 4, 3, 0, 5]))),
-        4..=6 => drop(it.database.unlock(input.pick(&[0, 1, 0, 2, 3, 4]))),
+        0..=3 => {
+            let level = input.pick(&[1, 1, 2, 4, 3, 0, 5]);
+            let code = it.database.lock(level);
+            tell(&format!("  xLock({level}) = {code}"));
+        }
+        4..=6 => {
+            let level = input.pick(&[0, 1, 0, 2, 3, 4]);
+            let code = it.database.unlock(level);
+            tell(&format!("  xUnlock({level}) = {code}"));
+        }
         7 => drop(it.database.read(&mut buffer[..input.below(256)], place(input))),
         8 => drop(it.database.write(&buffer[..4 * input.below(256)], place(input))),
         9 => drop(it.database.truncate(place(input))),
@@ -95,7 +138,7 @@ fn act(what: usize, it: &mut Connection, input: &mut Input) -> bool {
 fn place(input: &mut Input) -> i64 {
     match input.below(8) {
         0 => i64::from(input.byte().unwrap_or(0)) << 12,
-        1 => 1 << 30,
+        1 => 1 << 24,
         2 => 24,
         _ => i64::from(input.byte().unwrap_or(0)) * 8,
     }

@@ -1,31 +1,28 @@
-//! Several processes in one program, for a simulator: each has a state of its own over a storage of its own, and a thread says
-//! which of them it plays. **Only with the feature `simulation`**, which this package's own tests and examples ask for; without
-//! it there is one process, on the disk.
+//! Several processes in one program, for a simulator: each has a state of its own over a storage of its own, and the simulator
+//! says which of them is running. **Only with the feature `simulation`**, which this package's own tests and examples ask for;
+//! without it there is one process, on the disk.
 
-use std::cell::RefCell;
 use std::ops::Deref;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::process::{self, Process};
 use crate::storage::{Instant, Storage};
 
-thread_local! {
-    static PLAYED: RefCell<Option<Arc<Process>>> = const { RefCell::new(None) };
+static WHO: OnceLock<fn() -> Option<Played>> = OnceLock::new();
+
+/// Asks `who` from now on whose turn it is on the calling thread; `None` is this very program. The first one stays.
+pub fn ask(who: fn() -> Option<Played>) {
+    let _ = WHO.set(who);
 }
 
-/// A process that threads of this program play, one step at a time: nobody blocks on a mutex in it, and it has no service
-/// thread but calls of [`Played::tick`].
+/// A process that is played one step at a time: nobody blocks on a mutex in it, and it has no service thread but calls of
+/// [`Played::tick`].
 #[derive(Clone)]
 pub struct Played(Arc<Process>);
 
 impl Played {
     pub fn new(storage: Arc<dyn Storage>) -> Played {
         Played(Arc::new(Process::stepped(storage)))
-    }
-
-    /// This thread plays it from now on. Whatever it opened before goes on belonging to whom it belonged to.
-    pub fn enter(&self) {
-        PLAYED.set(Some(self.0.clone()));
     }
 
     /// What its service thread would do now, for all databases that it uses: keeps up heartbeats, watches silent nodes. Returns
@@ -35,7 +32,7 @@ impl Played {
     }
 }
 
-/// The state of the process that this thread belongs to.
+/// The state of the process whose turn it is.
 pub(super) enum Current {
     Own(&'static Process),
     Played(Arc<Process>),
@@ -53,7 +50,6 @@ impl Deref for Current {
 }
 
 pub(super) fn current() -> Current {
-    // Also asked for while a thread ends, when its own variables may be gone.
-    let played = PLAYED.try_with(|played| played.borrow().clone()).ok().flatten();
-    played.map_or_else(|| Current::Own(process::own()), Current::Played)
+    let played = WHO.get().and_then(|who| who());
+    played.map_or_else(|| Current::Own(process::own()), |played| Current::Played(played.0))
 }

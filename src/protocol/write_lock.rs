@@ -200,6 +200,11 @@ impl Node {
             if self.clear_up(&census, &view, files, Scope::All)? {
                 continue;
             }
+            // A clock that went back makes a tombstone young again. Whoever still stands beside us has not been fenced off from
+            // the journal, which is not replaced any more once we rely on it.
+            if let Some(name) = self.others(&view).first() {
+                return Err(self.busy(name, &census, Verdict::Settling, "being written"));
+            }
             if !self.same_epoch(&census) {
                 // A handle counts only once it is confirmed after its opening.
                 self.follow(&census, files)?;

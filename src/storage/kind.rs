@@ -75,8 +75,8 @@ impl Kind {
 /// done only there (fences for the provably dead, dropped caches) can be tested without a network; `COORD_TEST_SHARED=unfit`
 /// for one that is to be refused.
 pub fn classify(path: &Path) -> Kind {
-    if pretended() {
-        let (name, class) = match std::env::var_os("COORD_TEST_SHARED").is_some_and(|wanted| wanted == "unfit") {
+    if let Some(wanted) = pretended() {
+        let (name, class) = match wanted == "unfit" {
             true => ("unfit for a test", Class::Unfit("it was asked for; ask for another one".to_string())),
             false => ("shared for a test", Class::Shared),
         };
@@ -90,11 +90,11 @@ pub fn classify(path: &Path) -> Kind {
 
 /// Whether an open file, reached through `path`, is on a filesystem of this host alone. One system call for most.
 pub(crate) fn is_local(file: &File, path: &Path) -> bool {
-    !pretended() && platform::is_local(file, path)
+    pretended().is_none() && platform::is_local(file, path)
 }
 
-fn pretended() -> bool {
-    cfg!(debug_assertions) && std::env::var_os("COORD_TEST_SHARED").is_some()
+fn pretended() -> Option<std::ffi::OsString> {
+    if cfg!(debug_assertions) { std::env::var_os("COORD_TEST_SHARED") } else { None }
 }
 
 /// Whether the server of this open file may copy within itself (`copy_file_range` on NFS 4.2 and SMB).

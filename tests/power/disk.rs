@@ -96,6 +96,16 @@ impl Disk {
         Disk { lie, ..Disk::default() }
     }
 
+    /// What was found, all of it on stable storage.
+    pub fn of(image: &Image) -> Disk {
+        let mut disk = Disk { names: [image.names.clone(), image.names.clone()], ..Disk::default() };
+        for (name, content) in &image.files {
+            disk.inodes.push(Inode { safe: content.clone(), pending: Vec::new() });
+            disk.entries.insert(name.clone(), Entry { safe: Some(disk.inodes.len() - 1), pending: Vec::new() });
+        }
+        disk
+    }
+
     /// One call of a trace: see `driver/tracing.rs` for its fields.
     pub fn step(&mut self, call: &[String]) {
         let field = |at: usize| call[at].parse::<usize>().expect("a number");

@@ -129,6 +129,26 @@ fn a_missing_sync_shows() {
     }
 }
 
+/// The power goes once more while what it left is rolled back.
+#[test]
+fn a_second_cut_while_the_first_is_mended_harms_nothing() {
+    for (way, synchronous) in
+        [(Way::Stock, "FULL"), (Way::Trusted, "FULL"), (Way::Network, "FULL"), (Way::Network, "OFF")]
+    {
+        let row = Row { way, journal: "TRUNCATE", synchronous };
+        let recorded = record(Row { synchronous: "FULL", ..row }, Sqlite::Newest, "");
+        let mut cuts = 0;
+        for (image, due) in tally::cuts_in_the_middle(&recorded, 5) {
+            let tally = tally::cut_recovery(row, &recorded, &image, due);
+            cuts += tally.cuts;
+            for found in [&tally.lost, &tally.torn, &tally.held] {
+                assert!(found.is_empty(), "{row:?}: {} of {} cuts: {}", found.len(), tally.cuts, found[0]);
+            }
+        }
+        println!("{} synchronous={synchronous}: {cuts} cuts during recovery", way.name());
+    }
+}
+
 /// After the power the machine runs with another identity: in network-exclusive mode the dead node's lease is waited for, then
 /// its files are replaced by a fence; in trusted mode its lock counts for nothing.
 #[test]

@@ -6,6 +6,7 @@ use crate::common::host::{Host, Sqlite};
 use crate::common::opener::Opener;
 use rusqlite::Connection;
 use rusqlite::types::ValueRef;
+use std::path::Path;
 
 pub const NAME: &str = "db.sqlite";
 
@@ -90,15 +91,30 @@ pub struct Step {
     pub calls: Vec<Vec<String>>,
 }
 
-/// Runs the workload in a program of its own, which is gone when this returns: for others it is dead.
-pub fn record(row: Row, sqlite: Sqlite, without: &str) -> Recorded {
-    let dir = common::dir();
+/// A program that traces what it does to the database in this folder, and has it open as `db`.
+fn traced(row: Row, sqlite: Sqlite, without: &str, folder: &Path) -> Host {
     let mut host = Host::with(&[("a", sqlite)], &[("COORD_TEST_WITHOUT", without)]);
     host.call(&["trace", "data"]).ok();
     if row.way != Way::Stock {
         host.load(&common::extension()).ok();
     }
-    host.open("db", &row.way.opener().uri(&dir.path().join(NAME))).ok();
+    host.open("db", &row.way.opener().uri(&folder.join(NAME))).ok();
+    host
+}
+
+/// The calls of a program that finds this disk and reads.
+pub fn record_recovery(row: Row, folder: &Path) -> Step {
+    let mut host = traced(row, Sqlite::Newest, "", folder);
+    let sql = "SELECT count(*) FROM sqlite_schema";
+    host.exec("db", &format!("PRAGMA synchronous={}", row.synchronous)).ok();
+    host.exec("db", sql).ok();
+    Step { sql, calls: host.call(&["log"]).rows() }
+}
+
+/// Runs the workload in a program of its own, which is gone when this returns: for others it is dead.
+pub fn record(row: Row, sqlite: Sqlite, without: &str) -> Recorded {
+    let dir = common::dir();
+    let mut host = traced(row, sqlite, without, dir.path());
     host.exec("db", FIRST).ok();
     let modes = format!("PRAGMA synchronous={}; PRAGMA journal_mode={}", row.synchronous, row.journal);
     host.exec("db", &modes).ok();

@@ -2,8 +2,8 @@
 
 use crate::common::Rng;
 use crate::disk::{Disk, Image, Lie, Luck};
-use crate::record::{Recorded, Way};
-use crate::reopen::{Reopener, Verdict, judge};
+use crate::record::{Recorded, Row, Way, record_recovery};
+use crate::reopen::{Reopener, Verdict, judge, put_down};
 use std::ops::RangeInclusive;
 
 /// What came of the cuts of one row: each entry tells where.
@@ -54,6 +54,33 @@ pub fn cut_everywhere(way: Way, recorded: &Recorded, lie: Option<Lie>, lots: usi
             }
         }
     });
+    tally.disks = reopener.disks();
+    tally
+}
+
+/// As [`cut_everywhere`], of the recovery that begins with this disk; the states that are right stay the same throughout.
+pub fn cut_recovery(row: Row, recorded: &Recorded, image: &Image, due: RangeInclusive<usize>) -> Tally {
+    let mut tally = Tally::default();
+    let (mut reopener, mut rng) = (Reopener::new(row.way), Rng::seeded(2));
+    let folder = crate::common::dir();
+    let folder = folder.path().join("disk");
+    put_down(image, &folder);
+    let step = record_recovery(row, &folder);
+    let mut disk = Disk::of(image);
+    for at in 0..=step.calls.len() {
+        for luck in Luck::wholes().chain([Luck::torn(at)]) {
+            tally.cuts += 1;
+            let found = reopener.found(&disk.cut(luck, &mut rng));
+            let text = || format!("{luck:?}, recovery before call {at} of {}: {found:.300?}", step.calls.len());
+            match judge(&found, recorded, due.clone()) {
+                Verdict::Right => {}
+                Verdict::Lost => tally.lost.push(text()),
+                Verdict::Torn => tally.torn.push(text()),
+                Verdict::Held => tally.held.push(text()),
+            }
+        }
+        step.calls.iter().skip(at).take(1).for_each(|call| disk.step(call));
+    }
     tally.disks = reopener.disks();
     tally
 }

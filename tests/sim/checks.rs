@@ -72,7 +72,7 @@ impl State {
         match change {
             Change::Write(inode, ..) | Change::Truncate(inode, _) => {
                 let live = ["d", "d-journal"].iter().any(|file| {
-                    let path = Path::new("/shared").join(file);
+                    let path = Path::new("/simulated").join(file);
                     self.server.names.get(&path) == Some(inode)
                 });
                 if live && !self.stands_in_lock(process) {
@@ -101,7 +101,7 @@ impl State {
     }
 
     fn stands_in_lock(&self, process: usize) -> bool {
-        let lock = Path::new("/shared/d.lock");
+        let lock = Path::new("/simulated/d.lock");
         let inside = self.server.names.range(lock.to_path_buf()..).take_while(|(path, _)| path.starts_with(lock));
         let mut names = inside.filter_map(|(path, _)| name(path));
         names.any(|name| name.kind == Kind::Write && name.node.pid as usize == process + 1)

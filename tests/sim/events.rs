@@ -6,6 +6,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use coord::lock::Level;
+
 use super::server::{Change, Inode};
 use super::weather::{Profile, Rng};
 use super::world::{MS, State};
@@ -15,6 +17,7 @@ pub(super) enum Fate {
     Done,
     ErrorButDone,
     ErrorAndLate,
+    ErrorAndLost,
     DoneTwice,
 }
 
@@ -36,8 +39,15 @@ impl State {
         if !self.processes[process].begun {
             return;
         }
-        let faults = self.faults;
+        self.watch_takeover(task, change);
         let mut rng = Rng::of(self.seed, task, self.tasks[task].steps);
+        let mut faults = self.faults;
+        if self.is_delicate(process, change) {
+            (faults.freeze, faults.crash) = (faults.freeze + faults.aimed, faults.crash + faults.aimed / 2);
+        }
+        if self.is_exclusive(task) {
+            faults.freeze += faults.exposed;
+        }
         if rng.chance(faults.crash) {
             if self.happens(task, "process killed") {
                 self.crash(task, change, &mut rng);
@@ -53,6 +63,65 @@ impl State {
         } else if rng.chance(faults.jump) && self.happens(task, "clock jumped") {
             self.jump(self.tasks[task].host, &mut rng);
         }
+    }
+
+    /// Keeps in mind who is replacing files: from the making of a copy to the epoch that tells of it.
+    fn watch_takeover(&mut self, task: usize, change: Option<&Change>) {
+        let Some(Change::Create(path, _)) = change else { return };
+        let path = path.to_string_lossy();
+        let fences = path.contains("/fence.");
+        if fences || path.contains("/epoch.") {
+            let process = self.tasks[task].process;
+            self.processes[process].fences = fences;
+        }
+        if fences && self.faults.aimed > 0 {
+            self.wake_somebody(task);
+        }
+    }
+
+    fn is_exclusive(&self, task: usize) -> bool {
+        self.held.iter().any(|held| held.task == task && held.level == Level::Exclusive)
+    }
+
+    /// Somebody who stands still goes on while he is being fenced off.
+    fn wake_somebody(&mut self, task: usize) {
+        let mut rng = Rng::of(self.seed ^ 0xaaaa, task, self.tasks[task].steps);
+        let until = self.now + rng.below(12 * MS);
+        let sleeper = |state: &State, other: usize| {
+            let it = &state.tasks[other];
+            let longest = state.hosts[it.host].frozen_until.max(state.processes[it.process].frozen_until);
+            longest > until && !it.done && state.held.iter().any(|held| held.task == other)
+        };
+        let away = |other: &usize| self.tasks[*other].host != self.tasks[task].host && sleeper(self, *other);
+        let mut sleepers = (0..self.tasks.len()).filter(away);
+        let found = match self.faults.exposed {
+            0 => sleepers.next(),
+            _ => sleepers.find(|other| self.is_exclusive(*other)),
+        };
+        let Some(other) = found.filter(|_| rng.below(2) == 0) else { return };
+        if self.happens(task, "one who stood still went on while he was fenced off") {
+            let (host, process) = (self.tasks[other].host, self.tasks[other].process);
+            let machine = &mut self.hosts[host];
+            // Its clock stood still for less than it was to.
+            machine.clock_offset += machine.frozen_until.saturating_sub(until) as i64;
+            machine.frozen_until = machine.frozen_until.min(until);
+            let sleeper = &mut self.processes[process];
+            sleeper.frozen_until = sleeper.frozen_until.min(until);
+        }
+    }
+
+    /// Whether a step is one of those on which the order of others hangs: around locks, takeovers, and changes of live files.
+    fn is_delicate(&self, process: usize, change: Option<&Change>) -> bool {
+        let words = ["/deposed.", "/epoch.", "/fence.", "/write.", "/exclusive."];
+        let delicate = |path: &Path| words.iter().any(|word| path.to_string_lossy().contains(word));
+        self.faults.aimed > 0
+            && (self.processes[process].fences
+                || match change {
+                    Some(Change::Create(path, _) | Change::Unlink(path)) => delicate(path),
+                    Some(Change::Rename(from, to)) => delicate(from) || delicate(to),
+                    Some(Change::Truncate(..)) => true,
+                    _ => false,
+                })
     }
 
     /// Whether what was drawn for this step of the task is to happen; counts it if so.
@@ -187,12 +256,13 @@ impl State {
         }
         let mut rng = Rng::of(!self.seed, task, self.tasks[task].steps);
         let process = self.tasks[task].process;
-        if rng.chance(self.faults.lie) && self.happens(task, "error although done, or done late") {
+        if rng.chance(self.faults.lie) && self.happens(task, "error although done, done late, or not done") {
             self.processes[process].disturbed = self.now;
-            if rng.below(2) == 0 {
-                return Fate::ErrorButDone;
+            match rng.below(5) {
+                0 | 1 => return Fate::ErrorButDone,
+                2 => return Fate::ErrorAndLost,
+                _ => self.later(process, change.clone(), &mut rng),
             }
-            self.later(process, change.clone(), &mut rng);
             return Fate::ErrorAndLate;
         }
         // A data write of a client that went on is not repeated: assumed of the server.

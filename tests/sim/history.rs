@@ -3,7 +3,8 @@
 use std::collections::{HashMap, HashSet};
 
 pub const PAGES: usize = 4;
-pub const PAGE: usize = 64;
+/// Room for more commits than a run makes.
+pub const PAGE: usize = 128;
 const TAGS: usize = PAGE / 8 - 1;
 
 /// The simulated database: every page carries the number of the last commit, and the commits' tags in turn.

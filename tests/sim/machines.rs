@@ -24,8 +24,10 @@ pub struct Host {
     pub pages: BTreeMap<Inode, Vec<u8>>,
     /// Written and not sent yet, in order, by which process.
     pub dirty: Vec<(usize, Change)>,
-    /// Names that it has looked up.
-    pub dentries: BTreeMap<PathBuf, Option<Inode>>,
+    /// Names that it has looked up, and when.
+    pub dentries: BTreeMap<PathBuf, (Option<Inode>, u64)>,
+    /// It answers look-ups from its memory for as long as it may.
+    pub remembers: bool,
     /// Sizes of files as it was told them.
     pub sizes: BTreeMap<Inode, u64>,
     /// Listings that it has seen and not changed since.
@@ -92,6 +94,8 @@ pub struct Process {
     pub frozen_until: u64,
     /// World time of the last thing that befell it.
     pub disturbed: u64,
+    /// It is replacing database and journal.
+    pub fences: bool,
     /// Its clock has stood still or jumped.
     pub misled: u64,
 }

@@ -1,8 +1,11 @@
 //! A simulated world behind `coord`'s storage trait: files, directories, clocks, hosts and their caches, deterministic from one
 //! seed, with operations that are delivered late, twice, or with a wrong answer. The real lock manager and protocol run in it.
 //!
-//! The tasks take [`turns`]. [`server`] is the file server, [`machines`] are its clients, [`world`] decides whose step is next, [`events`] what befalls it
-//! in the [`weather`] of the seed, [`storage`] is one host's view, [`pager`] makes transactions in SQLite's order of steps, [`history`] judges what they saw, [`run`] plays one seed.
+//! [`server`] is the file server, [`machines`] are its clients, [`storage`] and [`file`] are one host's view of it. [`world`]
+//! decides whose step is next, and the tasks take [`turns`]; [`events`] befall them in the [`weather`] of the seed. [`pager`]
+//! makes transactions in SQLite's order of steps with the handles of [`base`]. [`checks`] judges every step, [`history`] what
+//! the transactions saw. [`run`] plays one seed with the [`roles`] that it gives out; [`shrink`] makes one that fails smaller.
+//! [`sqlite`] has the bundled SQLite in place of the pager.
 
 pub mod base;
 pub mod checks;
@@ -15,6 +18,7 @@ pub mod roles;
 pub mod run;
 pub mod server;
 pub mod shrink;
+pub mod sqlite;
 pub mod storage;
 pub mod turns;
 pub mod weather;

@@ -10,15 +10,15 @@ use super::pager::{Connection, Stop};
 use super::run::LEASE_MS;
 use super::storage::{SimStorage, database};
 use super::weather::Faults;
-use super::world::{MS, World};
+use super::world::{MS, State, World};
 
 /// How long a writer may wait where nothing goes wrong and all the others come to their ends, by the world's time.
-pub const WAIT_LIMIT: u64 = 20_000 * MS;
+pub const WAIT_LIMIT: u64 = 5_000 * MS;
 /// How long the others try, so that no run lasts for ever.
-const PATIENCE: u64 = 3_000 * MS;
+pub const PATIENCE: u64 = 3_000 * MS;
 /// How long anybody needs to get a lock once the weather is calm: names that nobody owns are watched for the default lease of
 /// 30 s, and perhaps others that were behind them.
-const CALM_LIMIT: u64 = 100_000 * MS;
+pub const CALM_LIMIT: u64 = 100_000 * MS;
 
 #[derive(Clone, Copy)]
 pub enum Role {
@@ -73,7 +73,7 @@ pub fn act(world: &Arc<World>, task: usize, role: Role, managers: &[Slot]) {
         Role::Crowd => {
             begin(world, &storage);
             let mut connection = Connection::open(slot.get(&storage), storage.clone(), format!("task {task}"));
-            while world.state().now < 2 * WAIT_LIMIT && others_run(world, process) {
+            while world.state().now < 4 * WAIT_LIMIT && others_run(world, process) {
                 let _ = connection.read();
             }
             connection.close();
@@ -98,7 +98,7 @@ pub fn act(world: &Arc<World>, task: usize, role: Role, managers: &[Slot]) {
 }
 
 /// Once it is time: something may befall this process from now on.
-fn begin(world: &World, storage: &SimStorage) {
+pub fn begin(world: &World, storage: &SimStorage) {
     let starts = world.state().tasks[storage.task].wakes;
     let now = world.state().now;
     storage.sleep(Duration::from_nanos(starts.saturating_sub(now)));
@@ -108,7 +108,7 @@ fn begin(world: &World, storage: &SimStorage) {
 }
 
 /// Whether anybody but this process and those who only serve is not done yet, or something is on its way.
-fn others_run(world: &World, process: usize) -> bool {
+pub fn others_run(world: &World, process: usize) -> bool {
     let state = world.state();
     // The last process is the judge's.
     let judge = state.processes.len() - 1;
@@ -152,12 +152,16 @@ fn write(world: &World, storage: &SimStorage, connection: &mut Connection, tag: 
 /// S4, from the other side: nobody loses his lock, or fails, who has kept time, while others merely stop or die.
 fn unprovoked(world: &World, task: usize, done: &Result<(), Stop>) {
     let mut state = world.state();
-    let harmless = ["process killed", "process stopped", "machine frozen, its clock with it"];
-    let quiet = state.events.iter().all(|event| harmless.contains(&event.what));
-    let process = state.tasks[task].process;
-    if matches!(done, Err(Stop::Lost)) && quiet && state.processes[process].disturbed == 0 {
+    if matches!(done, Err(Stop::Lost)) && is_untroubled(&state, task) {
         state.history.violated(format!("S4: task {task} failed, though nothing befell it"));
     }
+}
+
+/// Whether nothing has befallen a task, and others merely stop or die.
+pub fn is_untroubled(state: &State, task: usize) -> bool {
+    let harmless = ["process killed", "process stopped", "machine frozen, its clock with it"];
+    let quiet = state.events.iter().all(|event| harmless.contains(&event.what));
+    quiet && state.processes[state.tasks[task].process].disturbed == 0
 }
 
 /// The service thread of a process.
@@ -204,20 +208,27 @@ fn judge(world: &Arc<World>, storage: &SimStorage, slot: &Slot) {
     if connection.read().is_err() {
         world.state().history.violated("the judge cannot read what it wrote".to_string());
     }
+    // What nobody owns any more hinders nobody, but whoever writes must clear it away in the end.
+    let begun = world.state().now;
+    while !leftovers(world).is_empty() && world.state().now - begun < CALM_LIMIT {
+        storage.sleep(Duration::from_secs(1));
+        connection.touch();
+    }
     connection.close();
     slot.leave();
-    leftovers(world);
+    nothing_stays(world);
 }
 
-/// No lock stays behind for ever.
-fn leftovers(world: &Arc<World>) {
-    let mut state = world.state();
-    let is_lock = |name: &String| {
-        let presence = ["/write.", "/exclusive.", "/reader."].iter().any(|word| name.contains(word));
-        presence || name.ends_with(".ready")
-    };
-    let stays: Vec<String> = state.server.names.keys().map(|path| path.display().to_string()).filter(is_lock).collect();
+pub fn nothing_stays(world: &Arc<World>) {
+    let stays = leftovers(world);
     if !stays.is_empty() {
-        state.history.violated(format!("left behind: {stays:?}"));
+        world.state().history.violated(format!("left behind: {stays:?}"));
     }
+}
+
+/// Locks, and what keeps the lock's directory from being removed.
+pub fn leftovers(world: &Arc<World>) -> Vec<String> {
+    let state = world.state();
+    let is_lock = |name: &String| ["/d.lock", "/exclusive.", "/reader."].iter().any(|word| name.contains(word));
+    state.server.names.keys().map(|path| path.display().to_string()).filter(is_lock).collect()
 }

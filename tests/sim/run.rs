@@ -40,15 +40,28 @@ impl Outcome {
     }
 }
 
+/// Who makes the transactions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Workload {
+    /// The stand-in for SQLite's pager.
+    #[default]
+    Pager,
+    /// The bundled SQLite, over the shim.
+    Sqlite,
+}
+
 /// How a seed is played.
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub seed: u64,
+    pub workload: Workload,
     pub profile: Option<Profile>,
     pub without: Option<Guard>,
     pub broken: Option<Broken>,
     /// Machines and processes stand still far more often, and die.
     pub stormy: bool,
+    /// Hosts that take over from one another again and again: for controls that are about little else.
+    pub siege: bool,
     pub trace: bool,
     /// Of what is drawn, only what befalls these steps of these tasks happens.
     pub only: Option<BTreeSet<(usize, u64)>>,
@@ -65,10 +78,12 @@ impl Plan {
     pub fn of(seed: u64) -> Plan {
         Plan {
             seed,
+            workload: Workload::Pager,
             profile: None,
             without: None,
             broken: None,
             stormy: seed.is_multiple_of(8),
+            siege: false,
             trace: false,
             only: None,
             idle: BTreeSet::new(),
@@ -79,17 +94,17 @@ impl Plan {
 }
 
 /// The members of a world.
-struct Cast {
-    profile: Profile,
-    weather: Faults,
-    hosts: usize,
-    processes: usize,
-    tasks: Vec<Task>,
-    roles: Vec<Role>,
+pub struct Cast {
+    pub profile: Profile,
+    pub weather: Faults,
+    pub hosts: usize,
+    pub processes: usize,
+    pub tasks: Vec<Task>,
+    pub roles: Vec<Role>,
 }
 
 impl Cast {
-    fn draw(plan: &Plan) -> Cast {
+    pub fn draw(plan: &Plan) -> Cast {
         let mut rng = Rng::new(plan.seed ^ 0x5151);
         for _ in 0..4 {
             rng.next();
@@ -100,16 +115,24 @@ impl Cast {
         // Now and then readers come and go without end beside one writer, or one process after the other dies.
         let kind = rng.below(32);
         let (crowded, deadly) = (kind == 0, (1..5).contains(&kind));
+        let (crowded, deadly) = (crowded && !plan.siege, deadly && !plan.siege);
         let weather = match () {
+            () if plan.siege => Faults { freeze: 30, aimed: 500, exposed: 400, ..Faults::NONE },
             () if crowded => Faults::NONE,
             () if deadly => Faults { crash: 100, power: 15, ..weather },
             () => weather,
         };
-        let hosts = if profile == Profile::Local { 1 } else { 1 + rng.below(3) as usize };
+        let profile = if plan.siege && profile == Profile::Local { Profile::Nfs4 } else { profile };
+        let hosts = match profile {
+            Profile::Local => 1,
+            _ if plan.siege => 3,
+            _ => 1 + rng.below(3) as usize,
+        };
         let processes = if deadly { 5 + rng.below(4) as usize } else { 2 + rng.below(3) as usize };
         let mut cast = Cast { profile, weather, hosts, processes, tasks: Vec::new(), roles: Vec::new() };
         for process in 0..processes {
-            let host = rng.below(hosts as u64) as usize;
+            let drawn = rng.below(hosts as u64) as usize;
+            let host = if plan.siege { process % hosts } else { drawn };
             // Some come later: back, where the machine or an earlier process died.
             let late = deadly || (rng.below(5) == 0 && !crowded);
             let starts = if late { rng.below(12_000) } else { rng.below(400) } * MS;
@@ -142,6 +165,13 @@ impl Cast {
 
 /// Plays one seed.
 pub fn run(plan: &Plan) -> Outcome {
+    match plan.workload {
+        Workload::Pager => run_pager(plan),
+        Workload::Sqlite => super::sqlite::run::run(plan),
+    }
+}
+
+fn run_pager(plan: &Plan) -> Outcome {
     let Cast { profile, weather, hosts, processes, tasks, roles } = Cast::draw(plan);
     let count = tasks.len();
     let world = World::new(plan.seed, profile, weather, tasks, hosts, processes + 1);

@@ -9,8 +9,8 @@ use super::weather::Rng;
 
 pub type Inode = usize;
 
-/// What a disk writes whole or not at all, in the small world of 64-byte pages.
-const SECTOR: usize = 16;
+/// What a disk writes whole or not at all, in the small world of 128-byte pages.
+const SECTOR: usize = 32;
 
 /// A file or directory.
 #[derive(Clone, Debug, Default)]

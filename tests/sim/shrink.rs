@@ -1,7 +1,7 @@
 //! A failing run made smaller: fewer tasks, fewer transactions, fewer changes of turn, and only those events without which it
 //! does not fail.
 
-use super::run::{Outcome, Plan, run};
+use super::run::{Outcome, Plan, Workload, run};
 use super::weather::{Broken, Profile};
 
 /// Runs that one shrinking may take.
@@ -101,6 +101,9 @@ pub fn command(plan: &Plan) -> String {
     // Guards can be taken out of a debug build only.
     let release = if plan.without.is_some() { "" } else { " --release" };
     text += &format!("cargo run{release} --example simulate -- --seed {}", plan.seed);
+    if plan.workload == Workload::Sqlite {
+        text += " --workload sqlite";
+    }
     if let Some(profile) = plan.profile {
         text += &format!(" --profile {}", profile.word());
     }
@@ -110,6 +113,9 @@ pub fn command(plan: &Plan) -> String {
     let plain = Plan::of(plan.seed);
     if plan.stormy != plain.stormy {
         text += &format!(" --stormy {}", plan.stormy);
+    }
+    if plan.siege {
+        text += " --siege true";
     }
     if plan.stays != plain.stays {
         text += &format!(" --stays {}", plan.stays);
@@ -146,8 +152,12 @@ fn set_one(plan: &mut Plan, name: &str, value: &str) -> Option<bool> {
     match name {
         "--profile" if value == "all" => plan.profile = None,
         "--profile" => plan.profile = Some(Profile::named(value)?),
+        "--workload" if value == "pager" => plan.workload = Workload::Pager,
+        "--workload" if value == "sqlite" => plan.workload = Workload::Sqlite,
+        "--workload" => return None,
         "--broken" => plan.broken = Some(Broken::named(value)?),
         "--stormy" => plan.stormy = value.parse().ok()?,
+        "--siege" => plan.siege = value.parse().ok()?,
         "--stays" => plan.stays = value.parse().ok()?,
         "--transactions" => plan.transactions = value.parse().ok()?,
         "--idle" => plan.idle = parts().map(|part| part.parse().ok()).collect::<Option<_>>()?,

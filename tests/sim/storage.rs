@@ -15,7 +15,10 @@ use super::file::SimFile;
 use super::server::{Change, Inode};
 use super::turns::task;
 use super::weather::{Broken, Profile};
-use super::world::World;
+use super::world::{MS, State, World};
+
+/// How long a client goes by what it knows of a name.
+const NAMES_LAST: u64 = 60_000 * MS;
 
 /// The storage of one task.
 #[derive(Clone)]
@@ -32,9 +35,11 @@ impl SimStorage {
     fn inode(&self, path: &Path) -> io::Result<Inode> {
         let remembered = {
             let mut state = self.world.state();
-            let (host, names) = (state.tasks[task()].host, state.memory.names);
+            let (host, names, now) = (state.tasks[task()].host, state.memory.names, state.now);
+            let often = if names > 0 && state.hosts[host].remembers { 8 } else { names };
             let known = state.hosts[host].dentries.get(path).copied();
-            known.filter(|_| state.tasks[task()].rng.below(8) < names)
+            let known = known.filter(|(_, since)| now - since < NAMES_LAST).map(|(inode, _)| inode);
+            known.filter(|_| state.tasks[task()].rng.below(8) < often)
         };
         if let Some(known) = remembered {
             return self.world.local(task(), |state, _| {
@@ -44,7 +49,7 @@ impl SimStorage {
         }
         self.world.look(task(), |state, host| {
             let found = state.server.look_up(path);
-            state.hosts[host].dentries.insert(path.to_path_buf(), found.as_ref().ok().copied());
+            state.remember(host, path, &found);
             found
         })
     }
@@ -164,7 +169,7 @@ impl Storage for SimStorage {
         self.change(Change::Unlink(scratch.to_path_buf()))?;
         let inode = self.world.look(task(), |state, host| {
             let found = state.server.look_up(path);
-            state.hosts[host].dentries.insert(path.to_path_buf(), found.as_ref().ok().copied());
+            state.remember(host, path, &found);
             found
         })?;
         Ok(self.file(inode))
@@ -221,11 +226,18 @@ impl Storage for SimStorage {
     }
 }
 
+impl State {
+    fn remember(&mut self, host: usize, path: &Path, found: &io::Result<Inode>) {
+        let entry = (found.as_ref().ok().copied(), self.now);
+        self.hosts[host].dentries.insert(path.to_path_buf(), entry);
+    }
+}
+
 fn is_presence(name: &str) -> bool {
     name.starts_with("reader.") || name.starts_with("exclusive.")
 }
 
 /// Where the simulated database lies.
 pub fn database() -> PathBuf {
-    PathBuf::from("/shared/d")
+    PathBuf::from("/simulated/d")
 }

@@ -85,15 +85,20 @@ pub struct Faults {
     pub outage: u32,
     /// A machine's clock jumps.
     pub jump: u32,
+    /// Stops, and half as often deaths, at the delicate steps of a takeover or of taking a lock, besides the others.
+    pub aimed: u32,
+    /// Stops of whoever is exclusive, besides the others.
+    pub exposed: u32,
 }
 
 impl Faults {
-    pub const NONE: Faults = Faults { freeze: 0, crash: 0, lie: 0, repeat: 0, power: 0, outage: 0, jump: 0 };
+    pub const NONE: Faults =
+        Faults { freeze: 0, crash: 0, lie: 0, repeat: 0, power: 0, outage: 0, jump: 0, aimed: 0, exposed: 0 };
 
     /// What a seed's weather is.
     pub fn draw(rng: &mut Rng) -> Faults {
         let calm = Faults::NONE;
-        match rng.below(12) {
+        match rng.below(14) {
             0 => calm,
             1 => Faults { freeze: 60, ..calm },
             2 => Faults { crash: 40, ..calm },
@@ -104,17 +109,23 @@ impl Faults {
             7 => Faults { power: 15, freeze: 30, crash: 10, ..calm },
             8 => Faults { outage: 12, lie: 10, freeze: 10, ..calm },
             9 => Faults { jump: 20, freeze: 30, ..calm },
-            _ => Faults { freeze: 40, crash: 15, lie: 15, repeat: 40, power: 5, outage: 3, jump: 3 },
+            10 => Faults { freeze: 30, crash: 10, aimed: 600, ..calm },
+            11 => Faults { freeze: 30, repeat: 40, lie: 15, aimed: 300, ..calm },
+            _ => Faults { freeze: 40, crash: 15, lie: 15, repeat: 40, power: 5, outage: 3, jump: 3, ..calm },
         }
     }
 
     /// Far more of it.
     pub fn draw_storm(rng: &mut Rng) -> Faults {
-        match rng.below(4) {
+        match rng.below(6) {
             0 => Faults { freeze: 250, ..Faults::NONE },
             1 => Faults { freeze: 120, crash: 60, ..Faults::NONE },
             2 => Faults { crash: 120, power: 20, ..Faults::NONE },
-            _ => Faults { freeze: 120, crash: 30, lie: 30, repeat: 60, power: 10, outage: 8, jump: 0 },
+            3 => Faults { freeze: 80, crash: 20, aimed: 1000, ..Faults::NONE },
+            4 => Faults { freeze: 40, repeat: 40, aimed: 2000, ..Faults::NONE },
+            _ => {
+                Faults { freeze: 120, crash: 30, lie: 30, repeat: 60, power: 10, outage: 8, aimed: 200, ..Faults::NONE }
+            }
         }
     }
 }

@@ -72,10 +72,11 @@ impl World {
             .map(|_| Host {
                 clock_offset: (rng.below(3_600_000) * MS) as i64,
                 drift: rng.below(1801) as i64 - 900,
+                remembers: rng.below(3) == 0,
                 ..Host::default()
             })
             .collect();
-        let mut server = Server::with_directory(Path::new("/shared"));
+        let mut server = Server::with_directory(Path::new("/simulated"));
         server.forgets_names = profile == Profile::Local;
         server.removes_at_close = profile == Profile::Smb;
         let mut tasks = tasks;
@@ -132,6 +133,10 @@ impl World {
 
     /// Hands the turn on and waits for the next one. Unwinds if the process has crashed meanwhile.
     pub fn pass<'a>(&'a self, mut state: MutexGuard<'a, State>, task: usize) -> MutexGuard<'a, State> {
+        if std::thread::panicking() {
+            // What unwinds here is a process that is dead already. The others would be taken for unwinding too if they went on now.
+            return state;
+        }
         let next = state.pick().unwrap_or(task);
         if next != task {
             state.turn = next;
@@ -156,7 +161,6 @@ impl World {
     pub fn change(&self, task: usize, change: Change) -> io::Result<()> {
         let mut state = self.state();
         if std::thread::panicking() {
-            // What unwinds here is a process that is dead already.
             return Err(io::ErrorKind::Interrupted.into());
         }
         if matches!(change, Change::Rename(..)) {
@@ -179,7 +183,9 @@ impl World {
                 let _ = state.deliver(process, &change);
                 Err(io::Error::new(io::ErrorKind::TimedOut, "simulated: reply lost"))
             }
-            Fate::ErrorAndLate => Err(io::Error::new(io::ErrorKind::TimedOut, "simulated: request late")),
+            Fate::ErrorAndLate | Fate::ErrorAndLost => {
+                Err(io::Error::new(io::ErrorKind::TimedOut, "simulated: no reply"))
+            }
             Fate::DoneTwice => state.carry_out(task, &change),
         };
         state.note(task, || format!("  -> {result:?}"));
@@ -206,6 +212,9 @@ impl World {
 
     /// A step that only looks at what the server has.
     pub fn look<R>(&self, task: usize, what: impl FnOnce(&mut State, usize) -> io::Result<R>) -> io::Result<R> {
+        if std::thread::panicking() {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
         let mut state = self.state();
         state.befall(task, None);
         let state = self.pass(state, task);
@@ -230,7 +239,9 @@ impl World {
     /// Lets time pass for a task, by its host's clock.
     pub fn sleep(&self, task: usize, span: u64) {
         let mut state = self.state();
-        state.tasks[task].wakes = state.now + span.max(1000);
+        // Whoever waits for a mutex whose holder waits for the server asks again and again.
+        let least = if state.answers() { 1000 } else { 10 * MS };
+        state.tasks[task].wakes = state.now + span.max(least);
         drop(self.pass(state, task));
     }
 
@@ -257,7 +268,8 @@ impl State {
     pub fn clock(&self, host: usize) -> u64 {
         let host = &self.hosts[host];
         let drift = self.now as i64 / 10_000 * host.drift;
-        (10_000_000 * MS) + (self.now as i64 + drift + host.clock_offset) as u64
+        // Where it starts it is three hours ahead of anything that is taken away from it.
+        (10_000_000 * MS).saturating_add_signed(self.now as i64 + drift + host.clock_offset)
     }
 
     pub(super) fn advance(&mut self, span: u64) {

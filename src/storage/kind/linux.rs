@@ -74,6 +74,10 @@ fn decide(magic: Option<u32>, mount: Option<&Mount>) -> Kind {
         return Kind { name: name.into(), class: class_of(name, "") };
     };
     let class = class_of(&mount.fstype, &mount.options);
+    if mount.fstype == "9p" {
+        // It answers statfs with the type that its server has below (fs/9p/vfs_super.c), so that a disk's means nothing.
+        return Kind { name: mount.fstype.clone(), class };
+    }
     if class != Class::Local {
         // An unfit or shared name is believed, unless the path is in truth elsewhere (a mount that mountinfo did not show).
         return match by_magic {
@@ -102,7 +106,12 @@ pub(super) fn is_local(file: &File, path: &Path) -> bool {
     }
     let local = match magic_of(file) {
         Some(FUSE) => super::classify(path).is_local(),
-        Some(magic) => name_of(magic).is_some_and(|name| class_of(name, "") == Class::Local),
+        Some(magic) if name_of(magic).is_some_and(|name| class_of(name, "") == Class::Local) => {
+            // 9p shows its server's number. It has no device of its own, so a device that is one needs no second look.
+            device.is_some_and(|device| rustix::fs::major(device.wrapping_sub(1)) != 0)
+                || super::classify(path).is_local()
+        }
+        Some(_) => false,
         None => false,
     };
     if let (false, Some(device)) = (local, device) {
@@ -148,5 +157,8 @@ mod tests {
         assert!(matches!(decide(Some(0x0102_1997), Some(&mount("9p", "rw,cache=loose"))).class, Class::Unfit(_)));
         assert_eq!(decide(Some(0x0102_1997), Some(&mount("9p", "rw"))).class, Class::Shared);
         assert_eq!(decide(Some(FUSE), None).class, Class::Shared);
+        // A 9p mount of a directory on ext4, as Linux 6.1 shows it.
+        assert!(matches!(decide(Some(EXT), Some(&mount("9p", "rw,dirsync,loose"))).class, Class::Unfit(_)));
+        assert_eq!(decide(Some(EXT), Some(&mount("9p", "rw,sync"))), Kind { name: "9p".into(), class: Class::Shared });
     }
 }

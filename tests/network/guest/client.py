@@ -5,6 +5,8 @@ Its argument: {"database": path, "vfs": name or null, "extension": path or null,
 {"sql": "..."}                                    ->  {"rows": [...]} or {"error": "...", "code": n}
 {"transfer": [worker, seq, large]}                ->  {"committed": [worker, seq, n]}, {"not": [worker, seq], ...} or {"unknown": ...}
 {"transfers": [worker, first, count, large]}      ->  one of these for each, then {"done": how many}
+{"maintain": count}                               ->  {"maintained": what}, {"view": [...]} of a backup, or {"unmaintained": what} for
+                                                      each VACUUM, change of the schema and backup, then {"done": how many}
 {"views": count}                                  ->  {"view": [...]} for each, then {"done": how many}
 {"state": 1}                                      ->  {"state": everything that a verdict needs}
 
@@ -45,15 +47,34 @@ def say(**message):
     os.write(1, (json.dumps(message) + "\n").encode())
 
 
+loader = sqlite3.connect(":memory:")
+
+
 def error(failure):
-    return {"error": str(failure), "code": getattr(failure, "sqlite_errorcode", -1)}
+    """What SQLite says, and coord's own sentence if it is there and has one."""
+    try:
+        [(why,)] = loader.execute("SELECT coord_last_error()").fetchall()
+    except sqlite3.Error:
+        why = None
+    return {"error": f"{failure}: {why}" if why else str(failure), "code": getattr(failure, "sqlite_errorcode", -1)}
+
+
+def look(db):
+    """What a reader sees, each figure by a statement of its own: the sum, the counter, the history's rows and last number, and
+    how many numbers beyond one the ballast bears."""
+    questions = (
+        "SELECT sum(balance) FROM account",
+        "SELECT n FROM counter",
+        "SELECT count(*), ifnull(max(n), 0) FROM history",
+        "SELECT count(DISTINCT n) - 1 FROM ballast",
+    )
+    return [figure for question in questions for figure in db.execute(question).fetchone()]
 
 
 class Client:
     def __init__(self, plan):
         self.plan = plan
         if plan["extension"]:
-            loader = sqlite3.connect(":memory:")
             loader.enable_load_extension(True)
             loader.load_extension(plan["extension"])
         self.db = None
@@ -140,15 +161,33 @@ class Client:
     def view(self):
         try:
             self.db.execute("BEGIN")
-            [(total,)] = self.rows("SELECT sum(balance) FROM account")
-            [(counter,)] = self.rows("SELECT n FROM counter")
-            [(rows, last)] = self.rows("SELECT count(*), ifnull(max(n), 0) FROM history")
-            [(stray,)] = self.rows("SELECT count(DISTINCT n) - 1 FROM ballast")
+            seen = look(self.db)
             self.db.execute("COMMIT")
-            say(view=[total, counter, rows, last, stray])
+            say(view=seen)
         except sqlite3.Error as failure:
             self.rollback()
             say(unread=1, **error(failure))
+            self.recover(failure)
+
+    def maintain(self, turn):
+        """One of the things that are done to a database beside its transactions."""
+        what = ("VACUUM", "schema", "backup")[turn % 3]
+        try:
+            if what == "VACUUM":
+                self.db.execute("VACUUM")
+            elif what == "schema":
+                name = f"by_amount_{os.uname().nodename}"
+                self.db.execute(f"CREATE INDEX {name} ON history(amount)")
+                self.db.execute(f"DROP INDEX {name}")
+            else:
+                copy = sqlite3.connect(":memory:")
+                self.db.backup(copy, pages=20)
+                say(view=look(copy))
+                copy.close()
+            say(maintained=what)
+        except sqlite3.Error as failure:
+            self.rollback()
+            say(unmaintained=what, **error(failure))
             self.recover(failure)
 
     def state(self):
@@ -183,10 +222,10 @@ class Client:
                 done += 1
                 time.sleep(rng.random() * 0.1)
             say(done=done)
-        elif word == "views":
+        elif word in ("views", "maintain"):
             done = 0
             while done < value and not lines.waiting():
-                self.view()
+                self.view() if word == "views" else self.maintain(done)
                 done += 1
                 if done < value:
                     time.sleep(0.3)

@@ -23,7 +23,8 @@ class Bank:
         self.committed, self.refused, self.unknown = {}, set(), set()
         self.errors = {}  # by code: how often and the first text
         self.views, self.last_seen, self.wrong = 0, {}, []
-        self.workers = 0
+        self.workers = self.maintained = 0
+        self.created = False
         self.machines = bed.clients if place.shared else (bed.left,)
         for machine in self.machines:
             bed.mount(place, machine)
@@ -49,6 +50,7 @@ class Bank:
         if "created" not in answer:
             raise Refused(answer.get("error", str(answer)))
         self.close(program)
+        self.created = True
 
     def close(self, program):
         try:
@@ -97,6 +99,8 @@ class Bank:
             self.refused.add(tuple(message["not"]))
         elif "unknown" in message:
             self.unknown.add(tuple(message["unknown"]))
+        elif "maintained" in message:
+            self.maintained += 1
         elif "view" in message:
             self.views += 1
             self.look(program, *message["view"])

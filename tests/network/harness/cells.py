@@ -49,10 +49,12 @@ def run(bed, cell, number):
         WORK[cell.fault](bank, cell, result)
         bank.judge()
     except Refused as refused:
-        result.verdict = "refused"
-        result.wrong.append(str(refused))
+        if not bank.created:
+            result.verdict = "refused"
+        result.wrong.append(f"cannot open: {refused}")
     except Gone as gone:
-        (bank.wrong if bank else result.wrong).append(f"stuck: {gone}")
+        result.verdict = "broken off"
+        result.wrong.append(str(gone))
     if bank:
         result.wrong += bank.wrong
         result.committed, result.views, result.errors = len(bank.committed), bank.views, bank.errors
@@ -62,15 +64,19 @@ def run(bed, cell, number):
 
 
 def all_at_once(bank, cell, result):
-    """Writers and a reader on each client, small and large transactions."""
+    """Writers and a reader on each client, small and large transactions; or, instead of the large ones, VACUUM, changes of the
+    schema and backups."""
+    other = "maintain" if cell.fault == "maintenance" else "large"
     programs = []
     for machine in bank.machines:
-        for kind in ("small", "large", "reader"):
+        for kind in ("small", other, "reader"):
             program = bank.client(machine)
             programs.append((program, kind))
     for program, kind in programs:
         if kind == "reader":
             program.tell(views=1_000_000)
+        elif kind == "maintain":
+            program.tell(maintain=cell.rounds)
         else:
             program.tell(transfers=[bank.worker(), 1, cell.rounds, kind == "large"])
     for program, kind in programs:
@@ -78,6 +84,8 @@ def all_at_once(bank, cell, result):
             bank.drain(program, PATIENCE * 3)
     for program, kind in programs:
         bank.close(program)
+    if bank.maintained:
+        result.told["VACUUM, change of the schema or backup"] = bank.maintained
     result.rounds = cell.rounds * 2 * len(bank.machines)
 
 
@@ -141,4 +149,4 @@ class Watchers:
                 self.programs[machine] = self.bank.client(machine)
 
 
-WORK = {"bank": all_at_once, "turns": turns, **dict.fromkeys(FAULTS, faults)}
+WORK = {"bank": all_at_once, "maintenance": all_at_once, "turns": turns, **dict.fromkeys(FAULTS, faults)}

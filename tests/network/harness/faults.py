@@ -1,5 +1,6 @@
 """One round of a fault: somebody on the right stands at a chosen step, the fault strikes, somebody on the left goes on."""
 
+from .bank import Refused
 from .machine import PATIENCE, Gone
 
 # Steps of a transaction, each with the stop points that lead to it, all but the last only passed.
@@ -73,8 +74,9 @@ class Round:
         else:
             self.victim.signal("CONT")
 
-    def end(self):
-        outcome = self.bank.outcome(self.victim, PATIENCE * 2)
+    def end(self, outcome=None):
+        """How its transaction ended; afterwards it must be able to commit."""
+        outcome = outcome or self.bank.outcome(self.victim, PATIENCE * 2)
         # Once more it may be told of what it lost.
         after = [self.bank.transfer(self.victim, self.worker, 2)]
         if after[-1] != "committed":
@@ -86,11 +88,15 @@ class Round:
 
     def heir(self, machine, times=2):
         """Somebody else takes over; whether he could."""
-        program, worker = self.bank.client(machine), self.bank.worker()
+        try:
+            program, worker = self.bank.client(machine), self.bank.worker()
+        except Refused as refused:
+            self.bank.wrong.append(f"{self.step}: kept out: {refused}")
+            return
         outcomes = [self.bank.transfer(program, worker, seq, large=seq == 1) for seq in range(1, times + 1)]
         self.bank.close(program)
         if "committed" not in outcomes:
-            self.bank.wrong.append(f"{self.step}: nobody could take over: {outcomes}")
+            self.bank.wrong.append(f"{self.step}: kept out: {outcomes}")
 
 
 def kill(round):
@@ -146,4 +152,41 @@ def restart_server(round):
     return outcome
 
 
-FAULTS = {"kill": kill, "power-off": power_off, "freeze": freeze, "cut": cut, "server-restart": restart_server}
+def jump_clock(round):
+    """The date of the machine is set forward by an hour, and back afterwards."""
+    round.approach()
+    right = round.bed.right
+    right.ok("date -s '+1 hour'")
+    try:
+        round.go_on()
+        outcome = round.end()
+        round.heir(round.bed.left)
+    finally:
+        right.ok("date -s '-1 hour'")
+    return outcome
+
+
+def fill_disk(round):
+    """The server's disk is full from the step until the transaction has ended."""
+    round.approach()
+    server, folder = round.bed.server, round.bank.place.server
+    server.run(f"dd if=/dev/zero of={folder}/filler bs=1M; dd if=/dev/zero of={folder}/filler2 bs=512; sync")
+    try:
+        round.go_on()
+        outcome = round.bank.outcome(round.victim, PATIENCE * 2)
+    finally:
+        server.ok(f"rm {folder}/filler*; sync")
+    round.end(outcome)
+    round.heir(round.bed.left)
+    return outcome
+
+
+FAULTS = {
+    "kill": kill,
+    "power-off": power_off,
+    "freeze": freeze,
+    "cut": cut,
+    "server-restart": restart_server,
+    "clock-jump": jump_clock,
+    "disk-full": fill_disk,
+}

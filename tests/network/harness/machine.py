@@ -124,7 +124,11 @@ class Machine:
                 pass
         raise Gone(f"{self.name} did not boot; see {self.folder}/{self.name}.{self.boots}.console")
 
-    # The control channel.
+    # The control channel. All that is said is kept beside the console's log.
+
+    def keep(self, arrow, text):
+        with open(self.folder / "said", "a") as file:
+            file.write(f"{time.monotonic():.2f} {self.name} {arrow} {text}\n")
 
     def listen(self, channel):
         unread = b""
@@ -137,6 +141,7 @@ class Machine:
                 break
             *lines, unread = (unread + got).split(b"\n")
             for line in lines:
+                self.keep("<", line.decode())
                 message = json.loads(line)
                 if "from" in message:
                     program = self.programs[message["from"]]
@@ -148,9 +153,11 @@ class Machine:
             program.lines.put(None)
 
     def send(self, message):
+        text = json.dumps(message)
+        self.keep(">", text)
         try:
             with self.lock:
-                self.channel.sendall((json.dumps(message) + "\n").encode())
+                self.channel.sendall(f"{text}\n".encode())
         except OSError as error:
             raise Gone(f"{self.name}: {error}") from None
 
@@ -193,6 +200,7 @@ class Machine:
     # Faults.
 
     def qmp(self, command, **arguments):
+        self.keep("!", f"{command} {arguments}")
         with self.connect("qmp") as connection:
             file = connection.makefile("rw")
             file.readline()  # the greeting

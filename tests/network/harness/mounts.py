@@ -57,7 +57,7 @@ PLACES = [
     plan9("9p", "9p, virtio", "shared"),
     plan9("9p-loose", "9p, virtio, cache=loose", "loose", ",cache=loose"),
     local("ext4", "ext4 on a local disk", "mkfs.ext4 -q", "-o loop"),
-    local("exfat", "exFAT on a local disk", "mkfs.exfat -q", "-o loop"),
+    local("exfat", "exFAT on a local disk", "mkfs.exfat", "-o loop"),
     Place(
         "sshfs",
         "sshfs",

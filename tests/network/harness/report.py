@@ -7,7 +7,7 @@ RIGHT, WRONG, REFUSED = "right", "WRONG", "refused"
 
 def expected(result):
     """What has to come out; None where nothing has to: that column only shows what there is without coord."""
-    if result.flavour.startswith("coord without"):
+    if result.flavour.startswith("without-"):
         return WRONG
     if result.flavour.startswith("coord"):
         return REFUSED if result.place in ("sshfs", "9p-loose") else RIGHT

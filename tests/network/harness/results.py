@@ -22,7 +22,7 @@ def save(machine, done, requests):
     all_results = load()
     cells = {key(cell): cell for cell in all_results["cells"]}
     for result in done:
-        if result.rounds or result.verdict == "refused":
+        if result.place:
             cell = result.as_json() | stamp
             cell["wrong"] = cell["wrong"][:5]
             cells[key(cell)] = cell
