@@ -154,7 +154,7 @@ fn two_ends_find_each_other_and_agree() {
         assert_eq!(a[same], b[same], "{same}");
     }
     has_the_documented_form(&a);
-    assert_eq!((a["hosts"].as_array().unwrap().len(), a["together"].as_array().unwrap().len()), (2, 9));
+    assert_eq!((a["hosts"].as_array().unwrap().len(), a["together"].as_array().unwrap().len()), (2, 10));
     assert!(a["not_shown"][0].as_str().unwrap().contains("one kernel"), "{a:#}");
     for line in ["waiting for the other host", "together: mkdir: one wins", "together: late writes to a replaced file"]
     {

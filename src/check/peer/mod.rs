@@ -19,6 +19,7 @@ mod crossing;
 mod handover;
 mod lookups;
 mod meet;
+mod motion;
 mod races;
 mod replace;
 mod session;
@@ -107,6 +108,7 @@ fn steps(session: &mut Session, rounds: u32, by_handle: bool) -> Result<Vec<Find
         races::create(session, rounds)?,
         races::rename(session, rounds, by_handle)?,
         crossing::who_sees_whom(session, rounds)?,
+        motion::check(session, rounds)?,
         lookups::heartbeats(session, rounds)?,
         handover::check(session, rounds)?,
         replace::check(session, rounds)?,

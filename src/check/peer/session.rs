@@ -8,7 +8,7 @@
 //! of a step says so, and both go to the end of that stage, where they exchange their accounts.
 
 use std::collections::VecDeque;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -93,6 +93,10 @@ impl<'a, 'b> Session<'a, 'b> {
         self.is_a
     }
 
+    pub fn key(&self) -> u64 {
+        self.key
+    }
+
     /// Whose turn it is in this round, and whether that is ours.
     pub fn leads(&self, round: u32) -> bool {
         round.is_multiple_of(2) == self.is_a
@@ -148,7 +152,7 @@ impl<'a, 'b> Session<'a, 'b> {
     fn post(&mut self, what: &str) -> Result<(), Trouble> {
         let path = self.talk.join(self.message(self.me(), what));
         let made = self.bench.storage.create_new(&path, b"", self.bench.place.owner);
-        made.map_err(|error| self.lost(error.kind(), &error.to_string()))?;
+        made.map_err(|error| self.lost("make a file in", &error))?;
         // What we have heard last was said by one who had heard our last word but one.
         self.said.push_back(path);
         if self.said.len() > 2
@@ -159,11 +163,18 @@ impl<'a, 'b> Session<'a, 'b> {
         Ok(())
     }
 
-    fn lost(&self, kind: ErrorKind, error: &str) -> Trouble {
-        match kind {
-            ErrorKind::NotFound => Trouble::Cannot(format!("{} has ended the check", self.names[1])),
-            _ => Trouble::Cannot(format!("cannot talk to {} through {}: {error}", self.names[1], self.talk.display())),
-        }
+    /// What a failure to talk means: the directory went with its owner, or the filesystem fails.
+    fn lost(&self, what: &str, error: &io::Error) -> Trouble {
+        let missing = |error: io::Error| error.kind() == ErrorKind::NotFound;
+        let gone = error.kind() == ErrorKind::NotFound && self.bench.storage.attributes(&self.talk).is_err_and(missing);
+        Trouble::Cannot(match gone {
+            true => format!("{} has ended the check", self.names[1]),
+            false => format!(
+                "cannot talk to {}: cannot {what} {}: {error}; if it goes on like that, treat this filesystem as refused",
+                self.names[1],
+                self.talk.display()
+            ),
+        })
     }
 
     /// Waits for the other's message that begins so; the rest of it.
@@ -200,12 +211,11 @@ impl<'a, 'b> Session<'a, 'b> {
     fn look(&mut self) -> Result<Vec<String>, Trouble> {
         let own = self.own_name("look");
         let own = self.talk.join(own);
-        let listed = self.bench.storage.create_new(&own, b"", self.bench.place.owner).and_then(|()| {
-            let listed = self.bench.storage.list(&self.talk);
-            let _ = self.bench.storage.unlink(&own);
-            listed
-        });
-        let names = listed.map_err(|error| self.lost(error.kind(), &error.to_string()))?;
+        let made = self.bench.storage.create_new(&own, b"", self.bench.place.owner);
+        made.map_err(|error| self.lost("make a file in", &error))?;
+        let listed = self.bench.storage.list(&self.talk);
+        let _ = self.bench.storage.unlink(&own);
+        let names = listed.map_err(|error| self.lost("list", &error))?;
         Ok(names.iter().map(|name| name.to_string_lossy().into_owned()).collect())
     }
 
@@ -247,7 +257,7 @@ impl<'a, 'b> Session<'a, 'b> {
         let (ours, theirs) = (path(self.me()), path(them));
         let text = serde_json::to_vec(mine).map_err(|error| Trouble::Cannot(format!("an account: {error}")))?;
         let made = self.bench.storage.create_new(&ours, &text, self.bench.place.owner);
-        made.map_err(|error| self.lost(error.kind(), &error.to_string()))?;
+        made.map_err(|error| self.lost("write a file in", &error))?;
         let end = format!("{}.end", self.stage);
         self.post(&end)?;
         match self.hear(&end, false) {
@@ -256,7 +266,7 @@ impl<'a, 'b> Session<'a, 'b> {
             Err(Halt::Failed(says)) => return Err(Trouble::Cannot(says)),
         }
         let read = self.bench.storage.read_small(&theirs, ACCOUNT_BYTES);
-        let text = read.map_err(|error| self.lost(error.kind(), &error.to_string()))?;
+        let text = read.map_err(|error| self.lost("read what the other end has written in", &error))?;
         serde_json::from_slice(&text).map_err(|error| {
             Trouble::Cannot(format!(
                 "what {} wrote into a new file did not arrive whole ({} bytes: {error}); treat this filesystem as refused",

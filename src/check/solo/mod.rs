@@ -10,7 +10,7 @@ mod latency;
 mod names;
 
 pub(super) use data::{PAGE, PAGES, content, make, whole};
-pub(super) use names::{Got, got};
+pub(super) use names::{Got, got, settle, settled_names, still_there};
 
 /// Every step, whatever the ones before have found.
 pub(super) fn check(storage: &dyn Storage, place: &Place, watch: &Watch) -> Result<Host, Trouble> {

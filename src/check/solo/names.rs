@@ -26,6 +26,8 @@ const MANY: u64 = 240;
 const FILLER: usize = 95;
 /// Changes that a listing is asked about, one by one.
 const CHANGES: u64 = 32;
+/// Names that stay while others come and go.
+const SETTLED: u64 = 8;
 /// The longest name that the protocol makes, and what a database's name may add up to, in bytes.
 const LONGEST_MADE: usize = 120;
 const LONGEST_DATABASE: usize = 255;
@@ -44,6 +46,7 @@ pub(super) fn check(bench: &Bench) -> Result<Vec<Finding>, Trouble> {
         bench.step("rename replaces", ADVICE_RACE, replaces)?,
         bench.step("listing: complete", ADVICE_LIST, complete)?,
         bench.step("listing: fresh after an own change", ADVICE_LIST, fresh)?,
+        bench.step("listing: while names come and go", ADVICE_LIST, in_motion)?,
         bench.step("rmdir keeps what is full", ADVICE_RACE, full_stays)?,
         bench.step("names", ADVICE_NAMES, names)?,
     ])
@@ -212,6 +215,56 @@ fn fresh(bench: &Bench) -> Result<Seen, Halt> {
         }
     }
     holds(format!("{} of {} changes were in the listing made after them", 2 * CHANGES, 2 * CHANGES))
+}
+
+/// Other names are made and removed all the time while it is listed: those that stay are in every listing.
+fn in_motion(bench: &Bench) -> Result<Seen, Halt> {
+    let dir = bench.place.work("list-motion")?;
+    let settled = settled_names(bench.place.node.key);
+    settle(bench, &dir, &settled)?;
+    let (storage, owner) = (bench.storage, bench.place.owner);
+    let moving: Vec<_> = (0..CHANGES).map(|_| dir.join(bench.place.name("moving"))).collect();
+    std::thread::scope(|scope| {
+        let churn = scope.spawn(|| {
+            moving.iter().try_for_each(|path| {
+                storage.create_new(path, b"", owner)?;
+                storage.unlink(path)
+            })
+        });
+        let mut listings = 0;
+        loop {
+            bench.go_on()?;
+            let last = churn.is_finished();
+            still_there(&settled, &storage.list(&dir).map_err(failed("list a directory in which names come and go"))?)?;
+            listings += 1;
+            if last {
+                break;
+            }
+        }
+        let churned = churn.join().unwrap_or_else(|_| Err(ErrorKind::Other.into()));
+        churned.map_err(failed("make and remove files while their directory is listed"))?;
+        holds(format!("{listings} listings showed all that stayed while {CHANGES} names were made and removed"))
+    })
+}
+
+/// Names that stay.
+pub(in crate::check) fn settled_names(key: u64) -> Vec<OsString> {
+    (0..SETTLED).map(|n| OsString::from(place::name(key, "settled", n))).collect()
+}
+
+pub(in crate::check) fn settle(bench: &Bench, dir: &Path, names: &[OsString]) -> Result<(), Halt> {
+    names.iter().try_for_each(|name| {
+        bench.storage.create_new(&dir.join(name), b"", bench.place.owner).map_err(failed("create a file"))
+    })
+}
+
+pub(in crate::check) fn still_there(settled: &[OsString], listed: &[OsString]) -> Result<(), Halt> {
+    match settled.iter().filter(|name| !listed.contains(name)).count() {
+        0 => Ok(()),
+        missing => {
+            fails(format!("{missing} of {} names that nobody touches are missing from a listing", settled.len()))
+        }
+    }
 }
 
 /// As the protocol lists: after an own change in that very directory.

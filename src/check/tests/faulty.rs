@@ -33,6 +33,9 @@ pub enum Defect {
     /// Names beyond the hundredth are not listed.
     ListingCut,
     ListingTwice,
+    /// A listing fails, or misses a name that stays, when another one was removed since the one before.
+    ListingFails,
+    ListingMisses,
     RmdirFull,
     ShortNames,
     CapitalNames,
@@ -69,6 +72,8 @@ pub struct Faulty {
     opened: Mutex<HashMap<PathBuf, Arc<dyn DataFile + Sync>>>,
     pages: Pages,
     room: AtomicI64,
+    /// Names removed by a step that makes and removes them all the time.
+    removed: AtomicU64,
 }
 
 type Pages = Arc<Mutex<HashMap<FileId, Vec<u8>>>>;
@@ -86,6 +91,7 @@ impl Faulty {
             missing: Mutex::default(),
             opened: Mutex::default(),
             pages: Pages::default(),
+            removed: AtomicU64::new(0),
             room: AtomicI64::new(if let Defect::Room(room) = defect { room } else { i64::MAX }),
         }
     }
@@ -203,6 +209,8 @@ impl Storage for Faulty {
         }
     }
     fn unlink(&self, path: &Path) -> io::Result<()> {
+        let moving = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("moving"));
+        self.removed.fetch_add(u64::from(moving), Ordering::Relaxed);
         self.disk.unlink(path)
     }
     fn list(&self, dir: &Path) -> io::Result<Vec<OsString>> {
@@ -220,6 +228,18 @@ impl Storage for Faulty {
             }
             Defect::ListingCut if step.contains("list-many") => names.truncate(100),
             Defect::ListingTwice if step.contains("list-many") => names.extend_from_within(..1),
+            Defect::ListingFails | Defect::ListingMisses if step.contains("motion") => {
+                // What another host removes is not seen here: there the first listing is taken for such a one.
+                let first = self.listed.lock().unwrap().insert(dir.to_path_buf(), Vec::new()).is_none();
+                let removed = self.removed.swap(0, Ordering::Relaxed) > 0 || first && step.contains("two-");
+                match self.defect {
+                    Defect::ListingFails if removed => return Err(ErrorKind::NotFound.into()),
+                    Defect::ListingMisses if removed => {
+                        names.retain(|name| !name.to_string_lossy().starts_with("settled"))
+                    }
+                    _ => {}
+                }
+            }
             Defect::CapitalNames if step.contains("names") => {
                 names.iter_mut().for_each(|name| name.make_ascii_uppercase());
             }

@@ -44,6 +44,8 @@ fn each_defect_is_found_by_its_step_and_refused() {
         (Defect::ListingOld, "listing: fresh after an own change", "not in a listing"),
         (Defect::ListingCut, "listing: complete", "misses 140"),
         (Defect::ListingTwice, "listing: complete", "1 names twice"),
+        (Defect::ListingFails, "listing: while names come and go", "cannot list"),
+        (Defect::ListingMisses, "listing: while names come and go", "8 of 8 names"),
         (Defect::RmdirFull, "rmdir keeps what is full", "could be removed"),
         (Defect::ShortNames, "names", "cannot be made"),
         (Defect::CapitalNames, "names", "another spelling"),

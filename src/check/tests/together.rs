@@ -38,7 +38,7 @@ fn finding<'a>(report: &'a Report, step: &str) -> &'a Finding {
 fn two_sound_hosts_agree_that_it_is_safe() {
     let report = check(Defect::None, Defect::None, Class::Shared);
     assert_eq!(report.verdict, Verdict::NetworkExclusive, "{report:#?}");
-    assert_eq!((report.hosts.len(), report.together.as_ref().map(Vec::len)), (2, Some(9)));
+    assert_eq!((report.hosts.len(), report.together.as_ref().map(Vec::len)), (2, Some(10)));
     assert!(!report.not_shown.iter().any(|text| text.contains("another host") || text.contains("kernel")));
 }
 
@@ -50,6 +50,7 @@ fn each_defect_between_two_hosts_is_found_by_its_step_and_refused() {
         (Defect::MkdirTwice, "two hosts, the lock directory, made and removed in turn", "made a second time"),
         (Defect::CreateTwice, "two hosts, exclusive create: one wins", "by both hosts"),
         (Defect::RenameTwice, "two hosts, rename: one wins", "by both hosts"),
+        (Defect::ListingMisses, "two hosts, listing while names come and go", "8 of 8 names"),
         (Defect::ListingBehind("two-beats"), "two hosts, heartbeats in listings", "were not seen"),
         (Defect::DropNothing, "two hosts, data after a hand-over", "stale"),
         (Defect::RenameInPlace, "two hosts, late writes to a replaced file", "reached the new file"),
