@@ -13,7 +13,8 @@ HEAD = """# Filesystems, as measured
 This file is written by `tests/network/run --document` from `tests/network/results.json`, which `tests/network/run --save` fills. It
 says what was run and what came out, no more: a fault that was not seen in so many rounds may still be there. Anybody can run it again.
 
-Three machines in QEMU: a file server (ext4; knfsd and samba) and two clients with kernels of their own; {kernels}; host: {hosts}.
+Three machines in QEMU: a file server (ext4; knfsd and samba) and two clients with kernels of their own; {kernels};
+host: {hosts}.
 On each filesystem, a bank with an append-only history is used by processes on both clients. A cell is right if every reported commit
 is there, every other transfer is there wholly or not at all, `integrity_check` is ok on both clients and at the server, no reader saw a
 wrong sum or went back, and no lock was left behind.
@@ -26,8 +27,8 @@ What is done in a cell:
 - **kill, power-off, freeze, cut, server-restart, clock-jump, disk-full**: a process on one client stands at a chosen step of a large
   transaction. It is killed (SIGKILL); or its machine is switched off; or its machine is frozen, with its clocks, until somebody on
   the other client has taken over and committed, and goes on then; or its network is cut until then; or the server is switched off
-  and on;
-  or its date jumps by an hour; or the server's disk is full until its transaction has ended. Readers look meanwhile on both clients.
+  and on; or its date jumps by an hour; or the server's disk is full until its transaction has ended. Readers look meanwhile on both
+  clients.
   Whoever comes back must be able to commit again.
 """
 

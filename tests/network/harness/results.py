@@ -13,12 +13,16 @@ def load():
     return json.loads(FILE.read_text()) if FILE.exists() else {"cells": []}
 
 
-def save(machine, result):
-    """Adds to the file; the same cell, if it was there, is replaced."""
+def source():
+    """The commit that is built now."""
     commit = subprocess.run(["git", "rev-parse", "--short=10", "HEAD"], cwd=HERE, capture_output=True, text=True).stdout.strip()
     dirty = subprocess.run(["git", "status", "--porcelain", "--", "../../src"], cwd=HERE, capture_output=True, text=True).stdout
-    stamp = {"date": datetime.date.today().isoformat(), "source": commit + (" and changes" if dirty else "")}
-    stamp |= {"host": machine["host"], "kernel": machine["kernel"]}
+    return commit + (" and changes" if dirty else "")
+
+
+def save(machine, result):
+    """Adds to the file; the same cell, if it was there, is replaced."""
+    stamp = {"date": datetime.date.today().isoformat()} | {name: machine[name] for name in ("host", "kernel", "source")}
     all_results = load()
     cells = {key(cell): cell for cell in all_results["cells"]}
     cell = result.as_json() | stamp
