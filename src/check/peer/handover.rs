@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::session::Session;
 use crate::check::bench::{Halt, Seen, Trouble, failed, fails, holds};
 use crate::check::report::Finding;
-use crate::check::solo::{PAGE, PAGES, content, make, whole};
+use crate::check::solo::{PAGES, content, make, whole};
 use crate::storage::{Access, DataFile};
 
 const ADVICE: &str = "keep the database elsewhere, or mount without a data cache (9p: cache=none; SMB: cache=none): after a \
@@ -18,7 +18,9 @@ const ADVICE: &str = "keep the database elsewhere, or mount without a data cache
 struct Read {
     rounds: u32,
     stale: u32,
-    wrong_size: u32,
+    /// Sizes by handle, after the drop, that were too small and too large.
+    too_small: u32,
+    too_large: u32,
     /// Reads without the drop, and how many of them were stale.
     undropped: u32,
     undropped_stale: u32,
@@ -69,7 +71,8 @@ fn run(session: &mut Session, rounds: u32) -> Result<Read, Halt> {
         own.drop_cache().map_err(failed("drop what this host has cached of a file"))?;
         let (size, seen) = read_as_sqlite(&*base).map_err(failed("read a file"))?;
         read.rounds += 1;
-        read.wrong_size += u32::from(size != wanted.len() as u64);
+        read.too_small += u32::from(size < wanted.len() as u64);
+        read.too_large += u32::from(size > wanted.len() as u64);
         read.stale += u32::from(seen != wanted);
         session.meet()?;
     }
@@ -80,23 +83,22 @@ fn run(session: &mut Session, rounds: u32) -> Result<Read, Halt> {
 fn read_as_sqlite(base: &dyn DataFile) -> io::Result<(u64, Vec<u8>)> {
     base.read_at(&mut [0; 16], 24)?;
     let size = base.size()?;
-    let mut bytes = vec![0; usize::try_from(size).unwrap_or(0).min((PAGES as usize + 4) * PAGE)];
-    let got = base.read_at(&mut bytes, 0)?;
-    bytes.truncate(got);
-    Ok((size, bytes))
+    Ok((size, whole(base)?))
 }
 
 fn judge(a: &Read, b: &Read) -> Result<Seen, Halt> {
     let sum = |of: fn(&Read) -> u32| of(a) + of(b);
-    let (rounds, stale, wrong_size) = (sum(|read| read.rounds), sum(|read| read.stale), sum(|read| read.wrong_size));
+    let (rounds, stale) = (sum(|read| read.rounds), sum(|read| read.stale));
+    let (small, large) = (sum(|read| read.too_small), sum(|read| read.too_large));
     let undropped = format!(
         "without the drop {} of {} reads were stale",
         sum(|read| read.undropped_stale),
         sum(|read| read.undropped)
     );
-    if stale + wrong_size > 0 {
+    if stale + small + large > 0 {
         return fails(format!(
-            "after the cache was dropped {stale} of {rounds} reads were stale and {wrong_size} sizes wrong; {undropped}"
+            "after the cache was dropped {stale} of {rounds} reads gave old data, and the file's size was {small} times too small \
+             and {large} times too large; {undropped}"
         ));
     }
     holds(format!("after the cache was dropped {rounds} of {rounds} reads were right; {undropped}"))

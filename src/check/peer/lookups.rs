@@ -24,6 +24,8 @@ const LOCK_POLL: Duration = Duration::from_millis(20);
 struct Looked {
     rounds: u32,
     wrong: u32,
+    /// What of it was wrong: a file not found, found with other content, or still found when it was gone.
+    how: [u32; 3],
     /// Where a plain look by name would have been wrong.
     by_name_wrong: u32,
     longest_ms: u64,
@@ -123,14 +125,17 @@ pub(super) fn missing(session: &mut Session, rounds: u32) -> Result<Finding, Tro
                     bytes.truncate(got);
                     Ok(bytes)
                 });
-                let found = read.is_ok_and(|bytes| bytes == text.as_bytes());
+                let (missing, other) = (read.is_err(), read.is_ok_and(|bytes| bytes != text.as_bytes()));
                 session.meet()?;
                 session.meet()?;
                 looked.by_name_wrong += u32::from(bench.storage.open(&path, Access::Read).is_ok());
                 let scratch = dir.join(session.own_name("scratch"));
                 let again = bench.storage.open_listed(&path, Access::Read, &scratch);
-                let gone = again.is_err_and(|error| error.kind() == ErrorKind::NotFound);
-                looked.wrong += u32::from(before || !found || !gone);
+                let stays = !again.is_err_and(|error| error.kind() == ErrorKind::NotFound);
+                looked.wrong += u32::from(before || missing || other || stays);
+                for (count, wrong) in looked.how.iter_mut().zip([missing, other, stays]) {
+                    *count += u32::from(wrong);
+                }
                 session.meet()?;
             }
             Ok(looked)
@@ -141,7 +146,13 @@ pub(super) fn missing(session: &mut Session, rounds: u32) -> Result<Finding, Tro
             let plain = format!("looked for by name alone {by_name} of {} answers were out of date", 2 * rounds);
             match wrong {
                 0 => holds(format!("{rounds} of {rounds} were right by the listing; {plain}")),
-                _ => fails(format!("{wrong} of {rounds} were wrong although the directory was listed afresh; {plain}")),
+                _ => {
+                    let [missing, other, stays] = [0, 1, 2].map(|n| a.how[n] + b.how[n]);
+                    fails(format!(
+                        "{wrong} of {rounds} were wrong although the directory was listed afresh ({missing} not found, {other} \
+                         with other content, {stays} found after they were removed); {plain}"
+                    ))
+                }
             }
         },
     )

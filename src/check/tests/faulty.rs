@@ -43,6 +43,8 @@ pub enum Defect {
     NoDrop,
     /// Pages stay in the cache although it was dropped.
     DropNothing,
+    /// A file's size by handle is that of the first question, whatever it is by then; the data is right.
+    SizeStays,
     DirectStale,
     TruncateIgnored,
     InodeMoves,
@@ -320,7 +322,12 @@ impl DataFile for FaultyFile {
         Ok(id)
     }
     fn size(&self) -> io::Result<u64> {
-        self.file.lock().unwrap().size()
+        let size = self.file.lock().unwrap().size()?;
+        if self.defect == Defect::SizeStays {
+            let _ = self.asked.compare_exchange(0, size, Ordering::Relaxed, Ordering::Relaxed);
+            return Ok(self.asked.load(Ordering::Relaxed));
+        }
+        Ok(size)
     }
     /// Through a cache that holds whole files until they are dropped or written.
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {

@@ -52,10 +52,11 @@ fn each_defect_between_two_hosts_is_found_by_its_step_and_refused() {
         (Defect::RenameTwice, "two hosts, rename: one wins", "by both hosts"),
         (Defect::ListingMisses, "two hosts, listing while names come and go", "8 of 8 names"),
         (Defect::ListingBehind("two-beats"), "two hosts, heartbeats in listings", "were not seen"),
-        (Defect::DropNothing, "two hosts, data after a hand-over", "stale"),
+        (Defect::DropNothing, "two hosts, data after a hand-over", "gave old data"),
         (Defect::RenameInPlace, "two hosts, late writes to a replaced file", "reached the new file"),
         (Defect::OpenStale, "two hosts, late writes to a replaced file", "led to the old file"),
         (Defect::MissingStays, "two hosts, a file that was not there, and is gone again", "were wrong"),
+        (Defect::SizeStays, "two hosts, data after a hand-over", "times too large"),
         (Defect::DirectoryStays, "two hosts, the lock directory, made and removed in turn", "still exists"),
     ] {
         let report = check(defect, Defect::None, Class::Shared);
