@@ -226,11 +226,12 @@ impl Database {
 
     fn become_exclusive(&self, inner: &mut Inner, seat: &mut Seat, base: &mut dyn Base) -> Result<(), Failure> {
         let Some(mut node) = inner.node.take() else { return Err(Failure::no_node()) };
-        let exclusive = node.become_exclusive(&mut Handles::new(self, inner, seat, base));
+        let recovering = seat.level == Level::Shared;
+        let exclusive = node.become_exclusive(&mut Handles::new(self, inner, seat, base), recovering);
         inner.takeovers += node.take_takeovers();
         inner.node = Some(node);
         exclusive?;
-        if seat.level == Level::Shared {
+        if recovering {
             inner.journal_is_hot = inner.own.look(&self.paths)?;
         }
         if !inner.arbiter.admits(seat.id, Level::Exclusive) {

@@ -319,9 +319,9 @@ mod tests {
     /// The sentence names the file, the filesystem, the reason and the way past it.
     #[test]
     fn an_unfit_filesystem_is_refused_unless_forced() {
-        let unfit = || Class::Unfit("it caches; use NFS or SMB".to_string());
+        let unfit = || Class::Unfit("it caches; use NFS".to_string());
         let text = mode_on("fuse.sshfs", unfit(), Wishes::default()).unwrap_err();
-        for word in ["state.sqlite", "fuse.sshfs", "it caches; use NFS or SMB", "coord_force_fs=1"] {
+        for word in ["state.sqlite", "fuse.sshfs", "it caches; use NFS", "coord_force_fs=1"] {
             assert!(text.contains(word), "{word} is not in: {text}");
         }
         let forced = Wishes { force_fs: true, ..Wishes::default() };

@@ -74,7 +74,9 @@ impl Node {
                 }
             }
         }
-        Ok(self.writer.as_ref().map(|name| self.holder(name, None, "waiting to write")))
+        // It waits for us, so how long it has stood there says nothing of whether it lives: it is never taken for silent by that.
+        let waiting = |name| Holder { sign: String::new(), ..self.holder(name, None, "waiting to write") };
+        Ok(self.writer.as_ref().map(waiting))
     }
 
     /// Takes L for no other purpose than to clear up after deposed nodes.
@@ -97,13 +99,20 @@ impl Node {
 
     /// EXCLUSIVE, with L held: puts up `exclusive.*` (this is PENDING, it stays while we wait) and waits for nobody: busy
     /// as long as a reader that was there before us still is.
-    pub fn become_exclusive(&mut self, files: &mut dyn Files) -> Result<(), Denied> {
+    /// `recovering`: to roll back what somebody else has left, so that the journal is not ours.
+    pub fn become_exclusive(&mut self, files: &mut dyn Files, recovering: bool) -> Result<(), Denied> {
         debug_assert!(self.write.is_some(), "exclusive without L");
         switches::stop_point("before-exclusive");
         let mut unconfirmed = self.exclusive.is_none();
         self.put_up_exclusive()?;
         switches::stop_point("exclusive-announced");
-        self.still_holds_lock()?;
+        if let Err(denied) = self.still_holds_lock() {
+            if unconfirmed {
+                // As below: nothing rests on it.
+                self.withdraw_exclusive();
+            }
+            return Err(denied);
+        }
         for round in 0..8 {
             if round > 0 || !unconfirmed {
                 // Makes the listing fresh, and says that we are not deposed.
@@ -125,7 +134,8 @@ impl Node {
             if self.judge_all(&remaining, &census, "being read")? {
                 let census = self.census()?;
                 let view = self.lock_view()?;
-                self.clear_up(&census, &view, files, Scope::DatabaseOnly)?;
+                let scope = if recovering { Scope::All } else { Scope::DatabaseOnly };
+                self.clear_up(&census, &view, files, scope)?;
                 continue;
             }
             if !self.same_epoch(&census) {

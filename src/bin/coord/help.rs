@@ -31,7 +31,7 @@ coord demo: real processes share one new database through coord while one is kil
 
 Usage: coord demo [--dir DIR] [--processes N] [--seconds S] [--lease-ms MS] [--json] [--keep]
 
-  --dir DIR       put the database DIR/demo.sqlite there, on any filesystem, NFS and SMB included; DIR is made
+  --dir DIR       put the database DIR/demo.sqlite there, on any filesystem, NFS included; DIR is made
                   if need be, an existing database is refused   [a new directory under the temporary one]
   --processes N   writers, 2 to 64; two readers come on top   [6]
   --seconds S     1 to 3600; a run goes on until the frozen writer has come back   [15]

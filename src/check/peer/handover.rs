@@ -11,7 +11,7 @@ use crate::check::report::Finding;
 use crate::check::solo::{PAGES, content, make, whole};
 use crate::storage::{Access, DataFile};
 
-const ADVICE: &str = "keep the database elsewhere, or mount without a data cache (9p: cache=none; SMB: cache=none): after a \
+const ADVICE: &str = "keep the database elsewhere, or mount without a data cache (9p: cache=none): after a \
                       hand-over this host reads old pages";
 
 #[derive(Default, Serialize, Deserialize)]

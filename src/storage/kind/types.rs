@@ -12,32 +12,37 @@ const LOCAL: &[&str] = &[
 const UNFIT: &[(&[&str], &str)] = &[
     (
         &["sshfs"],
-        "sshfs caches names and contents for seconds and cannot replace a file atomically; mount the directory by NFS or SMB \
+        "sshfs caches names and contents for seconds and cannot replace a file atomically; mount the directory by NFS \
          instead, or run the program on the host that has the disk",
     ),
     (
         &["s3fs", "rclone", "gcsfuse", "goofys", "mount-s3", "mountpoint-s3", "blobfuse", "blobfuse2"],
-        "an object store has no atomic rename or mkdir and keeps whole files in a local cache; keep the database on a disk, \
-         NFS or SMB and copy it there as a backup",
+        "an object store has no atomic rename or mkdir and keeps whole files in a local cache; keep the database on a disk or \
+         NFS and copy it there as a backup",
     ),
     (
         &["davfs", "davfs2"],
-        "WebDAV mounts write files back long after they are closed; mount the directory by NFS or SMB instead",
+        "WebDAV mounts write files back long after they are closed; mount the directory by NFS instead",
     ),
     (
         &["gvfsd-fuse"],
-        "the desktop's network folders (gvfs) have no atomic operations to rely on; mount the share with mount.cifs or NFS \
+        "the desktop's network folders (gvfs) have no atomic operations to rely on; mount the directory by NFS \
          instead",
     ),
     (
         &["afs", "openafs", "yfs"],
-        "AFS writes a file back when it is closed and lets the last writer win; keep the database on NFS, SMB or a disk",
+        "AFS writes a file back when it is closed and lets the last writer win; keep the database on NFS or a disk",
     ),
-    (&["coda"], "Coda goes on while it is cut off and merges afterwards; keep the database on NFS, SMB or a disk"),
+    (
+        &["cifs", "smb3", "smb2", "smbfs"],
+        "the Linux SMB client removes a file before it renames another one over it while any program of the same host has it open, \
+         so a takeover after a crash can fail half-way and lose data; mount the directory by NFS instead",
+    ),
+    (&["coda"], "Coda goes on while it is cut off and merges afterwards; keep the database on NFS or a disk"),
     (
         &["google-drive-ocamlfuse", "onedriver", "dropboxfs", "dbxfs"],
         "a folder that is synchronised to a cloud is not shared in time: each host works on a copy of its own; keep the \
-         database on NFS, SMB or a disk",
+         database on NFS or a disk",
     ),
 ];
 
@@ -83,7 +88,7 @@ mod tests {
         for name in ["ext4", "xfs", "tmpfs", "overlay", "fuseblk", "apfs"] {
             assert_eq!(class_of(name, "rw"), Class::Local, "{name}");
         }
-        for name in ["nfs", "nfs4", "cifs", "smb3", "virtiofs", "ceph", "lustre", "fuse.glusterfs", "vboxsf", "smbfs"] {
+        for name in ["nfs", "nfs4", "virtiofs", "ceph", "lustre", "fuse.glusterfs", "vboxsf"] {
             assert_eq!(class_of(name, "rw"), Class::Shared, "{name}");
         }
     }
@@ -97,13 +102,22 @@ mod tests {
 
     #[test]
     fn caches_without_coherence_are_unfit_and_say_what_to_do() {
-        for name in
-            ["fuse.sshfs", "fuse.rclone", "fuse.mount-s3", "davfs", "fuse.davfs", "afs", "coda", "fuse.onedriver"]
-        {
+        for name in [
+            "fuse.sshfs",
+            "cifs",
+            "smb3",
+            "fuse.rclone",
+            "fuse.mount-s3",
+            "davfs",
+            "fuse.davfs",
+            "afs",
+            "coda",
+            "fuse.onedriver",
+        ] {
             assert!(unfit(name, ""), "{name}");
         }
         let Class::Unfit(reason) = class_of("fuse.sshfs", "") else { panic!() };
-        assert!(reason.contains("NFS or SMB"));
+        assert!(reason.contains("NFS"));
     }
 
     #[test]
