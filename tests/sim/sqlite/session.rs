@@ -1,5 +1,6 @@
 //! One program's connection: opened when it is needed, with every statement in the trace and every error looked at.
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, Row};
 
 use super::base;
 use super::ledger::{ACCOUNTS, Ledger, OPENING_BALANCE};
+use crate::sim::machines::Crashed;
 use crate::sim::roles::is_untroubled;
 use crate::sim::storage::SimStorage;
 use crate::sim::weather::Rng;
@@ -106,8 +108,13 @@ impl Session {
 
     pub fn sleep(&self, ms: u64) {
         if !self.is_dead() {
-            // Unwinds if it dies meanwhile: no SQLite is below.
-            self.storage.sleep(Duration::from_millis(ms));
+            // Who dies meanwhile unwinds no further than this: the connection must not be closed by a task that unwinds.
+            let slept = catch_unwind(AssertUnwindSafe(|| self.storage.sleep(Duration::from_millis(ms))));
+            if let Err(payload) = slept
+                && !payload.is::<Crashed>()
+            {
+                resume_unwind(payload);
+            }
         }
     }
 
