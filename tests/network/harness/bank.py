@@ -37,7 +37,7 @@ class Bank:
         environment = dict(self.flavour.environment)
         if stops:
             environment["COORD_TEST_STOPS"] = stops
-        plan = json.dumps(self.flavour.plan(self.database, prelude))
+        plan = json.dumps(self.flavour.plan(self.database, prelude, self.place.refused))
         program = machine.program(["python3", "-u", CLIENT, plan], environment)
         answer = program.next()
         if "ready" not in answer:

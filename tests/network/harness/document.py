@@ -49,7 +49,7 @@ def write():
     for place in PLACES:
         mine = [c for c in cells if c["place"] == place.key and is_coord(c)]
         rounds = sum(c["rounds"] for c in mine)
-        lines.append(f"| {place.title} | {place.options or 'default'} | {verdict(mine)} | {rounds} | {missing(place, mine)} |")
+        lines.append(f"| {place.title} | {place.options or 'default'} | {verdict(place, mine)} | {rounds} | {missing(place, mine)} |")
     lines += natives(cells) + controls(cells) + costs(cells) + details(cells)
     FILE.write_text("\n".join(lines) + "\n" + NOT_AT_ALL)
 
@@ -58,7 +58,13 @@ def is_coord(cell):
     return cell["flavour"].startswith("coord")
 
 
-def verdict(cells):
+def verdict(place, cells):
+    if place.refused:
+        return "**refused by coord**, unless forced (`coord_force_fs=1`); forced: " + seen(cells)
+    return seen(cells)
+
+
+def seen(cells):
     if not cells:
         return "not run"
     words = {cell["verdict"] for cell in cells}

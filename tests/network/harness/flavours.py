@@ -26,8 +26,9 @@ class Flavour:
         """Whether its process can be stopped at named points of the protocol."""
         return self.library == "debug"
 
-    def plan(self, database, prelude):
-        lease = f"&coord_lease_ms={LEASE_MS}" if self.coord else ""
+    def plan(self, database, prelude, forced):
+        """`forced`: on a filesystem that coord refuses."""
+        lease = f"&coord_lease_ms={LEASE_MS}" + ("&coord_force_fs=1" if forced else "") if self.coord else ""
         library = f"/host/{self.library}/coord.so" if self.library else None
         uri = f"vfs={self.vfs}{lease}{self.uri}"
         busy_ms = BUSY_MS if self.coord else NATIVE_BUSY_MS

@@ -11,6 +11,7 @@ class Place:
     options: str  # what of it matters, for people
     server: str = ""  # where the server has the same directory
     shared: bool = True  # seen by both clients
+    refused: bool = False  # by coord: its cells force it
 
     @property
     def directory(self):
@@ -29,7 +30,7 @@ def nfs(key, title, version, export="nfs", more=""):
 def smb(key, title, more=""):
     options = f"vers=3.1.1{more}"
     command = f"mount -t cifs -o {options},username=root,password=coord,nosharesock //server/smb DIR"
-    return Place(key, title, command, options, "/export/smb")
+    return Place(key, title, command, options, "/export/smb", refused=True)
 
 
 def plan9(key, title, tag, more=""):
