@@ -35,9 +35,10 @@ pub enum Standing {
 
 impl Lease {
     /// A heartbeat sent at `sent` succeeded: valid for 0.8 of the lease from then on. The missing fifth covers clocks that
-    /// drift apart by up to 9 % in each direction.
+    /// drift apart by up to 9 % in each direction. A node's heartbeats are sent one after the other, so the last one counts: not
+    /// the latest end, which would outlast its time where the clock has gone back.
     pub fn renew(&self, sent: Instant, lease: Duration) {
-        self.until.fetch_max(sent.after(lease * 4 / 5).0, Ordering::AcqRel);
+        self.until.store(sent.after(lease * 4 / 5).0, Ordering::Release);
     }
 
     pub fn depose(&self) {

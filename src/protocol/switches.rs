@@ -41,6 +41,8 @@ pub enum Guard {
     Litter,
     /// Opening all handles anew when a node registers again.
     HandlesAnew,
+    /// Being alone in the lock directory still when its listing and the registry's have been compared.
+    AloneAgain,
     /// Looking whether the connection's handle is on the file that the directory lists.
     HandleCheck,
     /// Closing the handles of idle connections before a fence renames over their file.
@@ -95,6 +97,7 @@ impl Guard {
             Guard::RollForward => "roll-forward",
             Guard::Litter => "litter",
             Guard::HandlesAnew => "handles-anew",
+            Guard::AloneAgain => "alone-again",
             Guard::HandleCheck => "handle-check",
             Guard::Parking => "parking",
             Guard::UncachedHeader => "uncached-header",
