@@ -1,11 +1,13 @@
 //! Where a check works: one directory of its own in the directory that is checked. Every name that it makes carries its key,
 //! 64 random bits, and no other name is ever touched.
 //!
+//! ```text
 //!     coord-check.<node>/            (coord-check-peer.<node>/ if it looks for another host)
 //!         owner.<key>                    the process, as JSON
 //!         beat.<key>.<n>                 renamed to the next n about twice a second
 //!         w.<word>.<key>/                one for each step
 //!             <word>.<key>.<n>
+//! ```
 
 use std::ffi::OsStr;
 use std::io::{self, ErrorKind};

@@ -1,8 +1,10 @@
 //! Two ends in lockstep. Every message is a name in A's directory that is used once:
 //!
+//! ```text
 //!     w.talk.<key>/m.<key>.<a|b>.<stage>.<number>.<word>      a word to the other
 //!                  c.<key>.<a|b>.<stage>.<number>             what goes with it, closed before the word is said
 //!                  m.<key>.<a|b>.bye                          this end gives up
+//! ```
 //!
 //! A stage is a step of the check. Within it each end says its next word and waits for the other's. Who fails in the middle
 //! of a step says so, and both go to the end of that stage, where they exchange their accounts.
