@@ -13,14 +13,27 @@ use crate::protocol::switches::{self, Guard};
 use crate::protocol::{Denied, Holder, write_lock::POLL};
 use crate::storage::Instant;
 
+/// How long somebody who waits lets a holder who may only keep the lock see it: three times as long as such a holder takes at
+/// most to look.
+const WISH: Duration = Duration::from_millis(150);
+
+/// What one lock call has waited for so far.
+#[derive(Default)]
+struct Waiting {
+    /// Since when somebody has been in the way.
+    since: Option<Instant>,
+    polls: u32,
+    /// A silent holder's lease is waited out until then.
+    deadline: Option<Instant>,
+}
+
 impl Database {
     /// Takes `level`, waiting as far as the protocol asks a lock call to wait.
     pub fn lock(&self, seat: &mut Seat, level: Level, base: &mut dyn Base) -> Result<(), LockError> {
         if level <= seat.level {
             return Ok(());
         }
-        let mut polls = 0;
-        let mut deadline = None;
+        let mut waiting = Waiting::default();
         loop {
             let denied = {
                 // First of all: in a forked child a thread of its parent may hold the mutex for ever.
@@ -33,8 +46,10 @@ impl Database {
                 match attempt {
                     Ok(()) => {
                         process::count_lock();
-                        if !self.stepped {
-                            process::wake_service(self, &inner);
+                        if inner.mode == Mode::NetworkExclusive {
+                            self.granted(&mut inner);
+                        } else if !self.stepped {
+                            process::wake_service(self, self.storage.now().after(inner.registry_interval()));
                         }
                         return Ok(());
                     }
@@ -43,18 +58,24 @@ impl Database {
             };
             let holder = match denied {
                 Failure::Lock(error) => {
+                    self.stop_wishing(&waiting);
                     seat.busy = self.busy_natively(seat.id, &error);
                     return Err(error);
                 }
                 Failure::Protocol(Denied::Busy(holder)) => holder,
-                Failure::Protocol(denied) => return Err(self.failed(denied)),
+                Failure::Protocol(denied) => {
+                    self.stop_wishing(&waiting);
+                    return Err(self.failed(denied));
+                }
             };
             if base.is_interrupted() {
+                self.stop_wishing(&waiting);
                 return Err(LockError::Interrupted);
             }
-            match self.patience(seat, &holder, level, &mut polls, &mut deadline) {
+            match self.patience(seat, &holder, level, &mut waiting) {
                 Some(span) => self.storage.sleep(span),
                 None => {
+                    self.stop_wishing(&waiting);
                     let text = format!("coord: {} is in use: {holder}", self.paths.database.display());
                     seat.busy = Some(text.clone());
                     messages::say(Weight::Notice, text);
@@ -64,42 +85,45 @@ impl Database {
         }
     }
 
-    /// How long to wait before the next look, or `None` to be busy. An active holder is given two polling intervals, once
-    /// for each name; a silent one's lease is waited out, once for each episode, as short-lived programs would never get
+    /// This call no longer waits: what it left on disk to say so goes.
+    fn stop_wishing(&self, waiting: &Waiting) {
+        if waiting.since.is_some()
+            && let Some(node) = &mut self.inner().node
+        {
+            node.withdraw_wish();
+        }
+    }
+
+    /// How long to wait before the next look, or `None` to be busy. A holder who only keeps the lock is given the time to see
+    /// that it is wanted, once for each name; an active one two polling intervals; a silent one's lease is waited out, once for each episode, as short-lived programs would never get
     /// past a dead holder otherwise.
-    fn patience(
-        &self,
-        seat: &mut Seat,
-        holder: &Holder,
-        level: Level,
-        polls: &mut u32,
-        deadline: &mut Option<Instant>,
-    ) -> Option<Duration> {
+    fn patience(&self, seat: &mut Seat, holder: &Holder, level: Level, waiting: &mut Waiting) -> Option<Duration> {
         let now = self.storage.now();
+        let since = *waiting.since.get_or_insert(now);
         self.inner().watch_until = now.after(holder.lease * 2);
         // Two that have backed out for each other must not meet again.
         let jitter = Duration::from_micros(self.storage.random() % 10_000);
-        if let Some(end) = *deadline {
+        if let Some(end) = waiting.deadline {
             if now < end {
                 return Some((holder.lease / 12).min(Duration::from_millis(250)));
             }
             seat.waited_for.push(holder.episode());
             return None;
         }
-        let known = || match holder.silent > holder.lease / 12 || *polls > 0 {
+        let known = || match holder.silent > holder.lease / 12 || waiting.polls > 0 {
             true => Duration::ZERO,
             false => self.storage.known_for(&format!("{} {}", self.paths.registry.display(), holder.sign)),
         };
         let silent = holder.silent > holder.lease / 2 || (!holder.sign.is_empty() && known() >= holder.lease / 3);
         if silent && seat.wishes.recovery_wait && !seat.waited_for.contains(&holder.episode()) {
-            *deadline = Some(now.after(holder.lease + holder.lease / 2 + Duration::from_secs(1)));
+            waiting.deadline = Some(now.after(holder.lease + holder.lease / 2 + Duration::from_secs(1)));
             return Some(POLL + jitter);
         }
-        let first_sight =
-            level == Level::Shared || !seat.waited_for.contains(&holder.name) || switches::off(Guard::WaitOnce);
-        if *polls < 2 && first_sight {
-            *polls += 1;
-            return Some(POLL + jitter);
+        let first_sight = !seat.waited_for.contains(&holder.name) || switches::off(Guard::WaitOnce);
+        let looks = waiting.polls < 2 && (first_sight || level == Level::Shared);
+        if looks || (first_sight && now.since(since) < WISH) {
+            waiting.polls += 1;
+            return Some(if first_sight { POLL / 2 } else { POLL } + jitter);
         }
         if seat.waited_for.len() > 64 {
             seat.waited_for.clear();

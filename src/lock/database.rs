@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
 use super::handles::OwnHandles;
+use super::known::Known;
 use super::level::{Arbiter, Level};
+use super::linger::Linger;
 use super::messages::{self, Weight};
 use super::process;
 use super::seat::{Base, Parked, Seat};
@@ -62,6 +64,8 @@ pub(super) struct Inner {
     pub parked: Vec<(u64, Parked)>,
     /// Whether the journal is one that may have to be rolled back, as seen when SHARED was taken.
     pub journal_is_hot: bool,
+    pub linger: Linger,
+    pub known: Known,
     pub trusted: TrustedLock,
     pub lease_ms: u64,
     pub seats: usize,
@@ -109,6 +113,8 @@ impl Database {
             generation: 1,
             parked: Vec::new(),
             journal_is_hot: false,
+            linger: Linger::default(),
+            known: Known::default(),
             trusted: TrustedLock::default(),
             lease_ms,
             seats: 0,
@@ -220,6 +226,8 @@ impl Database {
             copy,
             wishes,
             fork: process::fork_generation(),
+            hold: 0,
+            fresh_journal: false,
             waited_for: Vec::new(),
             busy: None,
         }
@@ -237,7 +245,9 @@ impl Database {
 
     /// The write lock goes while the journal is not finalised: whoever reads next must look.
     pub fn journal_left(&self) {
-        self.inner().journal_is_hot = true;
+        let mut inner = self.inner();
+        inner.journal_is_hot = true;
+        inner.linger.spoil();
     }
 
     /// The journal was finalised under EXCLUSIVE.
@@ -302,6 +312,7 @@ impl Database {
             if let Some(mut node) = inner.node.take() {
                 node.unregister();
             }
+            self.forget(&mut inner);
             inner.own = OwnHandles::default();
         }
     }

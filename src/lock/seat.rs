@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::level::Level;
 use super::settings::Wishes;
@@ -80,6 +81,10 @@ pub struct Seat {
     pub(super) copy: usize,
     pub(super) wishes: Wishes,
     pub(super) fork: u32,
+    /// In which holding of L the connection's journal was opened.
+    pub(super) hold: u64,
+    /// The journal was opened since it was last asked.
+    pub(super) fresh_journal: bool,
     /// Foreign names for which a full wait was made: the same one still there is busy at once.
     pub(super) waited_for: Vec<String>,
     /// Who stood in the way when the last call was busy.
@@ -89,6 +94,20 @@ pub struct Seat {
 impl Seat {
     pub fn level(&self) -> Level {
         self.level
+    }
+
+    /// How long an unused lock is kept for this connection; `None`: by what taking it costs.
+    pub(super) fn linger(&self) -> Option<Duration> {
+        self.wishes.linger()
+    }
+
+    pub fn wishes(&mut self) -> &mut Wishes {
+        &mut self.wishes
+    }
+
+    /// Whether the journal was opened since the last call, so that what is in it is not known.
+    pub fn take_fresh_journal(&mut self) -> bool {
+        std::mem::take(&mut self.fresh_journal)
     }
 
     /// In which process, counted by forks, it was taken.

@@ -1,6 +1,8 @@
 //! Readers and exclusive: presence is created and unlinked, never renamed, and whoever puts his down and then lists sees
 //! everybody who was there before.
 
+use std::time::Duration;
+
 use super::depose::Verdict;
 use super::error::{Denied, Holder};
 use super::names::{Kind, Name};
@@ -8,13 +10,29 @@ use super::node::{Files, Node};
 use super::registry::Census;
 use super::switches::{self, Guard};
 use super::takeover::Scope;
-use super::write_lock::POLL;
 
 impl Node {
-    /// SHARED: puts up `reader.*` and confirms it. On success the handles are on the live files and nobody is exclusive.
+    /// SHARED: puts up `reader.*` and confirms it. On success the handles are on the live files and nobody is exclusive. Busy
+    /// leaves the name there as a wish, until [`Node::withdraw_wish`] or the next attempt.
     pub fn enter_reader(&mut self, files: &mut dyn Files) -> Result<(), Denied> {
         debug_assert!(self.reader.is_none(), "one reader's name a node");
         self.heartbeat_if_due()?;
+        let waited = self.still_wishing()?;
+        if !waited {
+            self.announce_reader()?;
+        }
+        switches::stop_point("reader-announced");
+        let mut writers = Vec::new();
+        let entered = self.confirm_reader(files, waited, &mut writers);
+        match entered {
+            Err(Denied::Busy(_)) => self.wish = self.reader.take().map(|name| (name, writers)),
+            Err(_) => self.leave_reader(),
+            Ok(()) => {}
+        }
+        entered
+    }
+
+    fn announce_reader(&mut self) -> Result<(), Denied> {
         let name = self.next(Kind::Reader);
         let path = self.in_registry(&name);
         if let Err(error) = self.storage.create_new(&path, b"", self.settings.owner) {
@@ -22,22 +40,41 @@ impl Node {
             return Err(Denied::io("announce a reader at", &path)(error));
         }
         self.reader = Some(name);
-        switches::stop_point("reader-announced");
-        let entered = self.confirm_reader(files);
-        if entered.is_err() {
-            self.leave_reader();
-        }
-        entered
+        Ok(())
     }
 
-    fn confirm_reader(&mut self, files: &mut dyn Files) -> Result<(), Denied> {
+    /// Whether the name left by the last attempt can go on serving. Not if another writer has come since: he would wait for it
+    /// while we wait for him. A new name comes after him and does not count for him.
+    fn still_wishing(&mut self) -> Result<bool, Denied> {
+        let Some((name, writers)) = self.wish.clone() else { return Ok(false) };
+        let census = self.census()?;
+        let newcomer = census.exclusives.iter().any(|name| name.node != *self.id() && !writers.contains(name));
+        if newcomer {
+            self.withdraw_wish();
+            return Ok(false);
+        }
+        self.wish = None;
+        self.reader = Some(name);
+        Ok(true)
+    }
+
+    /// Takes back what a busy attempt at SHARED has left.
+    pub fn withdraw_wish(&mut self) {
+        if let Some((name, _)) = self.wish.take() {
+            self.discard(self.in_registry(&name));
+        }
+    }
+
+    /// `waited`: the name stood there before, so that a change of our own is still needed to make the listing fresh.
+    fn confirm_reader(&mut self, files: &mut dyn Files, waited: bool, writers: &mut Vec<Name>) -> Result<(), Denied> {
         for round in 0..8 {
-            if round > 0 {
+            if round > 0 || waited {
                 self.heartbeat()?;
             }
             let census = self.census()?;
             self.confirm(&census)?;
             let foreign: Vec<Name> = census.exclusives.iter().filter(|name| name.node != *self.id()).cloned().collect();
+            *writers = foreign.clone();
             if self.judge_all(&foreign, &census, "being written")? {
                 // All of them are deposed: what they left is cleared up under L, then we look again.
                 self.clear_up_as_cleaner(files)?;
@@ -57,24 +94,35 @@ impl Node {
         )))
     }
 
-    /// While we read: whether a writer elsewhere waits for us. Looked for once in a polling interval, not at each reader.
-    pub fn writer_waits(&mut self) -> Result<Option<Holder>, Denied> {
-        let now = self.storage.now();
-        if now.since(self.looked_for_writers) >= POLL {
-            self.looked_for_writers = now;
-            let census = self.census()?;
-            // Where a listing is made anyway, it also says whether we are still somebody.
-            self.confirm(&census)?;
-            let foreign: Vec<Name> = census.exclusives.iter().filter(|name| name.node != *self.id()).cloned().collect();
-            self.writer = None;
-            for name in foreign {
-                // A dead one waits for nobody.
-                if !matches!(self.judge(&name.node, &census)?, Verdict::Deposed { .. }) {
-                    self.writer = Some(name);
-                }
-            }
+    /// While we read: whether a writer elsewhere waits for us. Looked for unless somebody has looked `within` this time, not
+    /// at each reader.
+    pub fn writer_waits(&mut self, within: Duration) -> Result<Option<Holder>, Denied> {
+        if self.storage.now().since(self.looked_for_writers) >= within {
+            self.wanted_by_others()?;
         }
         Ok(self.writer.as_ref().map(|name| self.holder(name, None, "waiting to write")))
+    }
+
+    /// While we hold something: looks whether others wait for it. The listing may be old; nothing but waiting, and giving up,
+    /// follows from it.
+    pub fn wanted_by_others(&mut self) -> Result<bool, Denied> {
+        self.looked_for_writers = self.storage.now();
+        let census = self.census()?;
+        // Where a listing is made anyway, it also says whether we are still somebody.
+        self.confirm(&census)?;
+        (self.writer, self.reader_waits) = (None, false);
+        let readers = if self.exclusive.is_some() { census.readers.clone() } else { Vec::new() };
+        for name in census.exclusives.iter().chain(&readers) {
+            // A dead one waits for nobody.
+            if name.node == *self.id() || matches!(self.judge(&name.node, &census)?, Verdict::Deposed { .. }) {
+                continue;
+            }
+            match name.kind {
+                Kind::Exclusive => self.writer = Some(name.clone()),
+                _ => self.reader_waits = true,
+            }
+        }
+        Ok(self.writer.is_some() || self.reader_waits)
     }
 
     /// Takes L for no other purpose than to clear up after deposed nodes.
@@ -89,7 +137,7 @@ impl Node {
 
     /// Back from SHARED to nothing. Also for a deposed node: a reader's name tells nobody anything any more.
     pub fn leave_reader(&mut self) {
-        self.writer = None;
+        (self.writer, self.reader_waits) = (None, false);
         if let Some(name) = self.reader.take() {
             self.discard(self.in_registry(&name));
         }
@@ -140,7 +188,7 @@ impl Node {
 
     /// Somebody may have removed the lock directory by hand, and another writer may be in a new one: the journal is not
     /// ours alone any more. Whoever finds that gives itself up before it writes to the database.
-    fn still_holds_lock(&mut self) -> Result<(), Denied> {
+    pub fn still_holds_lock(&mut self) -> Result<(), Denied> {
         let Some(path) = self.write.as_ref().map(|name| self.in_lock(name)) else { return Ok(()) };
         match self.storage.attributes(&path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}

@@ -41,6 +41,12 @@ pub enum Guard {
     Litter,
     /// Opening all handles anew when a node registers again.
     HandlesAnew,
+    /// Looking at the lease before a lock that was kept from an earlier transaction is used.
+    LingerLease,
+    /// Giving up a lock that was kept when somebody else wants it.
+    LingerRequest,
+    /// Forgetting what was known of the file when the lock is given up.
+    LingerForget,
     /// Looking whether the connection's handle is on the file that the directory lists.
     HandleCheck,
     /// Closing the handles of idle connections before a fence renames over their file.
@@ -68,6 +74,9 @@ impl Guard {
             Guard::RollForward => "roll-forward",
             Guard::Litter => "litter",
             Guard::HandlesAnew => "handles-anew",
+            Guard::LingerLease => "linger-lease",
+            Guard::LingerRequest => "linger-request",
+            Guard::LingerForget => "linger-forget",
             Guard::HandleCheck => "handle-check",
             Guard::Parking => "parking",
             Guard::UncachedHeader => "uncached-header",

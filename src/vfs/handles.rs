@@ -226,12 +226,15 @@ impl Base for Handles {
     }
 
     fn park(&mut self) -> Option<Parked> {
-        self.database.take().map(|file| Box::new(file) as Parked)
+        let journal = self.journal.take();
+        self.database.take().map(|file| Box::new((file, journal)) as Parked)
     }
 
     fn unpark(&mut self, handle: Parked) {
-        if let Ok(file) = handle.downcast::<BaseFile>() {
-            self.database = Some(*file);
+        if let Ok(files) = handle.downcast::<(BaseFile, Option<BaseFile>)>() {
+            let (file, journal) = *files;
+            self.database = Some(file);
+            self.journal = journal;
         }
     }
 

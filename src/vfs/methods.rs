@@ -134,11 +134,16 @@ unsafe extern "C" fn x_access<const SLOT: usize>(
     out: *mut c_int,
 ) -> c_int {
     if flags == SQLITE_ACCESS_EXISTS {
+        let ask = || {
+            let mut found = 0;
+            let code = forward!(SLOT, SQLITE_IOERR_ACCESS, xAccess(name, flags, &raw mut found));
+            (code == SQLITE_OK).then_some(found != 0)
+        };
         // SAFETY: as in `x_delete`.
         let own = guard(None, || unsafe {
             match connections::owner(name)? {
                 (file, Part::Journal) => (*file).journal_exists(),
-                (_, Part::Wal) => None,
+                (file, Part::Wal) => (*file).wal_exists(ask),
             }
         });
         if let Some(exists) = own {

@@ -30,8 +30,11 @@ struct Configuration {
 }
 
 /// The ways that go through coord. Everything else that `--against` names is a VFS of SQLite's.
-pub const COORD: [(&str, &str); 2] =
-    [("coord", "vfs=coord&coord_mode=network-exclusive"), ("coord-trusted", "vfs=coord&coord_mode=trusted")];
+pub const COORD: [(&str, &str); 3] = [
+    ("coord", "vfs=coord&coord_mode=network-exclusive"),
+    ("coord-asap", "vfs=coord&coord_mode=network-exclusive&coord_unlock_asap=1"),
+    ("coord-trusted", "vfs=coord&coord_mode=trusted"),
+];
 /// What `--against` may name.
 pub const PEERS: [&str; 4] = ["unix", "unix-dotfile", "unix-excl", "unix-none"];
 
