@@ -104,7 +104,7 @@ impl Sum {
 }
 
 fn plan(seed: u64, wishes: &Wishes, trace: bool) -> Plan {
-    Plan { seed, profile: wishes.profile, without: None, stormy: seed.is_multiple_of(8), trace }
+    Plan { seed, profile: wishes.profile, without: None, linger_ms: None, stormy: seed.is_multiple_of(8), trace }
 }
 
 fn main() -> ExitCode {

@@ -10,7 +10,7 @@ fn seeds(from: u64, count: u64) {
     let mut kinds = std::collections::BTreeSet::new();
     for seed in from..from + count {
         let stormy = seed.is_multiple_of(8);
-        let plan = Plan { seed, profile: None, without: None, stormy, trace: false };
+        let plan = Plan { seed, profile: None, without: None, linger_ms: None, stormy, trace: false };
         let outcome = run(plan);
         steps += outcome.steps;
         commits += outcome.commits;
@@ -43,7 +43,7 @@ const ENOUGH: u64 = 3000;
 fn caught(guard: coord::protocol::switches::Guard) {
     for seed in 1..=ENOUGH {
         let stormy = seed.is_multiple_of(2);
-        let outcome = run(Plan { seed, profile: None, without: Some(guard), stormy, trace: false });
+        let outcome = run(Plan { seed, profile: None, without: Some(guard), linger_ms: None, stormy, trace: false });
         if let Some(violation) = outcome.violations.first() {
             println!("without {guard:?}: seed {seed}: {violation}");
             return;
@@ -69,4 +69,6 @@ controls! {
     without_the_cache_drop => CacheDrop;
     without_the_readers_registry => ReaderRegistry;
     without_the_epoch => Epoch;
+    without_the_lease_check_of_lingering_locks => LingerLease;
+    without_forgetting_with_the_lock => LingerForget;
 }

@@ -41,7 +41,7 @@ pub enum Guard {
     Litter,
     /// Opening all handles anew when a node registers again.
     HandlesAnew,
-    /// Looking at the lease before a lock that was kept from an earlier transaction is used.
+    /// Looking at the lease, and now and then at the registry, before a lock that was kept from an earlier transaction is used.
     LingerLease,
     /// Giving up a lock that was kept when somebody else wants it.
     LingerRequest,

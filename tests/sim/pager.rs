@@ -4,7 +4,7 @@
 use std::io;
 use std::sync::Arc;
 
-use coord::lock::{Base, Database, Level, LockError, Seat, Wishes};
+use coord::lock::{Base, Database, Level, LockError, STAMP, STAMP_AT, Seat, Wishes};
 use coord::protocol::Paths;
 use coord::protocol::lease::Standing;
 use coord::protocol::switches::{self, Guard};
@@ -26,6 +26,8 @@ struct Handles {
     journal: Option<Box<dyn DataFile>>,
     dirty: bool,
     journal_dirty: bool,
+    /// The database behind the handle may be another one: what was read from it before counts no more.
+    doubt: bool,
 }
 
 const OWNER: Owner = Owner { mode: 0o644, uid: 0, gid: 0 };
@@ -36,6 +38,7 @@ impl Base for Handles {
             self.storage.create_new(&self.paths.database, b"", OWNER)?;
         }
         self.database = Some(self.storage.open(&self.paths.database, Access::ReadWrite)?);
+        self.doubt = true;
         Ok(())
     }
 
@@ -129,16 +132,26 @@ pub struct Connection {
     seat: Seat,
     handles: Handles,
     who: String,
+    /// What it read or wrote last, as SQLite's page cache has it.
+    cache: Option<Content>,
 }
 
 impl Connection {
-    pub fn open(manager: Arc<Database>, storage: SimStorage, who: String) -> Connection {
-        let seat = manager.sit(0, Wishes { lease_ms: 1000, ..Wishes::default() });
+    pub fn open(manager: Arc<Database>, storage: SimStorage, who: String, linger_ms: u64) -> Connection {
+        let seat = manager.sit(0, Wishes { lease_ms: 1000, linger_ms: Some(linger_ms), ..Wishes::default() });
         let paths = Paths::new(&database());
         // The first opening, by name and without a lock.
         let first = storage.open(&paths.database, Access::ReadWrite).ok();
-        let handles = Handles { storage, paths, database: first, journal: None, dirty: false, journal_dirty: false };
-        Connection { manager, seat, handles, who }
+        let handles = Handles {
+            storage,
+            paths,
+            database: first,
+            journal: None,
+            dirty: false,
+            journal_dirty: false,
+            doubt: false,
+        };
+        Connection { manager, seat, handles, who, cache: None }
     }
 
     pub fn close(mut self) {
@@ -174,6 +187,7 @@ impl Connection {
                 Ok(result)
             }
             Err(_) => {
+                self.manager.doubt();
                 self.manager.write_failed(&self.seat);
                 Err(Stop::Lost)
             }
@@ -213,7 +227,9 @@ impl Connection {
         self.io(|handles| {
             handles.dirty = true;
             handles.database.as_ref().ok_or(io::ErrorKind::NotFound)?.write_at(data, offset)
-        })
+        })?;
+        self.manager.wrote(&self.seat, data, offset as i64);
+        Ok(())
     }
 
     fn journal(&mut self, what: impl FnOnce(&dyn DataFile) -> io::Result<()>) -> Result<(), Stop> {
@@ -232,19 +248,49 @@ impl Connection {
         Ok(())
     }
 
+    /// The stamp that the database has now, from memory where the manager knows it.
+    fn stamp(&mut self) -> Result<[u8; STAMP], Stop> {
+        if let Some(known) = self.manager.recall(&self.seat).stamp {
+            self.must_be_valid();
+            return Ok(known);
+        }
+        let mut stamp = [0; STAMP];
+        let file = self.handles.database.as_ref().ok_or(Stop::Lost)?;
+        file.read_at(&mut stamp, STAMP_AT as u64).map_err(|_| Stop::Lost)?;
+        self.check()?;
+        self.manager.learn(&self.seat, |known| known.stamp = Some(stamp));
+        Ok(stamp)
+    }
+
+    /// What a transaction finds at its beginning: what the connection remembers, if that is still good.
+    fn content(&mut self) -> Result<Content, Stop> {
+        let stamp = self.stamp()?;
+        let doubt = std::mem::take(&mut self.handles.doubt);
+        if let Some(cache) = self.cache.as_ref().filter(|cache| !doubt && cache.stamp() == stamp) {
+            return Ok(cache.clone());
+        }
+        let content = self.read_all()?;
+        self.cache = Some(content.clone());
+        Ok(content)
+    }
+
     fn read_all(&mut self) -> Result<Content, Stop> {
         let mut pages = [[0; PAGE]; PAGES];
         for (number, page) in pages.iter_mut().enumerate() {
             let file = self.handles.database.as_ref().ok_or(Stop::Lost)?;
             file.read_at(page, (number * PAGE) as u64).map_err(|_| Stop::Lost)?;
             self.check()?;
-            let valid = self.seat.lease().map(|lease| lease.standing(self.manager.now()));
-            if valid != Some(Standing::Valid) {
-                let text = format!("{} was given data after its lease had run out", self.who);
-                self.world().history.violated(text);
-            }
+            self.must_be_valid();
         }
         Ok(Content::of(pages))
+    }
+
+    fn must_be_valid(&self) {
+        let valid = self.seat.lease().map(|lease| lease.standing(self.manager.now()));
+        if valid != Some(Standing::Valid) {
+            let text = format!("{} was given data after its lease had run out", self.who);
+            self.world().history.violated(text);
+        }
     }
 
     fn world(&self) -> std::sync::MutexGuard<'_, super::world::State> {
@@ -270,7 +316,7 @@ impl Connection {
     /// A read transaction.
     pub fn read(&mut self) -> Result<(), Stop> {
         let known = self.known();
-        let content = self.shared().and_then(|()| self.read_all());
+        let content = self.shared().and_then(|()| self.content());
         if let Ok(content) = &content {
             self.saw(content, known);
         }
@@ -286,7 +332,12 @@ impl Connection {
         // Before the locks go: from then on others may look.
         match &done {
             Ok(()) => self.world().history.report(tag),
-            Err(_) => drop(self.world().history.fates.insert(tag, fate)),
+            Err(_) => {
+                self.world().history.fates.insert(tag, fate);
+                // Its journal may not be finalised, and what it has in memory may not be in the file.
+                self.cache = None;
+                self.manager.doubt();
+            }
         }
         if done.is_ok() {
             self.unlock(Level::Shared);
@@ -298,7 +349,7 @@ impl Connection {
     fn transaction(&mut self, tag: u64, fate: &mut Fate) -> Result<(), Stop> {
         let known = self.known();
         self.shared()?;
-        let before = self.read_all()?;
+        let before = self.content()?;
         self.saw(&before, known);
         self.lock(Level::Reserved)?;
         let after = before.next(tag);
@@ -333,6 +384,7 @@ impl Connection {
         if !switches::off(Guard::CommitCheck) {
             self.manager.confirm(&self.seat).map_err(|_| Stop::Lost)?;
         }
+        self.cache = Some(after);
         Ok(())
     }
 }

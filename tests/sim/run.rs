@@ -31,6 +31,8 @@ pub struct Plan {
     pub seed: u64,
     pub profile: Option<Profile>,
     pub without: Option<Guard>,
+    /// How long connections keep an unused lock, whatever the seed says.
+    pub linger_ms: Option<u64>,
     /// Machines and processes stand still far more often, and die.
     pub stormy: bool,
     pub trace: bool,
@@ -56,6 +58,9 @@ pub fn run(plan: Plan) -> Outcome {
     for _ in 0..4 {
         rng.next();
     }
+    // Two worlds of three have processes that keep their locks: short enough to run out unused, or longer than a lease.
+    let linger_ms = [0, 60, 3000][rng.below(3) as usize];
+    let linger_ms = plan.linger_ms.unwrap_or(linger_ms);
     let profile = plan.profile.unwrap_or(Profile::ALL[rng.below(3) as usize]);
     let hosts = if profile == Profile::Local { 1 } else { 1 + rng.below(3) as usize };
     let processes = 2 + rng.below(3) as usize;
@@ -92,7 +97,8 @@ pub fn run(plan: Plan) -> Outcome {
                 switches::take_out_here(plan.without);
                 be(task);
                 world.begin(task);
-                let played = std::panic::catch_unwind(AssertUnwindSafe(|| play(&world, task, *role, managers)));
+                let played =
+                    std::panic::catch_unwind(AssertUnwindSafe(|| play(&world, task, *role, managers, linger_ms)));
                 if let Err(payload) = played
                     && !payload.is::<Crashed>()
                 {
@@ -146,7 +152,7 @@ impl Slot {
     }
 }
 
-fn play(world: &Arc<World>, task: usize, role: Role, managers: &[Slot]) {
+fn play(world: &Arc<World>, task: usize, role: Role, managers: &[Slot], linger_ms: u64) {
     let storage = SimStorage { world: world.clone(), task };
     let process = world.state().tasks[task].process;
     let slot = &managers[process];
@@ -172,7 +178,7 @@ fn play(world: &Arc<World>, task: usize, role: Role, managers: &[Slot]) {
         }
         Role::Client { transactions, reads } => {
             let manager = slot.get(&storage);
-            let mut connection = Connection::open(manager, storage.clone(), format!("task {task}"));
+            let mut connection = Connection::open(manager, storage.clone(), format!("task {task}"), linger_ms);
             for number in 0..transactions {
                 for _ in 0..reads {
                     let _ = connection.read();
@@ -214,7 +220,7 @@ fn serve(world: &Arc<World>, storage: &SimStorage, slot: &Slot, process: usize) 
 /// With all faults over, a newcomer reads and writes within a bounded time, and finds what history says.
 fn judge(world: &Arc<World>, storage: &SimStorage, slot: &Slot) {
     let manager = slot.get(storage);
-    let mut connection = Connection::open(manager, storage.clone(), "the judge".to_string());
+    let mut connection = Connection::open(manager, storage.clone(), "the judge".to_string(), 0);
     let begun = world.state().now;
     // A name that nobody owns is watched for the default lease, and then perhaps one that was behind it.
     let limit = 100_000 * MS;
