@@ -151,7 +151,13 @@ impl Node {
         let mut unconfirmed = self.exclusive.is_none();
         self.put_up_exclusive()?;
         switches::stop_point("exclusive-announced");
-        self.still_holds_lock()?;
+        if let Err(denied) = self.still_holds_lock() {
+            if unconfirmed {
+                // As below: nothing rests on it.
+                self.withdraw_exclusive();
+            }
+            return Err(denied);
+        }
         for round in 0..8 {
             if round > 0 || !unconfirmed {
                 // Makes the listing fresh, and says that we are not deposed.
