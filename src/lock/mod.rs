@@ -20,6 +20,8 @@ pub mod report;
 mod seat;
 mod service;
 mod settings;
+#[cfg(feature = "simulation")]
+pub mod simulated;
 mod trusted;
 
 pub use database::{Database, Mode};

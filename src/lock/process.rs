@@ -18,11 +18,31 @@ use crate::storage::disk::Disk;
 use crate::storage::kind::Class;
 use crate::storage::{Instant, Storage, liveness};
 
-struct Process {
+pub(super) struct Process {
     generation: u32,
     storage: Arc<dyn Storage>,
     databases: Mutex<Vec<Weak<Database>>>,
     service: Service,
+    /// Its managers are driven step by step by a simulator.
+    stepped: bool,
+}
+
+impl Process {
+    fn new(generation: u32) -> Process {
+        let (storage, databases) = (Arc::new(Disk::new()), Mutex::default());
+        Process { generation, storage, databases, service: Service::default(), stepped: false }
+    }
+
+    #[cfg(feature = "simulation")]
+    pub fn stepped(storage: Arc<dyn Storage>) -> Process {
+        Process { storage, stepped: true, ..Process::new(fork_generation()) }
+    }
+
+    /// The managers in use.
+    pub fn databases(&self) -> Vec<Arc<Database>> {
+        let databases = self.databases.lock().unwrap_or_else(PoisonError::into_inner);
+        databases.iter().filter_map(Weak::upgrade).collect()
+    }
 }
 
 static PROCESS: AtomicPtr<Process> = AtomicPtr::new(std::ptr::null_mut());
@@ -36,8 +56,13 @@ pub fn fork_generation() -> u32 {
     liveness::fork_generation()
 }
 
+#[cfg(feature = "simulation")]
+use super::simulated::current as process;
+#[cfg(not(feature = "simulation"))]
+use own as process;
+
 /// This process's state, made at first use and anew in a forked child.
-fn process() -> &'static Process {
+pub(super) fn own() -> &'static Process {
     let generation = fork_generation();
     loop {
         let present = PROCESS.load(Ordering::Acquire);
@@ -47,12 +72,7 @@ fn process() -> &'static Process {
         {
             return process;
         }
-        let fresh = Box::into_raw(Box::new(Process {
-            generation,
-            storage: Arc::new(Disk::new()),
-            databases: Mutex::new(Vec::new()),
-            service: Service::default(),
-        }));
+        let fresh = Box::into_raw(Box::new(Process::new(generation)));
         match PROCESS.compare_exchange(present, fresh, Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) => {
                 release_at_exit(generation);
@@ -140,7 +160,9 @@ pub fn attach(path: &Path, wishes: &Wishes) -> Result<Arc<Database>, Refusal> {
     let paths = Arc::new(Paths::new(path));
     let kind = storage.kind(path);
     let mode = first_mode(&**storage, &paths, &kind, wishes)?;
-    let fresh = Arc::new(Database::new(storage.clone(), paths, kind, mode, wishes.lease_ms));
+    let mut fresh = Database::new(storage.clone(), paths, kind, mode, wishes.lease_ms);
+    fresh.stepped = process.stepped;
+    let fresh = Arc::new(fresh);
     let mut databases = process.databases.lock().unwrap_or_else(PoisonError::into_inner);
     databases.retain(|database| database.strong_count() > 0);
     // Another thread may have been faster.
@@ -208,8 +230,7 @@ pub fn storage() -> Arc<dyn Storage> {
 
 /// The managers in use.
 pub fn databases() -> Vec<Arc<Database>> {
-    let databases = process().databases.lock().unwrap_or_else(PoisonError::into_inner);
-    databases.iter().filter_map(Weak::upgrade).collect()
+    process().databases()
 }
 
 /// The manager of this path, if this process uses it.

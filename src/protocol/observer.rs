@@ -4,7 +4,7 @@
 //! to the last question. Samples are wanted every twelfth of the lease. A late one does not spoil the run, but the run then
 //! ends no earlier than half a lease after it, so that a server's outage does not look like a dead node.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::lease;
@@ -30,11 +30,11 @@ struct Run {
 /// What is known of other nodes.
 #[derive(Debug, Default)]
 pub struct Observer {
-    runs: HashMap<NodeId, Run>,
+    runs: BTreeMap<NodeId, Run>,
     /// When each tombstone was first seen.
-    tombstones: HashMap<Name, Instant>,
+    tombstones: BTreeMap<Name, Instant>,
     /// Who the nodes are, as far as their beat files could be read.
-    identities: HashMap<NodeId, Option<Process>>,
+    identities: BTreeMap<NodeId, Option<Process>>,
 }
 
 impl Observer {
@@ -43,7 +43,7 @@ impl Observer {
         for stone in census.tombstones() {
             self.tombstones.entry(stone.clone()).or_insert(census.answered);
         }
-        let standing: HashSet<&Name> = census.tombstones().iter().collect();
+        let standing: BTreeSet<&Name> = census.tombstones().iter().collect();
         self.tombstones.retain(|stone, _| standing.contains(stone));
         let present = census.readers.iter().chain(&census.exclusives).map(|name| &name.node);
         let beating = census.beats().map(|(node, ..)| node);

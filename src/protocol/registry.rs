@@ -1,6 +1,6 @@
 //! Listings of the registry G and of the lock directory L, sorted by what the names say.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 
 use super::names::{Copy, Kind, Name, NodeId};
@@ -12,8 +12,9 @@ pub struct Census {
     /// Just before the listing was asked for, and when its answer was there.
     pub asked: Instant,
     pub answered: Instant,
-    /// Highest beat of each node: `(n, lease_ms)`. A lower one is litter, never evidence.
-    beats: HashMap<NodeId, (u64, u64)>,
+    /// Highest beat of each node: `(n, lease_ms)`. A lower one is litter, never evidence. In an order of its own, as silent nodes
+    /// are deposed in it and a simulated schedule must come out the same again.
+    beats: BTreeMap<NodeId, (u64, u64)>,
     tombstones: Vec<Name>,
     pub readers: Vec<Name>,
     pub exclusives: Vec<Name>,

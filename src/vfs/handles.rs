@@ -10,7 +10,7 @@ use super::base::BaseFile;
 use super::host_copy::HostCopy;
 use crate::host::OwnedName;
 use crate::host::ffi::*;
-use crate::lock::{Base, Level, LockError, Parked};
+use crate::lock::{self, Base, Level, LockError, Parked};
 use crate::protocol::Paths;
 
 /// See the module's head.
@@ -140,7 +140,7 @@ impl Handles {
 
 /// What a failed opening means: the platform's VFS says only that it could not.
 fn why(path: &std::path::Path, code: c_int) -> io::Error {
-    match std::fs::symlink_metadata(path) {
+    match lock::storage().attributes(path) {
         Err(error) => error,
         Ok(_) => io::Error::other(format!("SQLite's VFS cannot open it (code {code})")),
     }

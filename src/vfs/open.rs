@@ -148,11 +148,12 @@ fn first_handle(opened: &mut DatabaseFile, flags: c_int) -> c_int {
         opened.handles.told = flags;
         return SQLITE_OK;
     }
-    let registered = network && opened.paths().registry.symlink_metadata().is_ok();
+    let storage = lock::storage();
+    let registered = network && storage.attributes(&opened.paths().registry).is_ok();
     let first = if registered { flags & !(SQLITE_OPEN_CREATE | SQLITE_OPEN_EXCLUSIVE) } else { flags };
     match opened.handles.open_first(!network, first) {
         Ok(()) => SQLITE_OK,
-        Err(_) if registered && opened.paths().database.symlink_metadata().is_err() => SQLITE_OK,
+        Err(_) if registered && storage.attributes(&opened.paths().database).is_err() => SQLITE_OK,
         Err(code) => code,
     }
 }

@@ -91,7 +91,13 @@ impl DatabaseFile {
         match &self.handles.database {
             // SAFETY: the caller's promise.
             Some(file) => unsafe { file.read(buffer, amount, offset) },
-            None => SQLITE_IOERR_READ,
+            None if self.seat.level() > Level::None => SQLITE_IOERR_READ,
+            None => {
+                // Refused: nothing of it is read.
+                // SAFETY: the caller's promise.
+                unsafe { buffer.write_bytes(0, usize::try_from(amount).unwrap_or(0)) };
+                SQLITE_IOERR_SHORT_READ
+            }
         }
     }
 

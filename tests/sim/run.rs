@@ -1,6 +1,5 @@
 //! One seed: a world with a few hosts and processes, a workload, and at the end a judge to whom nothing happens any more.
 
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,9 +8,10 @@ use coord::protocol::switches::{self, Guard};
 use coord::storage::{Instant, Storage};
 
 use super::pager::{Connection, Stop};
-use super::storage::{SimStorage, be, database};
+use super::storage::{SimStorage, database};
+use super::turns::{self, Work};
 use super::weather::{Faults, Profile, Rng};
-use super::world::{Crashed, MS, Task, World};
+use super::world::{MS, Task, World};
 
 /// What a run came to.
 pub struct Outcome {
@@ -88,28 +88,15 @@ pub fn run(plan: Plan) -> Outcome {
         world.state().trace = Some(Vec::new());
     }
     let world = Arc::new(world);
-    let managers: Vec<Slot> = (0..=processes).map(|_| Slot::default()).collect();
-    std::thread::scope(|scope| {
-        for (task, role) in roles.iter().enumerate() {
-            let (world, managers) = (world.clone(), &managers);
-            let builder = std::thread::Builder::new().stack_size(512 * 1024);
-            let work = move || {
-                switches::take_out_here(plan.without);
-                be(task);
-                world.begin(task);
-                let played =
-                    std::panic::catch_unwind(AssertUnwindSafe(|| play(&world, task, *role, managers, linger_ms)));
-                if let Err(payload) = played
-                    && !payload.is::<Crashed>()
-                {
-                    let text = payload.downcast_ref::<String>().cloned().unwrap_or_default();
-                    world.state().history.violated(format!("task {task} panicked: {text}"));
-                }
-                world.end(task);
-            };
-            builder.spawn_scoped(scope, work).expect("a thread");
-        }
-    });
+    let managers: Arc<Vec<Slot>> = Arc::new((0..=processes).map(|_| Slot::default()).collect());
+    let mut tasks: Vec<Work> = Vec::new();
+    for (task, role) in roles.into_iter().enumerate() {
+        let (world, managers) = (world.clone(), managers.clone());
+        tasks.push(Box::new(move || act(&world, task, role, &managers, linger_ms)));
+    }
+    switches::take_out_here(plan.without);
+    turns::play(&world, tasks);
+    switches::take_out_here(None);
     let mut state = world.state();
     Outcome {
         profile,
@@ -152,7 +139,7 @@ impl Slot {
     }
 }
 
-fn play(world: &Arc<World>, task: usize, role: Role, managers: &[Slot], linger_ms: u64) {
+fn act(world: &Arc<World>, task: usize, role: Role, managers: &[Slot], linger_ms: u64) {
     let storage = SimStorage { world: world.clone(), task };
     let process = world.state().tasks[task].process;
     let slot = &managers[process];

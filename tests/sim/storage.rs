@@ -12,6 +12,7 @@ use coord::storage::{
 };
 
 use super::server::{Change, Inode};
+use super::turns::task;
 use super::weather::Profile;
 use super::world::{State, World};
 
@@ -20,20 +21,6 @@ use super::world::{State, World};
 pub struct SimStorage {
     pub world: Arc<World>,
     pub task: usize,
-}
-
-thread_local! {
-    /// Which task this thread is: several tasks of a process share one storage.
-    static TASK: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
-}
-
-/// Says which task this thread is from now on.
-pub fn be(task: usize) {
-    TASK.set(task);
-}
-
-fn task() -> usize {
-    TASK.get()
 }
 
 impl SimStorage {

@@ -1,67 +1,24 @@
 //! Whose step is next, what time it is, and what goes wrong: all drawn from one seed.
 //!
-//! Each simulated task is a thread, but only the one whose turn it is runs. Every call of the storage trait is a step: the
+//! Only the task whose turn it is runs. Every call of the storage trait is a step: the
 //! task hands the turn on before it is carried out, so anything may happen between a check and what it guards.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::events::Fate;
 use super::history::History;
-use super::server::{Change, Inode, Server};
+use super::machines::Crashed;
+pub use super::machines::{Host, Process, Task};
+use super::server::{Change, Server};
+use super::turns;
 use super::weather::{Faults, Profile, Rng};
 
 pub const MS: u64 = 1_000_000;
-
-/// What a crashed task's thread unwinds with.
-pub struct Crashed;
-
-/// A machine: its clock and what its kernel remembers of the server.
-#[derive(Default)]
-pub struct Host {
-    /// Added to the world's time; falls behind while the machine stands still.
-    pub clock_offset: i64,
-    /// Parts in 10,000 by which its clock is fast.
-    pub drift: i64,
-    pub frozen_until: u64,
-    /// What it believes to be in its files: pages stay until they are dropped.
-    pub pages: BTreeMap<Inode, Vec<u8>>,
-    /// Written and not sent yet, in order.
-    pub dirty: Vec<Change>,
-    /// Names that it has looked up.
-    pub dentries: BTreeMap<PathBuf, Option<Inode>>,
-    /// Listings that it has seen and not changed since.
-    pub listings: BTreeMap<PathBuf, Vec<String>>,
-}
-
-/// A thread of the simulation.
-pub struct Task {
-    pub host: usize,
-    pub process: usize,
-    /// World time before which it has nothing to do.
-    pub wakes: u64,
-    pub done: bool,
-    /// A rename of it that is under way: a listing may run while the server carries it out.
-    moving: Option<Change>,
-    /// What came of that rename, if it was carried out during a listing.
-    moved: Option<io::Result<()>>,
-}
-
-impl Task {
-    pub fn new(host: usize, process: usize, wakes: u64) -> Task {
-        Task { host, process, wakes, done: false, moving: None, moved: None }
-    }
-}
-
-/// A process: its tasks die together.
-#[derive(Default)]
-pub struct Process {
-    pub crashed: bool,
-    pub frozen_until: u64,
-    /// World time of the last thing that befell it.
-    pub disturbed: u64,
-}
+/// No run that goes on as it should comes near this.
+const ENDLESS: u64 = 400_000;
 
 pub struct State {
     pub rng: Rng,
@@ -71,9 +28,9 @@ pub struct State {
     pub processes: Vec<Process>,
     pub tasks: Vec<Task>,
     turn: usize,
-    late: Vec<(u64, Change)>,
+    pub(super) late: Vec<(u64, Change)>,
     pub faults: Faults,
-    repeats_left: u32,
+    pub(super) repeats_left: u32,
     pub profile: Profile,
     pub history: History,
     pub steps: u64,
@@ -84,15 +41,6 @@ pub struct State {
 
 pub struct World {
     state: Mutex<State>,
-    turns: Vec<Condvar>,
-}
-
-/// A step's fate.
-enum Fate {
-    Done,
-    ErrorButDone,
-    ErrorAndLate,
-    DoneTwice,
 }
 
 impl World {
@@ -108,7 +56,6 @@ impl World {
                 ..Host::default()
             })
             .collect();
-        let turns = tasks.iter().map(|_| Condvar::new()).collect();
         let state = State {
             now: 0,
             server: Server::with_directory(Path::new("/shared")),
@@ -127,28 +74,23 @@ impl World {
             kinds: BTreeSet::new(),
             rng,
         };
-        World { state: Mutex::new(state), turns }
+        World { state: Mutex::new(state) }
     }
 
     pub fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for this task's first turn.
-    pub fn begin(&self, task: usize) {
-        let mut state = self.state();
-        while state.turn != task {
-            state = self.turns[task].wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
+    pub(super) fn turn(&self) -> usize {
+        self.state().turn
     }
 
     /// This task has ended; the turn goes on.
-    pub fn end(&self, task: usize) {
+    pub(super) fn end(&self, task: usize) {
         let mut state = self.state();
         state.tasks[task].done = true;
         if let Some(next) = state.pick() {
             state.turn = next;
-            self.turns[next].notify_one();
         }
     }
 
@@ -157,12 +99,15 @@ impl World {
         let next = state.pick().unwrap_or(task);
         if next != task {
             state.turn = next;
-            self.turns[next].notify_one();
-            while state.turn != task {
-                state = self.turns[task].wait(state).unwrap_or_else(PoisonError::into_inner);
-            }
+            drop(state);
+            turns::give_way();
+            state = self.state();
         }
         state.steps += 1;
+        if state.steps == ENDLESS {
+            state.history.violated(format!("no end after {ENDLESS} steps"));
+            state.processes.iter_mut().for_each(|process| process.crashed = true);
+        }
         if state.processes[state.tasks[task].process].crashed {
             drop(state);
             std::panic::resume_unwind(Box::new(Crashed));
@@ -262,7 +207,7 @@ impl State {
         (10_000_000 * MS) + (self.now as i64 + drift + host.clock_offset) as u64
     }
 
-    fn advance(&mut self, span: u64) {
+    pub(super) fn advance(&mut self, span: u64) {
         self.now += span;
         let due: Vec<Change> = {
             let now = self.now;
@@ -281,7 +226,7 @@ impl State {
         !self.late.is_empty()
     }
 
-    fn is_ready(&self, task: usize) -> bool {
+    pub(super) fn is_ready(&self, task: usize) -> bool {
         let it = &self.tasks[task];
         !it.done && self.ready_at(task) <= self.now
     }
@@ -309,118 +254,6 @@ impl State {
             let next = open.map(|task| self.ready_at(task)).min()?;
             let span = next.saturating_sub(self.now).max(1);
             self.advance(span);
-        }
-    }
-
-    /// Crashes and freezes, before a step.
-    fn befall(&mut self, task: usize, change: Option<&Change>) {
-        let (host, process) = (self.tasks[task].host, self.tasks[task].process);
-        if self.rng.chance(self.faults.crash) {
-            self.crash(task, change);
-        } else if self.rng.chance(self.faults.freeze) {
-            let span = (200 + self.rng.below(6000)) * MS;
-            self.injected += 1;
-            if self.rng.below(2) == 0 {
-                self.kinds.insert("machine frozen, its clock with it");
-                self.note(task, || format!("-- machine frozen for {} ms", span / MS));
-                self.hosts[host].frozen_until = self.now + span;
-                self.hosts[host].clock_offset -= span as i64;
-                let now = self.now;
-                for it in 0..self.processes.len() {
-                    if self.tasks.iter().any(|task| task.process == it && task.host == host) {
-                        self.processes[it].disturbed = now + span;
-                    }
-                }
-            } else {
-                self.kinds.insert("process stopped");
-                self.note(task, || format!("-- process stopped for {} ms", span / MS));
-                self.processes[process].frozen_until = self.now + span;
-                self.processes[process].disturbed = self.now + span;
-            }
-        }
-    }
-
-    fn crash(&mut self, task: usize, change: Option<&Change>) {
-        let process = self.tasks[task].process;
-        self.kinds.insert("process killed");
-        self.injected += 1;
-        self.note(task, || "-- process killed".to_string());
-        self.processes[process].crashed = true;
-        for task in self.tasks.iter_mut().filter(|task| task.process == process) {
-            // A rename that is not carried out now hides no name now.
-            task.moving = None;
-        }
-        // A local system call ends before its process does.
-        if let Some(change) = change
-            && self.profile != Profile::Local
-            && self.rng.below(2) == 0
-        {
-            // Its last request may be carried out long after it is gone.
-            self.kinds.insert("request of a dead process delivered late");
-            self.later(change.clone());
-        }
-    }
-
-    fn later(&mut self, change: Change) {
-        let span = if self.rng.below(2) == 0 { self.rng.below(50 * MS) } else { self.rng.below(20_000 * MS) };
-        self.late.push((self.now + span, change));
-    }
-
-    fn fate(&mut self, task: usize, change: &Change) -> Fate {
-        // On a local filesystem a system call does what it says.
-        if self.profile == Profile::Local {
-            return Fate::Done;
-        }
-        if self.rng.chance(self.faults.lie) {
-            self.injected += 1;
-            self.kinds.insert("error although done, or done late");
-            let process = self.tasks[task].process;
-            self.processes[process].disturbed = self.now;
-            return if self.rng.below(2) == 0 { Fate::ErrorButDone } else { Fate::ErrorAndLate };
-        }
-        // A data write of a client that went on is not repeated: assumed of the server.
-        if self.repeats_left > 0 && change.is_by_name() && self.rng.chance(self.faults.repeat) {
-            self.repeats_left -= 1;
-            self.injected += 1;
-            self.kinds.insert("request carried out twice");
-            return Fate::DoneTwice;
-        }
-        Fate::Done
-    }
-
-    fn deliver(&mut self, change: &Change) -> io::Result<()> {
-        self.server.apply(change)
-    }
-
-    /// Renames that the server carries out in the very moment of a listing of `dir`, by tasks that run: the listing misses both
-    /// names of each.
-    pub fn renamed_meanwhile(&mut self, dir: &Path) -> Vec<PathBuf> {
-        let mut missed = Vec::new();
-        for task in 0..self.tasks.len() {
-            let Some(change) = self.tasks[task].moving.clone() else { continue };
-            let Change::Rename(from, to) = change.clone() else { continue };
-            if from.parent() != Some(dir) || !self.is_ready(task) || self.rng.below(2) == 0 {
-                continue;
-            }
-            let result = self.server.apply(&change);
-            self.kinds.insert("name renamed while it was listed");
-            self.note(task, || format!("{change:?}, during a listing -> {result:?}"));
-            self.tasks[task].moving = None;
-            self.tasks[task].moved = Some(result);
-            missed.extend([from, to]);
-        }
-        missed
-    }
-
-    /// Sends what a host has written to a file.
-    pub fn flush(&mut self, host: usize, inode: Inode) {
-        let (mine, rest) = std::mem::take(&mut self.hosts[host].dirty)
-            .into_iter()
-            .partition(|change| matches!(change, Change::Write(of, ..) if *of == inode));
-        self.hosts[host].dirty = rest;
-        let mine: Vec<Change> = mine;
-        for change in &mine {
-            let _ = self.server.apply(change);
         }
     }
 }

@@ -12,9 +12,15 @@ use super::stepper::{Child, Mouth};
 /// Rows of the table, about one page each.
 const ROWS: u32 = 10;
 /// A lease that no test lives through: who gets in earlier has seen that the holder is dead.
-pub const LONG: &str = "coord_lease_ms=30000";
+const LONG: &str = "coord_lease_ms=30000";
+/// Where the filesystem is taken for a shared one (`COORD_TEST_SHARED`) even the provably dead are waited for, a part of this.
+const SHORT: &str = "coord_lease_ms=1000";
 /// How long a recovery may take; a fraction of [`LONG`], and more than a busy machine needs.
 const QUICK: Duration = Duration::from_secs(8);
+
+fn is_shared() -> bool {
+    std::env::var_os("COORD_TEST_SHARED").is_some()
+}
 
 /// A directory with one database, and how it is opened.
 pub struct World {
@@ -25,7 +31,8 @@ pub struct World {
 impl World {
     /// An empty directory.
     pub fn empty(parameters: &str) -> World {
-        World { dir: fast_dir(), query: format!("{parameters}&{LONG}") }
+        let lease = if is_shared() { SHORT } else { LONG };
+        World { dir: fast_dir(), query: format!("{parameters}&{lease}") }
     }
 
     /// With the database made, by a process that has closed it.
@@ -67,7 +74,8 @@ impl World {
             code: error.sqlite_error().map_or(-1, |error| error.extended_code),
             message: error.to_string(),
         })?;
-        db.busy_timeout(Duration::ZERO).expect("a busy timeout");
+        let patience = if is_shared() { QUICK / 2 } else { Duration::ZERO };
+        db.busy_timeout(patience).expect("a busy timeout");
         Ok(db)
     }
 
