@@ -303,6 +303,11 @@ impl Database {
             // It says nothing; the lease is looked after elsewhere.
             Err(_) => {}
         }
+        if active == Level::None && inner.own.has_moved(&*self.storage, &self.paths) {
+            // Replaced by hand, by a restored backup perhaps: the next transaction begins with what is there now.
+            self.give_up(inner);
+            return None;
+        }
         let now = self.storage.now();
         if inner.linger.must_go(now) && self.give_up(inner) && active == Level::None {
             return None;

@@ -24,7 +24,7 @@ impl DatabaseFile {
                 ),
             );
         }
-        if offset == STAMP_AT && usize::try_from(amount) == Ok(STAMP) && self.is_network() {
+        if offset == STAMP_AT && usize::try_from(amount) == Ok(STAMP) {
             // SAFETY: the caller's promise.
             return self.read_stamp(unsafe { &mut *buffer.cast::<[u8; STAMP]>() });
         }
@@ -34,7 +34,8 @@ impl DatabaseFile {
 
     /// The bytes by which SQLite knows whether its cache is still good, from memory where they are known.
     fn read_stamp(&mut self, stamp: &mut [u8; STAMP]) -> c_int {
-        match self.database.recall(&self.seat).stamp {
+        let known = self.is_network().then(|| self.database.recall(&self.seat));
+        match known.and_then(|known| known.stamp) {
             Some(known) => *stamp = known,
             None => {
                 // SAFETY: room for as many bytes.
@@ -42,7 +43,9 @@ impl DatabaseFile {
                 if code != SQLITE_OK {
                     return code;
                 }
-                self.database.learn(&self.seat, |known| known.stamp = Some(*stamp));
+                if known.is_some() {
+                    self.database.learn(&self.seat, |known| known.stamp = Some(*stamp));
+                }
             }
         }
         if std::mem::take(&mut self.handles.doubt) {
