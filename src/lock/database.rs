@@ -15,6 +15,7 @@ use super::process;
 use super::seat::{Base, Parked, Seat};
 use super::settings::Wishes;
 use super::trusted::TrustedLock;
+use super::turn::Turn;
 use crate::protocol::lease;
 use crate::protocol::switches::{self, Guard};
 use crate::protocol::{Node, Paths};
@@ -66,6 +67,7 @@ pub(super) struct Inner {
     pub journal_is_hot: bool,
     pub linger: Linger,
     pub known: Known,
+    pub turn: Turn,
     pub trusted: TrustedLock,
     pub lease_ms: u64,
     pub seats: usize,
@@ -115,6 +117,7 @@ impl Database {
             journal_is_hot: false,
             linger: Linger::default(),
             known: Known::default(),
+            turn: Turn::default(),
             trusted: TrustedLock::default(),
             lease_ms,
             seats: 0,
@@ -227,6 +230,8 @@ impl Database {
             wishes,
             fork: process::fork_generation(),
             hold: 0,
+            writes: false,
+            wrote: false,
             fresh_journal: false,
             waited_for: Vec::new(),
             busy: None,

@@ -210,6 +210,7 @@ impl Database {
 
     /// Whether L and EXCLUSIVE may stay on disk when the seat lets go of them in memory.
     pub(super) fn keeps_write_lock(&self, inner: &mut Inner, seat: &Seat) -> bool {
+        inner.linger.wanted |= self.is_wanted_here(inner);
         let kept = inner.linger.exclusive && self.keeps(inner, seat);
         if kept {
             inner.linger.kept = true;
@@ -227,6 +228,7 @@ impl Database {
 
     /// The last lock of ours in memory has gone: what is on disk stays for a while, or goes too.
     pub(super) fn last_unlocked(&self, inner: &mut Inner, seat: &Seat) {
+        inner.linger.wanted |= self.is_wanted_here(inner);
         if !self.keeps(inner, seat) {
             self.give_up(inner);
             return;
@@ -255,7 +257,9 @@ impl Database {
             if let Some(node) = &mut inner.node {
                 node.leave_reader();
             }
+            let wanted = inner.linger.wanted;
             self.forget(inner);
+            self.turn_over(inner, wanted);
             given = true;
         }
         given
@@ -292,6 +296,7 @@ impl Database {
             // One long transaction: nothing can be given up before it ends.
             return None;
         }
+        inner.linger.wanted |= self.is_wanted_here(inner);
         let node = inner.node.as_mut()?;
         let asked = self.storage.now();
         match node.wanted_by_others() {

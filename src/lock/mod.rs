@@ -23,6 +23,7 @@ mod settings;
 #[cfg(feature = "simulation")]
 pub mod simulated;
 mod trusted;
+mod turn;
 
 pub use database::{Database, Mode};
 pub use known::{Known, STAMP, STAMP_AT};

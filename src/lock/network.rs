@@ -30,6 +30,9 @@ impl Database {
         self.drop_old_journal(inner, seat, base);
         if !reading {
             self.be_registered(inner, base)?;
+            if !self.is_our_turn(inner, seat) {
+                return Err(Failure::Turn);
+            }
             let asked = self.storage.now();
             match self.enter_reader(inner, seat, base) {
                 // Deposed while it held nothing, as a node without locks sends no heartbeats: nothing was lost.
@@ -43,6 +46,7 @@ impl Database {
                 return Err(denied);
             }
             inner.linger.taken(asked, self.storage.now());
+            self.turn_taken(inner, seat);
         }
         if let Err(failure) = self.settle_handle(inner, seat, base, reading) {
             if !reading {
@@ -144,6 +148,7 @@ impl Database {
             false => self.take_write_lock(inner, seat, base)?,
         }
         seat.level = Level::Reserved;
+        seat.wrote = true;
         inner.arbiter.set(seat.id, Level::Reserved, seat.lease.clone(), seat.copy);
         Ok(())
     }
@@ -286,6 +291,7 @@ impl Database {
         inner.arbiter.set(seat.id, level, seat.lease.clone(), seat.copy);
         if level == Level::None {
             seat.waited_for.clear();
+            seat.writes = std::mem::take(&mut seat.wrote);
             inner.park(seat.id, base);
             let Some(lease) = seat.lease.take() else { return };
             let last = !inner.arbiter.others_under(seat.id, &lease);

@@ -40,6 +40,10 @@ pub trait Base {
     }
     /// Takes back what [`Base::park`] gave.
     fn unpark(&mut self, _handle: Parked) {}
+    /// For how much longer the program's busy handler lets a call wait; `None`: no more. Asked for each stretch anew.
+    fn patience(&mut self) -> Option<Duration> {
+        None
+    }
     /// Whether the program wants the running statement to stop.
     fn is_interrupted(&self) -> bool;
     /// The host's SQLite version, for people.
@@ -83,6 +87,9 @@ pub struct Seat {
     pub(super) fork: u32,
     /// In which holding of L the connection's journal was opened.
     pub(super) hold: u64,
+    /// The connection's last transaction wrote, so the next one probably will; and the present one has.
+    pub(super) writes: bool,
+    pub(super) wrote: bool,
     /// The journal was opened since it was last asked.
     pub(super) fresh_journal: bool,
     /// Foreign names for which a full wait was made: the same one still there is busy at once.

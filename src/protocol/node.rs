@@ -52,9 +52,8 @@ pub struct Node {
     /// Names that heartbeats tried since the last success, with the moment before they were sent.
     pub(super) tried: Vec<(u64, Instant)>,
     pub(super) reader: Option<Name>,
-    /// A reader's name that stays while we wait, so that a holder who only keeps the lock sees that it is wanted; with the
-    /// writers for whom it was put up.
-    pub(super) wish: Option<(Name, Vec<Name>)>,
+    /// A reader's name that stays while we wait, so that a holder who only keeps the lock sees that it is wanted.
+    pub(super) wish: Option<Name>,
     pub(super) exclusive: Option<Name>,
     pub(super) write: Option<Name>,
     /// Foreign names that stood in the way when `exclusive` was put up; only these count.
@@ -253,8 +252,7 @@ impl Node {
 
     /// Names of ours in G that we do not hold come from creates that failed and landed: away with them.
     fn remove_unheld(&mut self, census: &Census) {
-        let wish = self.wish.as_ref().map(|(name, _)| name.clone());
-        let held = [self.reader.clone(), self.exclusive.clone(), wish];
+        let held = [self.reader.clone(), self.exclusive.clone(), self.wish.clone()];
         let stray = census.readers.iter().chain(&census.exclusives).chain(&census.litter);
         let stray: Vec<PathBuf> = stray
             .filter(|name| name.node == self.id && !held.contains(&Some((*name).clone())))

@@ -13,68 +13,44 @@ use super::takeover::Scope;
 
 impl Node {
     /// SHARED: puts up `reader.*` and confirms it. On success the handles are on the live files and nobody is exclusive. Busy
-    /// leaves the name there as a wish, until [`Node::withdraw_wish`] or the next attempt.
+    /// leaves the name there as a wish, until [`Node::withdraw_wish`] or the next attempt, which puts up another: a writer who
+    /// came between name and listing waits for that name while we wait for him.
     pub fn enter_reader(&mut self, files: &mut dyn Files) -> Result<(), Denied> {
         debug_assert!(self.reader.is_none(), "one reader's name a node");
         self.heartbeat_if_due()?;
-        let waited = self.still_wishing()?;
-        if !waited {
-            self.announce_reader()?;
-        }
-        switches::stop_point("reader-announced");
-        let mut writers = Vec::new();
-        let entered = self.confirm_reader(files, waited, &mut writers);
-        match entered {
-            Err(Denied::Busy(_)) => self.wish = self.reader.take().map(|name| (name, writers)),
-            Err(_) => self.leave_reader(),
-            Ok(()) => {}
-        }
-        entered
-    }
-
-    fn announce_reader(&mut self) -> Result<(), Denied> {
         let name = self.next(Kind::Reader);
         let path = self.in_registry(&name);
         if let Err(error) = self.storage.create_new(&path, b"", self.settings.owner) {
             self.discard(path.clone());
             return Err(Denied::io("announce a reader at", &path)(error));
         }
+        self.withdraw_wish();
         self.reader = Some(name);
-        Ok(())
-    }
-
-    /// Whether the name left by the last attempt can go on serving. Not if another writer has come since: he would wait for it
-    /// while we wait for him. A new name comes after him and does not count for him.
-    fn still_wishing(&mut self) -> Result<bool, Denied> {
-        let Some((name, writers)) = self.wish.clone() else { return Ok(false) };
-        let census = self.census()?;
-        let newcomer = census.exclusives.iter().any(|name| name.node != *self.id() && !writers.contains(name));
-        if newcomer {
-            self.withdraw_wish();
-            return Ok(false);
+        switches::stop_point("reader-announced");
+        let entered = self.confirm_reader(files);
+        match entered {
+            Err(Denied::Busy(_)) => self.wish = self.reader.take(),
+            Err(_) => self.leave_reader(),
+            Ok(()) => {}
         }
-        self.wish = None;
-        self.reader = Some(name);
-        Ok(true)
+        entered
     }
 
     /// Takes back what a busy attempt at SHARED has left.
     pub fn withdraw_wish(&mut self) {
-        if let Some((name, _)) = self.wish.take() {
+        if let Some(name) = self.wish.take() {
             self.discard(self.in_registry(&name));
         }
     }
 
-    /// `waited`: the name stood there before, so that a change of our own is still needed to make the listing fresh.
-    fn confirm_reader(&mut self, files: &mut dyn Files, waited: bool, writers: &mut Vec<Name>) -> Result<(), Denied> {
+    fn confirm_reader(&mut self, files: &mut dyn Files) -> Result<(), Denied> {
         for round in 0..8 {
-            if round > 0 || waited {
+            if round > 0 {
                 self.heartbeat()?;
             }
             let census = self.census()?;
             self.confirm(&census)?;
             let foreign: Vec<Name> = census.exclusives.iter().filter(|name| name.node != *self.id()).cloned().collect();
-            *writers = foreign.clone();
             if self.judge_all(&foreign, &census, "being written")? {
                 // All of them are deposed: what they left is cleared up under L, then we look again.
                 self.clear_up_as_cleaner(files)?;

@@ -46,6 +46,10 @@ impl DatabaseFile {
                     self.handles.control(operation, argument);
                     SQLITE_OK
                 }
+                SQLITE_FCNTL_BUSYHANDLER => {
+                    self.handles.busy_handler = argument.cast();
+                    self.handles.control(operation, argument)
+                }
                 // Pages served from a mapping would come past every check.
                 SQLITE_FCNTL_MMAP_SIZE => {
                     argument.cast::<i64>().write(0);
