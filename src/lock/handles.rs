@@ -168,7 +168,7 @@ impl<'a> Handles<'a> {
             let missing = io::Error::new(io::ErrorKind::NotFound, "no such file");
             return Err(Denied::io("open", &paths.database)(missing));
         }
-        node.become_exclusive(self)?;
+        node.become_exclusive(self, false)?;
         self.base.reopen(false, true).map_err(Denied::io("make", &paths.database))?;
         self.seat.generation = self.inner.generation;
         self.database.storage.sync_dir(&paths.parent).map_err(Denied::io("sync", &paths.parent))

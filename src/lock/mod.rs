@@ -13,6 +13,8 @@ mod intruder;
 mod known;
 mod level;
 mod linger;
+#[cfg(test)]
+mod linger_tests;
 mod messages;
 mod network;
 mod process;

@@ -240,14 +240,15 @@ impl Database {
                 false => Err(Failure::Lock(LockError::Busy)),
             };
         }
+        let recovering = seat.level == Level::Shared;
         let Some(mut node) = inner.node.take() else { return Err(Failure::no_node()) };
-        let exclusive = node.become_exclusive(&mut Handles::new(self, inner, seat, base));
+        let exclusive = node.become_exclusive(&mut Handles::new(self, inner, seat, base), recovering);
         inner.takeovers += node.take_takeovers();
         inner.node = Some(node);
         exclusive?;
         // What is left by a dead writer is rolled back under it, once: that is not kept.
-        inner.linger.exclusive = seat.level != Level::Shared;
-        if seat.level == Level::Shared {
+        inner.linger.exclusive = !recovering;
+        if recovering {
             inner.journal_is_hot = inner.own.look(&self.paths)?;
         }
         if !inner.arbiter.admits(seat.id, Level::Exclusive) {

@@ -121,7 +121,8 @@ impl Node {
 
     /// EXCLUSIVE, with L held: puts up `exclusive.*` (this is PENDING, it stays while we wait) and waits for nobody: busy
     /// as long as a reader that was there before us still is.
-    pub fn become_exclusive(&mut self, files: &mut dyn Files) -> Result<(), Denied> {
+    /// `recovering`: to roll back what somebody else has left, so that the journal is not ours.
+    pub fn become_exclusive(&mut self, files: &mut dyn Files, recovering: bool) -> Result<(), Denied> {
         debug_assert!(self.write.is_some(), "exclusive without L");
         switches::stop_point("before-exclusive");
         let mut unconfirmed = self.exclusive.is_none();
@@ -155,7 +156,8 @@ impl Node {
             if self.judge_all(&remaining, &census, "being read")? {
                 let census = self.census()?;
                 let view = self.lock_view()?;
-                self.clear_up(&census, &view, files, Scope::DatabaseOnly)?;
+                let scope = if recovering { Scope::All } else { Scope::DatabaseOnly };
+                self.clear_up(&census, &view, files, scope)?;
                 continue;
             }
             if !self.same_epoch(&census) {

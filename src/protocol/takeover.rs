@@ -186,7 +186,9 @@ impl Node {
         let trusted = |one: &Remains| one.stone.n == 0 && !one.in_lock.is_empty();
         let wrote = zombies.iter().any(|one| one.had(Kind::Exclusive) || trusted(one));
         let database = wrote || zombies.iter().any(|one| one.had(Kind::Reader));
-        let journal = scope == Scope::All && (wrote || zombies.iter().any(|one| !one.in_lock.is_empty()));
+        // Together with the database, so that a reader who stands still and goes on with the old one does not find its journal
+        // finalised by whoever rolls the new one back.
+        let journal = scope == Scope::All && (database || zombies.iter().any(|one| !one.in_lock.is_empty()));
         if switches::off(Guard::Fence) || !(database || journal) {
             return Ok(true);
         }

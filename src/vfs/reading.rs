@@ -41,6 +41,8 @@ impl DatabaseFile {
                 // SAFETY: room for as many bytes.
                 let code = unsafe { self.read_from_file(stamp.as_mut_ptr().cast(), STAMP as c_int, STAMP_AT) };
                 if code != SQLITE_OK {
+                    // Of an empty database there is nothing in any cache.
+                    self.handles.doubt &= code != SQLITE_IOERR_SHORT_READ;
                     return code;
                 }
                 if known.is_some() {
