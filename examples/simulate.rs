@@ -1,60 +1,52 @@
 //! Runs the simulated world for as long as asked.
 //!
-//!     cargo run --release --example simulate -- --seeds 100000 --minutes 60 [--from N] [--profile local|nfs|smb]
-//!     cargo run --release --example simulate -- --seed 4711 [--profile nfs]        (one seed, with its trace)
+//!     cargo run --release --example simulate -- --seeds 100000 --minutes 60 [--from N] [--profile nfs3]
+//!     cargo run --release --example simulate -- --seed 4711 [--profile nfs3]        (one seed, with its trace)
 //!
-//! It uses all cores, prints a line every ten seconds and a summary, and ends with status 1 if a promise was broken; then it
-//! says how to replay the seed. Status 2: it was called wrongly.
+//! Profiles: local, nfs3, nfs4, smb, 9p, or all (each seed draws one). It uses all cores, prints a line every ten seconds and a
+//! summary, and ends with status 1 if a promise was broken. Then it looks for a smaller schedule that breaks the same promise,
+//! and says how to play both again; `--idle`, `--events`, `--transactions`, `--stays`, `--stormy` and `--broken` are what such a
+//! command may need. Status 2: it was called wrongly.
 
 #[path = "../tests/sim/mod.rs"]
 mod sim;
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use sim::run::{Plan, run};
-use sim::weather::Profile;
+use sim::shrink;
 
 struct Wishes {
     from: u64,
     seeds: u64,
     minutes: u64,
-    profile: Option<Profile>,
     one: bool,
+    plan: Plan,
+    stormy: Option<bool>,
 }
 
 fn wishes() -> Result<Wishes, String> {
-    let mut wishes = Wishes { from: 1, seeds: 10_000, minutes: 24 * 60, profile: None, one: false };
+    let mut wishes = Wishes { from: 1, seeds: 10_000, minutes: 24 * 60, one: false, plan: Plan::of(0), stormy: None };
     let mut arguments = std::env::args().skip(1);
     while let Some(name) = arguments.next() {
         let value = arguments.next().ok_or(format!("{name} takes a value"))?;
-        let number = value.parse::<u64>();
-        match (name.as_str(), number) {
-            ("--seeds", Ok(number)) => wishes.seeds = number,
-            ("--minutes", Ok(number)) => wishes.minutes = number,
-            ("--from", Ok(number)) => wishes.from = number,
-            ("--seed", Ok(number)) => (wishes.from, wishes.seeds, wishes.one) = (number, 1, true),
-            ("--profile", _) => wishes.profile = Some(profile(&value)?),
-            _ => {
-                return Err(format!(
-                    "{name} {value}: there are --seeds, --minutes, --from, --seed (numbers) and --profile"
-                ));
+        let number = || value.parse::<u64>().map_err(|_| format!("{name} {value}: it takes a number"));
+        match name.as_str() {
+            "--seeds" => wishes.seeds = number()?,
+            "--minutes" => wishes.minutes = number()?,
+            "--from" => wishes.from = number()?,
+            "--seed" => (wishes.from, wishes.seeds, wishes.one) = (number()?, 1, true),
+            other if shrink::set(&mut wishes.plan, other, &value)? => {
+                wishes.stormy = (other == "--stormy").then_some(wishes.plan.stormy).or(wishes.stormy);
             }
+            _ => return Err(format!("{name}: there are --seeds, --minutes, --from, --seed and --profile")),
         }
     }
     Ok(wishes)
-}
-
-fn profile(name: &str) -> Result<Profile, String> {
-    match name {
-        "local" => Ok(Profile::Local),
-        "nfs" => Ok(Profile::Nfs),
-        "smb" => Ok(Profile::Smb),
-        _ => Err(format!("{name}: there are the profiles local, nfs and smb")),
-    }
 }
 
 /// What all threads have come to.
@@ -65,15 +57,16 @@ struct Sum {
     commits: AtomicU64,
     reads: AtomicU64,
     faults: AtomicU64,
-    kinds: Mutex<BTreeSet<&'static str>>,
-    broken: Mutex<Vec<(u64, Profile, Vec<String>)>>,
+    longest_wait: AtomicU64,
+    kinds: Mutex<BTreeMap<&'static str, u64>>,
+    broken: Mutex<Vec<(Plan, Vec<String>)>>,
 }
 
 impl Sum {
     fn line(&self) -> String {
         let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
         format!(
-            "{} seeds, {} steps, {} commits, {} reads, {} faults, {} kinds of faults, {} broken",
+            "{} seeds, {} steps, {} commits, {} reads, {} faults, {} kinds of steps and faults, {} broken",
             of(&self.seeds),
             of(&self.steps),
             of(&self.commits),
@@ -84,27 +77,36 @@ impl Sum {
         )
     }
 
-    fn play(&self, seed: u64, wishes: &Wishes) {
-        let outcome = run(plan(seed, wishes, wishes.one));
+    fn play(&self, plan: Plan) {
+        let outcome = run(&plan);
         let add = |count: &AtomicU64, more: u64| count.fetch_add(more, Ordering::Relaxed);
         add(&self.seeds, 1);
         add(&self.steps, outcome.steps);
         add(&self.commits, outcome.commits as u64);
         add(&self.reads, outcome.reads);
         add(&self.faults, outcome.injected);
-        self.kinds.lock().expect("whole").extend(outcome.kinds);
+        self.longest_wait.fetch_max(outcome.longest_wait, Ordering::Relaxed);
+        let mut kinds = self.kinds.lock().expect("whole");
+        for (kind, count) in &outcome.kinds {
+            *kinds.entry(kind).or_default() += count;
+        }
+        drop(kinds);
         for line in &outcome.trace {
             println!("{line}");
         }
+        if plan.trace {
+            print!("{}", outcome.befallen());
+        }
         if let Some(first) = outcome.violations.first() {
-            println!("broken: seed {seed}: {first}");
-            self.broken.lock().expect("whole").push((seed, outcome.profile, outcome.violations));
+            println!("broken: seed {}, {}: {first}", plan.seed, outcome.profile.word());
+            self.broken.lock().expect("whole").push((plan, outcome.violations));
         }
     }
 }
 
-fn plan(seed: u64, wishes: &Wishes, trace: bool) -> Plan {
-    Plan { seed, profile: wishes.profile, without: None, linger_ms: None, stormy: seed.is_multiple_of(8), trace }
+fn plan(seed: u64, wishes: &Wishes) -> Plan {
+    let stormy = wishes.stormy.unwrap_or(Plan::of(seed).stormy);
+    Plan { seed, stormy, trace: wishes.one, ..wishes.plan.clone() }
 }
 
 fn main() -> ExitCode {
@@ -128,7 +130,7 @@ fn main() -> ExitCode {
                     if seed >= last {
                         break;
                     }
-                    sum.play(seed, &wishes);
+                    sum.play(plan(seed, &wishes));
                 }
             });
         }
@@ -142,12 +144,17 @@ fn main() -> ExitCode {
         }
     });
     println!("{} s: {}", begun.elapsed().as_secs(), sum.line());
-    println!("what went wrong in them: {:?}", sum.kinds.lock().expect("whole"));
+    println!("longest wait to write where nothing went wrong: {} ms", sum.longest_wait.load(Ordering::Relaxed));
+    for (kind, count) in sum.kinds.lock().expect("whole").iter() {
+        println!("  {count:12} {kind}");
+    }
     let broken = sum.broken.lock().expect("whole");
-    for (seed, profile, violations) in broken.iter() {
-        let asked = wishes.profile.map_or(String::new(), |profile| format!(" --profile {}", profile.word()));
-        println!("seed {seed}, {}: {violations:#?}", profile.word());
-        println!("  to see it: cargo run --release --example simulate -- --seed {seed}{asked}");
+    for (number, (plan, violations)) in broken.iter().enumerate() {
+        println!("seed {}: {violations:#?}", plan.seed);
+        println!("  to see it: {}", shrink::command(plan));
+        if number < 3 {
+            println!("  smaller:   {}", shrink::command(&shrink::shrink(&Plan { trace: false, ..plan.clone() })));
+        }
     }
     if broken.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) }
 }

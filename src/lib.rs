@@ -2,9 +2,11 @@
 //!
 //! The library is a loadable extension ([`entry`]) that registers a VFS ([`vfs`]) over the platform's. Locks are kept by a
 //! manager for each database ([`lock`]), which speaks the on-disk protocol ([`protocol`]) through a narrow view of
-//! filesystem and clock ([`storage`]). Imports go down only, in this order; [`guard`](mod@guard), which keeps a panic from
+//! filesystem and clock ([`storage`]). Beside the manager stands the qualification of a filesystem ([`check`]), which asks
+//! of it what the protocol will. Imports go down only, in this order; [`guard`](mod@guard), which keeps a panic from
 //! reaching C, lies below all.
 
+pub mod check;
 pub mod entry;
 pub mod guard;
 pub mod host;

@@ -3,72 +3,192 @@
 #[path = "sim/mod.rs"]
 mod sim;
 
-use sim::run::{Plan, run};
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-fn seeds(from: u64, count: u64) {
-    let (mut steps, mut commits, mut reads, mut injected) = (0, 0, 0, 0);
-    let mut kinds = std::collections::BTreeSet::new();
-    for seed in from..from + count {
-        let stormy = seed.is_multiple_of(8);
-        let plan = Plan { seed, profile: None, without: None, linger_ms: None, stormy, trace: false };
-        let outcome = run(plan);
-        steps += outcome.steps;
-        commits += outcome.commits;
-        reads += outcome.reads;
-        injected += outcome.injected;
-        kinds.extend(outcome.kinds);
-        if !outcome.violations.is_empty() {
-            let trace = run(Plan { trace: true, ..plan }).trace;
-            let end = trace[trace.len().saturating_sub(30)..].join("\n");
-            panic!(
-                "{end}\nseed {seed}, {}: {:#?}\nto see it whole: cargo run --release --example simulate -- --seed {seed}",
-                outcome.profile.word(),
-                outcome.violations
-            );
+use coord::protocol::switches::Guard;
+use sim::run::{Plan, run};
+use sim::shrink::{self, command, shrink};
+use sim::weather::Broken;
+
+/// Plays seeds on all cores until one of them fails, or all are through.
+fn first_failure(from: u64, count: u64, plan: impl Fn(u64) -> Plan + Sync) -> (Option<(Plan, Vec<String>)>, Sum) {
+    let (next, sum) = (AtomicU64::new(from), Mutex::new(Sum::default()));
+    let failed: Mutex<Option<(Plan, Vec<String>)>> = Mutex::new(None);
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    // The first that fails, whichever thread is faster.
+                    let enough = failed.lock().expect("whole").as_ref().is_some_and(|(plan, _)| plan.seed < seed);
+                    if seed >= from + count || enough {
+                        return;
+                    }
+                    let plan = plan(seed);
+                    let outcome = run(&plan);
+                    sum.lock().expect("whole").add(&outcome);
+                    let mut failed = failed.lock().expect("whole");
+                    if !outcome.violations.is_empty() && failed.as_ref().is_none_or(|(other, _)| plan.seed < other.seed)
+                    {
+                        *failed = Some((plan, outcome.violations));
+                    }
+                }
+            });
+        }
+    });
+    (failed.into_inner().expect("whole"), sum.into_inner().expect("whole"))
+}
+
+#[derive(Default)]
+struct Sum {
+    seeds: u64,
+    steps: u64,
+    commits: usize,
+    reads: u64,
+    injected: u64,
+    longest_wait: u64,
+    kinds: BTreeMap<&'static str, u64>,
+}
+
+impl Sum {
+    fn add(&mut self, outcome: &sim::run::Outcome) {
+        self.seeds += 1;
+        self.steps += outcome.steps;
+        self.commits += outcome.commits;
+        self.reads += outcome.reads;
+        self.injected += outcome.injected;
+        self.longest_wait = self.longest_wait.max(outcome.longest_wait);
+        for (kind, count) in &outcome.kinds {
+            *self.kinds.entry(kind).or_default() += count;
         }
     }
-    println!("{count} seeds, {steps} steps, {commits} commits, {reads} reads, {injected} faults: {kinds:?}");
+}
+
+fn number(variable: &str, usual: u64) -> u64 {
+    std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
 }
 
 #[test]
 fn no_seed_breaks_a_promise() {
-    let from = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1);
-    let count = std::env::var("SEEDS").ok().and_then(|count| count.parse().ok()).unwrap_or(2000);
-    seeds(from, count);
+    let (failed, sum) = first_failure(number("SEED", 1), number("SEEDS", 20_000), Plan::of);
+    let Sum { seeds, steps, commits, reads, injected, longest_wait, kinds } = sum;
+    println!("{seeds} seeds, {steps} steps, {commits} commits, {reads} reads, {injected} faults");
+    println!("longest wait to write where nothing went wrong: {longest_wait} ms");
+    println!("{kinds:#?}");
+    if let Some((plan, violations)) = failed {
+        let outcome = run(&Plan { trace: true, ..plan.clone() });
+        let end = outcome.trace[outcome.trace.len().saturating_sub(30)..].join("\n");
+        panic!(
+            "{end}\n{}seed {}, {}: {violations:#?}\nto see it whole: {}\nsmaller: {}",
+            outcome.befallen(),
+            plan.seed,
+            outcome.profile.word(),
+            command(&plan),
+            command(&shrink(&plan))
+        );
+    }
 }
 
-/// How many seeds it may take to catch the absence of a guard.
-const ENOUGH: u64 = 3000;
-
-fn caught(guard: coord::protocol::switches::Guard) {
-    for seed in 1..=ENOUGH {
-        let stormy = seed.is_multiple_of(2);
-        let outcome = run(Plan { seed, profile: None, without: Some(guard), linger_ms: None, stormy, trace: false });
-        if let Some(violation) = outcome.violations.first() {
-            println!("without {guard:?}: seed {seed}: {violation}");
-            return;
-        }
+/// A run is nothing but its plan: what a printed command replays is what was seen.
+#[test]
+fn a_seed_is_played_the_same_way_again() {
+    for seed in 1..=40 {
+        let play = || run(&Plan { trace: true, ..Plan::of(seed) });
+        let (first, second) = (play(), play());
+        assert!(first.trace == second.trace && first.steps == second.steps, "seed {seed}");
+        // And with a list of all that befell it in place of the chance.
+        let only = first.events.iter().map(|event| (event.task, event.step)).collect();
+        let third = run(&Plan { only: Some(only), trace: true, ..Plan::of(seed) });
+        assert!(first.trace == third.trace, "seed {seed} by its events");
     }
-    panic!("{ENOUGH} seeds did not notice that {guard:?} was taken out");
+}
+
+/// The fence taken out makes a failing run; what shrinking leaves of it fails too, is smaller, and its command says it all.
+#[test]
+fn a_shrunk_schedule_fails_in_the_same_way_and_can_be_replayed() {
+    let plan = caught("the schedule to shrink", ENOUGH, |seed| Plan { without: Some(Guard::Fence), ..control(seed) });
+    let (before, small) = (run(&plan), shrink(&plan));
+    let mut read = Plan { without: plan.without, ..Plan::of(plan.seed) };
+    let text = command(&small);
+    let words: Vec<&str> = text.split_whitespace().skip_while(|word| *word != "--seed").skip(2).collect();
+    for pair in words.chunks(2) {
+        assert!(shrink::set(&mut read, pair[0], pair[1]).is_ok_and(|known| known), "{text}");
+    }
+    let after = run(&read);
+    println!(
+        "{} steps, {} events; then {} steps, {} events",
+        before.steps,
+        before.events.len(),
+        after.steps,
+        after.events.len()
+    );
+    assert!(!after.violations.is_empty(), "{text}");
+    assert!(after.steps < before.steps && after.events.len() <= before.events.len(), "{text}");
+}
+
+/// How many seeds it may take to catch what is broken.
+const ENOUGH: u64 = 4000;
+
+/// Half of a control's seeds have the many stops and deaths.
+fn control(seed: u64) -> Plan {
+    Plan { stormy: seed.is_multiple_of(2), ..Plan::of(seed) }
+}
+
+fn caught(what: &str, enough: u64, plan: impl Fn(u64) -> Plan + Sync) -> Plan {
+    match first_failure(1, number("ENOUGH", enough), plan) {
+        (Some((plan, violations)), _) => {
+            println!("{what}: seed {}: {}\n  {}", plan.seed, violations[0], command(&plan));
+            plan
+        }
+        (None, sum) => panic!("{} seeds did not notice {what}", sum.seeds),
+    }
 }
 
 macro_rules! controls {
-    ($($name:ident => $guard:ident;)+) => {
+    ($($name:ident => $what:ident, $value:expr, $enough:expr;)+) => {
         $(#[test]
         fn $name() {
-            caught(coord::protocol::switches::Guard::$guard);
+            caught(stringify!($name), $enough, |seed| Plan { $what: Some($value), ..control(seed) });
         })+
     };
 }
 
 controls! {
-    without_the_lease_check => LeaseCheck;
-    without_the_commit_check => CommitCheck;
-    without_the_fence => Fence;
-    without_the_listing_of_the_lock => LockListing;
-    without_the_cache_drop => CacheDrop;
-    without_the_readers_registry => ReaderRegistry;
-    without_the_epoch => Epoch;
-    without_the_lease_check_of_lingering_locks => LingerLease;
-    without_forgetting_with_the_lock => LingerForget;
+    without_the_lease_check => without, Guard::LeaseCheck, ENOUGH;
+    without_the_commit_check => without, Guard::CommitCheck, ENOUGH;
+    without_the_fence => without, Guard::Fence, ENOUGH;
+    without_the_listing_of_the_lock => without, Guard::LockListing, ENOUGH;
+    without_the_cache_drop => without, Guard::CacheDrop, ENOUGH;
+    without_the_readers_registry => without, Guard::ReaderRegistry, ENOUGH;
+    without_the_heartbeat_that_confirms_reserved => without, Guard::ReservedCheck, ENOUGH;
+    without_noticing_replaced_files => without, Guard::Epoch, ENOUGH;
+    without_seeing_a_hot_journal => without, Guard::HotJournal, ENOUGH;
+    without_rolling_a_complete_pair_forward => without, Guard::RollForward, ENOUGH;
+    without_new_names => without, Guard::FreshNames, ENOUGH;
+    with_a_missed_beat_taken_for_death => without, Guard::MissedBeat, ENOUGH;
+    with_dead_copies_left => without, Guard::DeadCopies, ENOUGH;
+    with_the_tombstone_cleared_first => without, Guard::TombstoneLast, ENOUGH;
+    with_exclusive_released_first => without, Guard::ReleaseOrder, ENOUGH;
+    with_copies_of_two_moments => without, Guard::OneMoment, ENOUGH;
+    with_remembered_sources_of_a_fence => without, Guard::FreshSources, ENOUGH;
+    without_the_heartbeat_after_ready => without, Guard::ReadyBeat, ENOUGH;
+    without_the_epoch_made_in_doubt => without, Guard::DoubtfulEpoch, ENOUGH;
+    without_ghosts => without, Guard::Ghosts, ENOUGH;
+    without_the_watch_on_stray_copies => without, Guard::StrayCopies, ENOUGH;
+    without_renewing_again => without, Guard::RenewLoop, ENOUGH;
+    without_the_joiners_rule => without, Guard::Joiners, ENOUGH;
+    without_the_lease_check_of_lingering_locks => without, Guard::LingerLease, ENOUGH;
+    without_forgetting_with_the_lock => without, Guard::LingerForget, ENOUGH;
+    without_trying_again_to_remove => without, Guard::Litter, ENOUGH;
+    with_heartbeats_through_a_handle => broken, Broken::BeatByHandle, ENOUGH;
+    with_presence_that_is_renamed => broken, Broken::MovingPresence, ENOUGH;
+    with_the_lease_checked_before_reads => broken, Broken::CheckBeforeRead, ENOUGH;
+    with_a_recoverer_taken_for_a_writer => broken, Broken::ReservedBesideRecoverer, ENOUGH;
+    with_the_journal_unlinked_at_the_end => broken, Broken::JournalUnlinked, ENOUGH;
+    with_the_journal_not_synced => broken, Broken::JournalUnsynced, ENOUGH;
+    with_the_database_not_synced => broken, Broken::DatabaseUnsynced, ENOUGH;
+    with_a_lying_sync => broken, Broken::LyingSync, ENOUGH;
 }

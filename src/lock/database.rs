@@ -68,6 +68,8 @@ pub(super) struct Inner {
     pub linger: Linger,
     pub known: Known,
     pub turn: Turn,
+    /// The directory was synced since this process first wrote here: both files keep their names when the power goes.
+    pub names_are_safe: bool,
     pub trusted: TrustedLock,
     pub lease_ms: u64,
     pub seats: usize,
@@ -118,6 +120,7 @@ impl Database {
             linger: Linger::default(),
             known: Known::default(),
             turn: Turn::default(),
+            names_are_safe: false,
             trusted: TrustedLock::default(),
             lease_ms,
             seats: 0,

@@ -36,7 +36,7 @@ impl Database {
         let settings = protocol::Settings {
             lease_ms: inner.lease_ms,
             local: self.kind.is_local(),
-            renames_by_handle: matches!(self.kind.name.as_str(), "cifs" | "smb3" | "smb2"),
+            renames_by_handle: self.kind.renames_by_handle(),
             owner,
             client: base.client(),
         };

@@ -157,12 +157,17 @@ impl Database {
     fn take_write_lock(&self, inner: &mut Inner, seat: &mut Seat, base: &mut dyn Base) -> Result<(), Failure> {
         if !inner.own.has_journal() && base.is_writable() {
             // Ours has the database's group whatever this user's is, so that others who share it can roll it back.
-            let made = self.storage.create_data(&self.paths.journal, self.owner()?);
-            if let Err(error) = made
-                && error.kind() != io::ErrorKind::AlreadyExists
-            {
-                return Err(Denied::io("make", &self.paths.journal)(error).into());
+            match self.storage.create_data(&self.paths.journal, self.owner()?) {
+                Ok(_) => inner.names_are_safe = false,
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(Denied::io("make", &self.paths.journal)(error).into()),
             }
+        }
+        if !inner.names_are_safe && base.is_writable() {
+            // A sync of the file does not promise that its name stays. Also where both were there: who made them may have been
+            // killed before he came to this.
+            self.storage.sync_dir(&self.paths.parent).map_err(Denied::io("sync", &self.paths.parent))?;
+            inner.names_are_safe = true;
         }
         base.open_journal().map_err(Denied::io("open", &self.paths.journal))?;
         let Some(mut node) = inner.node.take() else { return Err(Failure::no_node()) };

@@ -189,13 +189,11 @@ fn first_mode(
     kind: &crate::storage::Kind,
     wishes: &Wishes,
 ) -> Result<Mode, Refusal> {
-    if let Class::Unfit(why) = &kind.class
-        && !wishes.force_fs
-    {
+    if matches!(kind.class, Class::Unfit(_)) && !wishes.force_fs {
         return Err(format!(
-            "coord: {} is on {}: {why} (coord_force_fs=1 uses it all the same, at your own risk)",
+            "coord: {} is on {} (coord_force_fs=1 uses it all the same, at your own risk)",
             paths.database.display(),
-            kind.name
+            kind.reason()
         ));
     }
     let registered = match storage.attributes(&paths.registry) {
@@ -213,10 +211,10 @@ fn first_mode(
         (true, ..) => Ok(Mode::NetworkExclusive),
         (false, true, _) => Ok(Mode::Trusted),
         (false, false, ModeWish::Trusted) if !wishes.force_fs => Err(format!(
-            "coord: coord_mode=trusted relies on native file locks, which do not reach every client of {} on {}. Leave \
+            "coord: coord_mode=trusted relies on native file locks, but {} is on a filesystem that is not for it: {}. Leave \
              coord_mode out, or say coord_mode=network-exclusive",
-            kind.name,
-            paths.database.display()
+            paths.database.display(),
+            kind.reason()
         )),
         (false, false, ModeWish::Trusted) => Ok(Mode::Trusted),
         (false, false, _) => Ok(Mode::NetworkExclusive),

@@ -49,13 +49,21 @@ impl Beat {
             if bytes.len() <= MAX_BYTES {
                 return bytes;
             }
-            let fields =
-                [&mut beat.process.command, &mut beat.process.user, &mut beat.target, &mut beat.process.liveness];
-            let Some(longest) = fields.into_iter().max_by_key(|text| text.len()) else {
-                return bytes;
-            };
-            longest.clear();
+            match beat.longest() {
+                Some(text) => text.clear(),
+                None => return bytes,
+            }
         }
+    }
+
+    /// What may go first: free text; of that the longest. Then what says who the node is. `None`: all of it is empty.
+    fn longest(&mut self) -> Option<&mut String> {
+        let Beat { protocol, owner_id, target, created_at, process, client, .. } = self;
+        let Process { hostname, boot_id, pid_namespace, liveness, command, user, .. } = process;
+        let free = [command, user, target, liveness].into_iter().max_by_key(|text| text.len());
+        let rest = [protocol, owner_id, created_at, client, hostname, boot_id, pid_namespace];
+        let rest = rest.into_iter().max_by_key(|text| text.len());
+        free.filter(|text| !text.is_empty()).or(rest.filter(|text| !text.is_empty()))
     }
 
     /// What a beat file says; one that cannot be parsed is a node of unknown identity.
@@ -87,5 +95,13 @@ mod tests {
         beat.process.command = "\u{1}".repeat(3000);
         let bytes = beat.encode();
         assert!(bytes.len() <= MAX_BYTES && Beat::decode(&bytes).is_some());
+    }
+
+    #[test]
+    fn shortening_comes_to_an_end_whatever_is_long() {
+        let mut beat = Beat { client: "c".repeat(5000), created_at: "d".repeat(5000), ..Beat::default() };
+        beat.process = Process { hostname: "h".repeat(5000), pid: 7, ..Process::default() };
+        let bytes = beat.encode();
+        assert!(bytes.len() <= MAX_BYTES && Beat::decode(&bytes).is_some_and(|beat| beat.process.pid == 7));
     }
 }

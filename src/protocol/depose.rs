@@ -9,6 +9,7 @@ use super::lease;
 use super::names::{Kind, Name, NodeId};
 use super::node::Node;
 use super::registry::Census;
+use super::switches::{self, Guard};
 use crate::storage::{Liveness, Process};
 
 /// What stands between us and a name of another node.
@@ -38,13 +39,16 @@ impl Node {
             self.refuse_other_protocol(&Name::beat(other, n, ms))?;
         }
         let dead = beat.is_some() && self.is_provably_dead(other, beat.map(|(n, ms)| Name::beat(other, n, ms)));
-        if !dead && !self.observer.is_silent(other) {
+        let missed = beat.is_none() && switches::off(Guard::MissedBeat);
+        if !dead && !missed && !self.observer.is_silent(other) {
             return Ok(Verdict::Alive);
         }
         match beat {
             Some((n, lease_ms)) => self.depose(&Name::beat(other, n, lease_ms)),
             // A census that misses the moving beat of a node that had one says nothing.
-            None if self.observer.is_ghost(other) => self.depose_ghost(other),
+            None if missed || (self.observer.is_ghost(other) && !switches::off(Guard::Ghosts)) => {
+                self.depose_ghost(other)
+            }
             None => Ok(Verdict::Alive),
         }
     }
@@ -75,12 +79,13 @@ impl Node {
     /// beat shows after all.
     fn depose_ghost(&mut self, other: &NodeId) -> Result<Verdict, Denied> {
         let m = self.next(Kind::New).n;
-        let stone = Name { node: other.clone(), n: 0, kind: Kind::Deposed { by: self.id().key, m } };
+        let n = if switches::off(Guard::MissedBeat) { u64::MAX } else { 0 };
+        let stone = Name { node: other.clone(), n, kind: Kind::Deposed { by: self.id().key, m } };
         let path = self.in_registry(&stone);
         let made = self.storage.create_new(&path, b"", self.settings.owner);
         made.map_err(Denied::io("depose a node without heartbeat in", &self.paths.registry))?;
         let census = self.census()?;
-        if census.beat(other).is_some() {
+        if census.beat(other).is_some() && !switches::off(Guard::MissedBeat) {
             self.discard(path);
             self.observer.forget(other);
             return Ok(Verdict::Alive);

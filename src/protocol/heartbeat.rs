@@ -8,6 +8,7 @@ use super::lease::Standing;
 use super::names::{Kind, Name};
 use super::node::Node;
 use super::registry::Census;
+use super::switches::{self, Guard};
 use crate::storage::Instant;
 
 impl Node {
@@ -109,7 +110,7 @@ impl Node {
     pub fn renew(&mut self) -> Result<(), Denied> {
         for _ in 0..4 {
             self.heartbeat()?;
-            if self.lease.standing(self.storage.now()) == Standing::Valid {
+            if self.lease.standing(self.storage.now()) == Standing::Valid || switches::off(Guard::RenewLoop) {
                 return Ok(());
             }
         }

@@ -45,7 +45,8 @@ impl NodeId {
         self.host.rsplit_once('-').map_or("", |(_, boot)| boot)
     }
 
-    fn parse(text: &str) -> Option<NodeId> {
+    /// Reads what `Display` writes.
+    pub fn parse(text: &str) -> Option<NodeId> {
         // Split from the right: the host may hold dashes of its own.
         let (rest, key) = text.rsplit_once('-')?;
         let (host, pid) = rest.rsplit_once('-')?;

@@ -179,7 +179,9 @@ impl Node {
 
     pub(super) fn next(&mut self, kind: Kind) -> Name {
         self.n += 1;
-        Name { node: self.id.clone(), n: self.n, kind }
+        let presence = matches!(kind, Kind::Reader | Kind::Exclusive | Kind::Write);
+        let n = if presence && switches::off(Guard::FreshNames) { 0 } else { self.n };
+        Name { node: self.id.clone(), n, kind }
     }
 
     pub(super) fn in_registry(&self, name: &Name) -> PathBuf {

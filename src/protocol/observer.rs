@@ -80,7 +80,8 @@ impl Observer {
         let fresh = |beat: Option<u64>| Run {
             beat,
             lease: lease::clamp(lease_ms),
-            first_answer: census.answered,
+            // A clock that jumped back meanwhile must not make a silence of the jump.
+            first_answer: census.answered.max(census.asked),
             last_asked: census.asked,
             last_answer: census.answered,
             not_before: census.answered,

@@ -73,7 +73,7 @@ impl Node {
     /// While we read: whether a writer elsewhere waits for us. Looked for unless somebody has looked `within` this time, not
     /// at each reader.
     pub fn writer_waits(&mut self, within: Duration) -> Result<Option<Holder>, Denied> {
-        if self.storage.now().since(self.looked_for_writers) >= within {
+        if self.storage.now().since(self.looked_for_writers) >= within && !switches::off(Guard::Joiners) {
             self.wanted_by_others()?;
         }
         Ok(self.writer.as_ref().map(|name| self.holder(name, None, "waiting to write")))

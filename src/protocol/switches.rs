@@ -53,10 +53,37 @@ pub enum Guard {
     Parking,
     /// Reading around this host's cache without a lock.
     UncachedHeader,
+    /// A new number in every presence's name.
+    FreshNames,
+    /// Taking a heartbeat that one listing misses for a moving one.
+    MissedBeat,
+    /// Throwing away the copies that dead nodes left.
+    DeadCopies,
+    /// Clearing a deposed node's tombstone after its other names.
+    TombstoneLast,
+    /// Removing the holder's name before `exclusive.*`.
+    ReleaseOrder,
+    /// Comparing both copies of a fence in one round.
+    OneMoment,
+    /// Opening a fence's sources by a fresh listing.
+    FreshSources,
+    /// The heartbeat after a copy was named complete.
+    ReadyBeat,
+    /// An epoch where a dead node may have replaced files without saying so.
+    DoubtfulEpoch,
+    /// Deposing a node of which no heartbeat was ever seen.
+    Ghosts,
+    /// Watching, and never rolling forward, the copies of nodes that never were.
+    StrayCopies,
+    /// Renewing once more where the lease had run out by the time of the answer.
+    RenewLoop,
+    /// Joining readers' heed for a writer that waits.
+    Joiners,
 }
 
 impl Guard {
-    fn word(self) -> &'static str {
+    /// As `COORD_TEST_WITHOUT` names it.
+    pub fn word(self) -> &'static str {
         match self {
             Guard::LeaseCheck => "lease-check",
             Guard::CommitCheck => "commit-check",
@@ -80,6 +107,19 @@ impl Guard {
             Guard::HandleCheck => "handle-check",
             Guard::Parking => "parking",
             Guard::UncachedHeader => "uncached-header",
+            Guard::FreshNames => "fresh-names",
+            Guard::MissedBeat => "missed-beat",
+            Guard::DeadCopies => "dead-copies",
+            Guard::TombstoneLast => "tombstone-last",
+            Guard::ReleaseOrder => "release-order",
+            Guard::OneMoment => "one-moment",
+            Guard::FreshSources => "fresh-sources",
+            Guard::ReadyBeat => "ready-beat",
+            Guard::DoubtfulEpoch => "doubtful-epoch",
+            Guard::Ghosts => "ghosts",
+            Guard::StrayCopies => "stray-copies",
+            Guard::RenewLoop => "renew-loop",
+            Guard::Joiners => "joiners",
         }
     }
 }

@@ -64,7 +64,7 @@ impl Node {
         let known = self.epoch.clone();
         let fenced = self.fence_off(&remains, census, files, scope)?;
         let may_have_replaced = remains.iter().any(|one| one.had(Kind::Exclusive) || !one.copies.is_empty());
-        if may_have_replaced && self.epoch == known {
+        if may_have_replaced && self.epoch == known && !switches::off(Guard::DoubtfulEpoch) {
             // It may have died between its last rename and saying so. We open everything anew as well: nothing is known.
             self.new_epoch(census)?;
             self.epoch.clear();
@@ -108,10 +108,14 @@ impl Node {
         census: &Census,
         files: &mut dyn Files,
     ) -> Result<(), Denied> {
+        if switches::off(Guard::DeadCopies) {
+            return Ok(());
+        }
         let of = |kind: Copy| copies.iter().filter(move |(_, copy)| *copy == kind).map(|(name, _)| name);
         for ready in of(Copy::Ready) {
             // What belongs to no node that ever was is a name made late, and nothing that anybody had completed.
             let stray = census.tombstone(&ready.node).is_some_and(|stone| stone.n == 0);
+            let stray = stray && !switches::off(Guard::StrayCopies);
             if stray || switches::off(Guard::RollForward) {
                 self.remove_foreign(&self.in_lock(ready))?;
             } else {
@@ -256,6 +260,9 @@ impl Node {
         let mut paths: Vec<_> = one.in_lock.iter().map(|name| self.in_lock(name)).collect();
         paths.extend(one.in_registry.iter().map(|name| self.in_registry(name)));
         paths.push(self.in_registry(&one.stone));
+        if switches::off(Guard::TombstoneLast) {
+            paths.rotate_right(1);
+        }
         for path in paths {
             self.remove_foreign(&path)?;
         }
@@ -278,6 +285,9 @@ impl Node {
     /// A copy that was made late, after its node had ended, hinders nobody but keeps L from ever being removed: whoever writes
     /// watches its node until it may be deposed.
     pub(super) fn watch_stray_copies(&mut self, census: &Census, view: &LockView) -> Result<(), Denied> {
+        if switches::off(Guard::StrayCopies) {
+            return Ok(());
+        }
         let nodes: Vec<NodeId> = view.copies.iter().map(|(name, _)| name.node.clone()).collect();
         for node in nodes {
             if node != *self.id() && census.tombstone(&node).is_none() {

@@ -231,6 +231,9 @@ impl Node {
             self.blockers = None;
             return;
         }
+        if switches::off(Guard::ReleaseOrder) {
+            self.withdraw_exclusive();
+        }
         if let Some(name) = self.write.take() {
             self.discard(self.in_lock(&name));
         }

@@ -1,16 +1,18 @@
 //! The SQL functions: one line each in [`ALL`], one plain Rust function each below, and the glue to C at the end.
 
 use std::ffi::{CStr, c_int, c_void};
+use std::path::Path;
 
 use serde_json::{Value, json};
 
 use super::defined;
+use super::locks::path_from;
 use crate::guard::{caught, guard};
 use crate::host::ffi::{SQLITE_DIRECTONLY, SQLITE_INNOCUOUS, ScalarFunction, sqlite3, sqlite3_context, sqlite3_value};
 use crate::host::{Api, HOSTS_MAX, in_slot};
 use crate::lock::report;
 
-/// An SQL function without arguments.
+/// An SQL function.
 pub(super) struct Function {
     pub name: &'static CStr,
     /// Marks for the host: who may call it.
@@ -18,8 +20,14 @@ pub(super) struct Function {
     pub body: Body,
 }
 
-/// The answer, or a sentence with which the statement fails.
-pub(super) type Body = fn(&'static Api) -> Result<Answer, String>;
+/// What a function does. The answer, or a sentence with which the statement fails.
+#[derive(Clone, Copy)]
+pub(super) enum Body {
+    /// Without arguments.
+    Plain(fn(&'static Api) -> Result<Answer, String>),
+    /// With a path.
+    OfPath(fn(&Path) -> Result<Answer, String>),
+}
 
 /// What a function gives back.
 pub(super) enum Answer {
@@ -47,12 +55,13 @@ impl Answer {
 
 /// The SQL functions of coord. None is marked as deterministic: no index may rest on them.
 pub(super) const ALL: &[Function] = &[
-    Function { name: c"coord_version", flags: SQLITE_INNOCUOUS, body: version },
-    Function { name: c"coord_info", flags: 0, body: info },
-    Function { name: c"coord_locks_taken", flags: SQLITE_INNOCUOUS, body: locks_taken },
-    Function { name: c"coord_last_error", flags: 0, body: last_error },
-    Function { name: c"coord_release", flags: SQLITE_DIRECTONLY, body: release },
-    Function { name: c"coord_default", flags: SQLITE_DIRECTONLY, body: make_default },
+    Function { name: c"coord_version", flags: SQLITE_INNOCUOUS, body: Body::Plain(version) },
+    Function { name: c"coord_info", flags: 0, body: Body::Plain(info) },
+    Function { name: c"coord_locks_taken", flags: SQLITE_INNOCUOUS, body: Body::Plain(locks_taken) },
+    Function { name: c"coord_last_error", flags: 0, body: Body::Plain(last_error) },
+    Function { name: c"coord_release", flags: SQLITE_DIRECTONLY, body: Body::Plain(release) },
+    Function { name: c"coord_default", flags: SQLITE_DIRECTONLY, body: Body::Plain(make_default) },
+    Function { name: c"coord_check", flags: SQLITE_DIRECTONLY, body: Body::OfPath(check) },
 ];
 
 /// `coord_version()`: the version of coord.
@@ -103,6 +112,13 @@ fn make_default(api: &'static Api) -> Result<Answer, String> {
     Ok(default_vfs(api).map_or(Answer::Null, Answer::Text))
 }
 
+/// `coord_check(dir)`: what `coord check` finds out by itself of the filesystem that a directory is on, as JSON.
+fn check(dir: &Path) -> Result<Answer, String> {
+    let report = crate::check::one_host(&*crate::lock::storage(), dir, &crate::check::Watch::NOBODY);
+    let report = report.map_err(|trouble| format!("coord: {trouble}"))?;
+    serde_json::to_string(&report).map(Answer::Text).map_err(|error| format!("coord: {error}"))
+}
+
 /// The name of the host's default VFS.
 fn default_vfs(api: &Api) -> Option<String> {
     let vfs = api.vfs_find(None);
@@ -122,9 +138,14 @@ fn default_vfs(api: &Api) -> Option<String> {
 /// As [`super::register`].
 pub(super) unsafe fn define(api: &'static Api, db: *mut sqlite3, function: &'static Function) -> Result<(), String> {
     let data = std::ptr::from_ref(function).cast_mut().cast::<c_void>();
+    let arguments = match function.body {
+        Body::Plain(_) => 0,
+        Body::OfPath(_) => 1,
+    };
     // SAFETY: the caller's promise for `db`; the function of the host's slot is called by that host, with this data, which lives
     // for ever.
-    let code = unsafe { api.create_function(db, function.name, 0, function.flags, data, CALLS[api.slot()], None) };
+    let code =
+        unsafe { api.create_function(db, function.name, arguments, function.flags, data, CALLS[api.slot()], None) };
     defined(api, &format!("{}()", function.name.to_string_lossy()), code)
 }
 
@@ -135,13 +156,23 @@ const CALLS: [ScalarFunction; HOSTS_MAX] = [
 ];
 
 /// Any of our functions, called by the host in `SLOT`.
-unsafe extern "C" fn call<const SLOT: usize>(context: *mut sqlite3_context, _: c_int, _: *mut *mut sqlite3_value) {
+unsafe extern "C" fn call<const SLOT: usize>(context: *mut sqlite3_context, _: c_int, values: *mut *mut sqlite3_value) {
     guard((), || {
         // `define` has handed this function to that host only, which was captured before.
         let Some(api) = in_slot(SLOT) else { return };
         // SAFETY: a running function of this host, whose data `define` has set to a `Function`.
         let function = unsafe { &*api.user_data(context).cast::<Function>() };
-        let answer = caught(|| (function.body)(api)).and_then(|answer| answer);
+        let answer = caught(|| match function.body {
+            Body::Plain(body) => body(api),
+            Body::OfPath(body) => {
+                // SAFETY: `define` has asked for one argument.
+                let value = unsafe { api.value_text(*values) };
+                let bytes = value.filter(|bytes| !bytes.is_empty());
+                let bytes = bytes.ok_or_else(|| format!("coord: {} needs a path", function.name.to_string_lossy()))?;
+                body(&path_from(bytes)?)
+            }
+        });
+        let answer = answer.and_then(|answer| answer);
         // SAFETY: the context of the running function.
         unsafe {
             match answer {

@@ -71,7 +71,7 @@ fn unreadable(path: &Path, error: &io::Error) -> String {
 }
 
 /// A path as SQL has it: any bytes but NUL on Unix, UTF-8 elsewhere.
-fn path_from(bytes: Vec<u8>) -> Result<PathBuf, String> {
+pub(super) fn path_from(bytes: Vec<u8>) -> Result<PathBuf, String> {
     #[cfg(unix)]
     {
         use std::os::unix::ffi::OsStringExt;
@@ -79,7 +79,7 @@ fn path_from(bytes: Vec<u8>) -> Result<PathBuf, String> {
     }
     #[cfg(not(unix))]
     {
-        String::from_utf8(bytes).map(PathBuf::from).map_err(|_| "coord: coord_locks: the path is not UTF-8".to_owned())
+        String::from_utf8(bytes).map(PathBuf::from).map_err(|_| "coord: the path is not UTF-8".to_owned())
     }
 }
 

@@ -1,9 +1,9 @@
 //! What coord adds to SQL: functions ([`functions`]) and the table-valued function `coord_locks` ([`locks`]).
 //!
-//! They tell about this process and about lock directories; none takes a lock or changes a file. All are defined on one
-//! connection by [`register`], with the functions of the SQLite copy that the connection belongs to. The function `coord_default`
-//! and the table are closed to views and triggers (on hosts from 3.31 on, which can tell): a database from elsewhere shall not
-//! reach them through its schema.
+//! They tell about this process, about lock directories and about filesystems; none takes a lock or changes a file, but
+//! `coord_check` makes some of its own and removes them. All are defined on one connection by [`register`], with the functions of
+//! the SQLite copy that the connection belongs to. The functions `coord_default` and `coord_check` and the table are closed to
+//! views and triggers (on hosts from 3.31 on, which can tell): a database from elsewhere shall not reach them through its schema.
 
 use std::ffi::c_int;
 

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use rusqlite::{Connection, Error};
 
-use super::functions::{self, Answer, Function};
+use super::functions::{self, Answer, Body, Function};
 use super::{locks, register};
 use crate::host::ffi::{SQLITE_ERROR, SQLITE_OK, sqlite3};
 use crate::host::{Api, capture};
@@ -124,12 +124,30 @@ fn functions_answer() {
     }
 }
 
+/// The filesystem's verdict as JSON; the directory is as it was; without a directory there is a sentence.
+#[test]
+fn a_filesystem_can_be_checked_by_sql() {
+    let connection = connection();
+    let dir = tempfile::tempdir().unwrap();
+    let sql = format!("SELECT coord_check('{}')", dir.path().display());
+    let report: serde_json::Value = serde_json::from_str(&text(&connection, &sql).unwrap()).unwrap();
+    let fit = ["trusted safe", "network-exclusive safe"];
+    assert!(fit.contains(&report["verdict"].as_str().unwrap()), "{report:#}");
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    assert!(failure(&connection, "SELECT coord_check('/no/such')").contains("cannot check /no/such"));
+    for nothing in ["NULL", "''"] {
+        let message = failure(&connection, &format!("SELECT coord_check({nothing})"));
+        assert_eq!(message, "coord: coord_check needs a path");
+    }
+}
+
 /// A function of ours that fails or panics fails the statement, with a sentence, and the connection goes on.
 #[test]
 fn failures_become_sql_errors() {
-    static FAILS: Function = Function { name: c"t_fails", flags: 0, body: |_| Err("a sentence".to_owned()) };
-    static PANICS: Function = Function { name: c"t_panics", flags: 0, body: |_| panic!("made up") };
-    static NULL: Function = Function { name: c"t_null", flags: 0, body: |_| Ok(Answer::Null) };
+    static FAILS: Function =
+        Function { name: c"t_fails", flags: 0, body: Body::Plain(|_| Err("a sentence".to_owned())) };
+    static PANICS: Function = Function { name: c"t_panics", flags: 0, body: Body::Plain(|_| panic!("made up")) };
+    static NULL: Function = Function { name: c"t_null", flags: 0, body: Body::Plain(|_| Ok(Answer::Null)) };
     let connection = connection();
     for function in [&FAILS, &PANICS, &NULL] {
         // SAFETY: an open connection of that host, used by this thread alone.
@@ -147,10 +165,12 @@ fn views_are_kept_out() {
     connection
         .execute_batch(
             "CREATE VIEW v_default AS SELECT coord_default(); CREATE VIEW v_locks AS SELECT * FROM coord_locks('/two.db');
-             CREATE VIEW v_version AS SELECT coord_version(); CREATE VIEW v_info AS SELECT coord_info();",
+             CREATE VIEW v_version AS SELECT coord_version(); CREATE VIEW v_info AS SELECT coord_info();
+             CREATE VIEW v_check AS SELECT coord_check('/tmp');",
         )
         .unwrap();
     assert!(failure(&connection, "SELECT * FROM v_default").contains("unsafe use of coord_default"));
+    assert!(failure(&connection, "SELECT * FROM v_check").contains("unsafe use of coord_check"));
     assert!(failure(&connection, "SELECT * FROM v_locks").contains("unsafe use of virtual table"));
     // The control: what is not closed does answer, and with a schema that is not trusted only the harmless does.
     assert!(text(&connection, "SELECT * FROM v_info").is_some());

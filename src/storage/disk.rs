@@ -18,6 +18,7 @@ mod clock;
 mod data;
 mod listing;
 mod names;
+mod native_locks;
 mod open;
 mod rights;
 
@@ -115,6 +116,10 @@ impl Storage for Disk {
 
     fn kind(&self, path: &Path) -> Kind {
         kind::classify(path)
+    }
+
+    fn native_locks(&self, path: &Path) -> io::Result<bool> {
+        native_locks::exclude_each_other(path)
     }
 
     fn process(&self) -> Process {

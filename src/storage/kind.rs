@@ -44,6 +44,25 @@ impl Kind {
         self.class == Class::Local
     }
 
+    /// The class in a sentence: what coord thinks of this filesystem, and why. Said at open, by `coord check` and in refusals.
+    pub fn reason(&self) -> String {
+        match &self.class {
+            Class::Local => {
+                format!("{} is written to by this host's kernel alone, so native locks reach every program", self.name)
+            }
+            Class::Shared => format!(
+                "{} is not known to be a disk of this host alone, so other hosts may cache it and native locks need not reach them",
+                self.name
+            ),
+            Class::Unfit(why) => format!("{}: {why}", self.name),
+        }
+    }
+
+    /// Whether the server may carry out a rename by handle, so that two that cross can both succeed (SMB).
+    pub fn renames_by_handle(&self) -> bool {
+        matches!(self.name.as_str(), "cifs" | "smb3" | "smb2")
+    }
+
     /// A filesystem about which nothing could be learned.
     fn unknown() -> Kind {
         Kind { name: "unknown".into(), class: Class::Shared }
@@ -53,10 +72,15 @@ impl Kind {
 /// The kind of filesystem that `path` is on, or its nearest ancestor that exists.
 ///
 /// In builds with debug assertions `COORD_TEST_SHARED` has every filesystem taken for one that other hosts use, so that what is
-/// done only there (fences for the provably dead, dropped caches) can be tested without a network.
+/// done only there (fences for the provably dead, dropped caches) can be tested without a network; `COORD_TEST_SHARED=unfit`
+/// for one that is to be refused.
 pub fn classify(path: &Path) -> Kind {
-    if pretended() {
-        return Kind { name: "shared for a test".to_string(), class: Class::Shared };
+    if let Some(wanted) = pretended() {
+        let (name, class) = match wanted == "unfit" {
+            true => ("unfit for a test", Class::Unfit("it was asked for; ask for another one".to_string())),
+            false => ("shared for a test", Class::Shared),
+        };
+        return Kind { name: name.to_string(), class };
     }
     match existing(path) {
         Some(found) => platform::classify(&found),
@@ -66,11 +90,11 @@ pub fn classify(path: &Path) -> Kind {
 
 /// Whether an open file, reached through `path`, is on a filesystem of this host alone. One system call for most.
 pub(crate) fn is_local(file: &File, path: &Path) -> bool {
-    !pretended() && platform::is_local(file, path)
+    pretended().is_none() && platform::is_local(file, path)
 }
 
-fn pretended() -> bool {
-    cfg!(debug_assertions) && std::env::var_os("COORD_TEST_SHARED").is_some()
+fn pretended() -> Option<std::ffi::OsString> {
+    if cfg!(debug_assertions) { std::env::var_os("COORD_TEST_SHARED") } else { None }
 }
 
 /// Whether the server of this open file may copy within itself (`copy_file_range` on NFS 4.2 and SMB).

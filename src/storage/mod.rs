@@ -126,6 +126,12 @@ pub trait Storage: Send + Sync {
     // --- this host ---
     /// What filesystem a path (or its parent, if it does not exist) is on.
     fn kind(&self, path: &Path) -> Kind;
+    /// Whether native byte-range locks of two openings of this file keep each other out, which trusted mode rests on.
+    /// `Unsupported` where that cannot be asked.
+    fn native_locks(&self, path: &Path) -> io::Result<bool> {
+        let _ = path;
+        Err(io::Error::from(io::ErrorKind::Unsupported))
+    }
     /// Who this process is, as written into beat files and judged by other processes of this host.
     fn process(&self) -> Process;
     /// Whether that process is provably dead: same host (boot, pid namespace), and its liveness lock can be taken. Any doubt

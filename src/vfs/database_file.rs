@@ -277,7 +277,9 @@ impl DatabaseFile {
 
     pub fn unlock(&mut self, level: c_int) -> c_int {
         let level = Level::from_code(level);
-        if level < self.seat.level() {
+        // SQLite only ever goes down to SHARED or NONE. Asked for anything between, what is held is kept: a writer without the
+        // lock directory must not come of it.
+        if level <= Level::Shared && level < self.seat.level() {
             // Not in a forked child: its parent's threads may have held the manager's mutex at the fork.
             let ours = lock::check(self.seat.fork()).is_ok();
             if ours && self.is_network() && self.seat.level() >= Level::Reserved {

@@ -1,10 +1,13 @@
-//! What befalls a step: stops, deaths, lost, late and repeated requests, drawn from the seed.
+//! What befalls a step: stops, deaths, losses of power, a server that does not answer, and lost, late and repeated requests.
+//!
+//! Each of these is drawn from the seed, the task and the number of its step, and from nothing else. So one can be left out of a
+//! run and the others stay where they were, as far as the tasks still come that way: that is what shrinking a schedule rests on.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::server::{Change, Inode};
-use super::weather::Profile;
+use super::weather::{Profile, Rng};
 use super::world::{MS, State};
 
 /// A step's fate.
@@ -12,88 +15,247 @@ pub(super) enum Fate {
     Done,
     ErrorButDone,
     ErrorAndLate,
+    ErrorAndLost,
     DoneTwice,
 }
 
+/// One thing that befell a run.
+#[derive(Clone, Debug)]
+pub struct Event {
+    pub task: usize,
+    pub step: u64,
+    /// World time.
+    pub at: u64,
+    pub what: &'static str,
+}
+
 impl State {
-    /// Crashes and freezes, before a step.
+    /// Something may befall the coming step, before it is made.
     pub(super) fn befall(&mut self, task: usize, change: Option<&Change>) {
-        let (host, process) = (self.tasks[task].host, self.tasks[task].process);
-        if self.rng.chance(self.faults.crash) {
-            self.crash(task, change);
-        } else if self.rng.chance(self.faults.freeze) {
-            let span = (200 + self.rng.below(6000)) * MS;
-            self.injected += 1;
-            if self.rng.below(2) == 0 {
-                self.kinds.insert("machine frozen, its clock with it");
-                self.note(task, || format!("-- machine frozen for {} ms", span / MS));
-                self.hosts[host].frozen_until = self.now + span;
-                self.hosts[host].clock_offset -= span as i64;
-                let now = self.now;
-                for it in 0..self.processes.len() {
-                    if self.tasks.iter().any(|task| task.process == it && task.host == host) {
-                        self.processes[it].disturbed = now + span;
-                    }
-                }
-            } else {
-                self.kinds.insert("process stopped");
-                self.note(task, || format!("-- process stopped for {} ms", span / MS));
-                self.processes[process].frozen_until = self.now + span;
-                self.processes[process].disturbed = self.now + span;
+        self.tasks[task].steps += 1;
+        let process = self.tasks[task].process;
+        if !self.processes[process].begun {
+            return;
+        }
+        self.watch_takeover(process, change);
+        let mut rng = Rng::of(self.seed, task, self.tasks[task].steps);
+        let mut faults = self.faults;
+        if self.is_delicate(process, change) {
+            (faults.freeze, faults.crash) = (faults.freeze + faults.aimed, faults.crash + faults.aimed / 2);
+        }
+        if rng.chance(faults.crash) {
+            if self.happens(task, "process killed") {
+                self.crash(task, change, &mut rng);
+            }
+        } else if rng.chance(faults.freeze) {
+            self.freeze(task, &mut rng);
+        } else if rng.chance(faults.power) {
+            if self.happens(task, "machine lost its power") {
+                self.lose_power(self.tasks[task].host, &mut rng);
+            }
+        } else if rng.chance(faults.outage) && self.profile != Profile::Local {
+            self.stop_server(task, &mut rng);
+        } else if rng.chance(faults.jump) && self.happens(task, "clock jumped") {
+            self.jump(self.tasks[task].host, &mut rng);
+        }
+    }
+
+    /// Keeps in mind who is replacing files: from the making of a copy to the epoch that tells of it.
+    fn watch_takeover(&mut self, process: usize, change: Option<&Change>) {
+        if let Some(Change::Create(path, _)) = change {
+            let path = path.to_string_lossy();
+            let fences = path.contains("/fence.");
+            if fences || path.contains("/epoch.") {
+                self.processes[process].fences = fences;
             }
         }
     }
 
-    fn crash(&mut self, task: usize, change: Option<&Change>) {
-        let process = self.tasks[task].process;
-        self.kinds.insert("process killed");
+    /// Whether a step is one of those on which the order of others hangs: around locks, takeovers, and changes of live files.
+    fn is_delicate(&self, process: usize, change: Option<&Change>) -> bool {
+        let words = ["/deposed.", "/epoch.", "/fence.", "/write.", "/exclusive."];
+        let delicate = |path: &Path| words.iter().any(|word| path.to_string_lossy().contains(word));
+        self.faults.aimed > 0
+            && (self.processes[process].fences
+                || match change {
+                    Some(Change::Create(path, _) | Change::Unlink(path)) => delicate(path),
+                    Some(Change::Rename(from, to)) => delicate(from) || delicate(to),
+                    Some(Change::Truncate(..)) => true,
+                    _ => false,
+                })
+    }
+
+    /// Whether what was drawn for this step of the task is to happen; counts it if so.
+    fn happens(&mut self, task: usize, what: &'static str) -> bool {
+        let (step, at) = (self.tasks[task].steps, self.now);
+        if self.only.as_ref().is_some_and(|only| !only.contains(&(task, step))) {
+            return false;
+        }
         self.injected += 1;
-        self.note(task, || "-- process killed".to_string());
+        self.count(what);
+        self.note(task, || format!("-- {what}"));
+        self.events.push(Event { task, step, at, what });
+        true
+    }
+
+    fn freeze(&mut self, task: usize, rng: &mut Rng) {
+        let (host, process) = (self.tasks[task].host, self.tasks[task].process);
+        let span = (200 + rng.below(6000)) * MS;
+        if rng.below(2) == 0 {
+            if self.happens(task, "machine frozen, its clock with it") {
+                self.hosts[host].frozen_until = self.now + span;
+                self.hosts[host].clock_offset -= span as i64;
+                self.mislead(host, self.now + span);
+            }
+        } else if self.happens(task, "process stopped") {
+            self.processes[process].frozen_until = self.now + span;
+            self.processes[process].disturbed = self.now + span;
+        }
+    }
+
+    /// The processes of a host have a clock that cannot be trusted until then.
+    fn mislead(&mut self, host: usize, until: u64) {
+        for process in self.of_host(host) {
+            let process = &mut self.processes[process];
+            process.disturbed = process.disturbed.max(until);
+            process.misled = process.misled.max(until);
+        }
+    }
+
+    fn of_host(&self, host: usize) -> Vec<usize> {
+        let mut found: Vec<usize> =
+            self.tasks.iter().filter(|task| task.host == host).map(|task| task.process).collect();
+        found.dedup();
+        found
+    }
+
+    fn jump(&mut self, host: usize, rng: &mut Rng) {
+        let span = (100 + rng.below(3000)) * MS;
+        if rng.below(2) == 0 {
+            self.hosts[host].clock_offset += span as i64;
+            self.jumped = true;
+            self.mislead(host, self.now);
+        } else {
+            self.hosts[host].clock_offset -= span as i64;
+            // Until its clock is where it was it takes itself for younger than it is.
+            self.mislead(host, self.now + span + 1000 * MS);
+        }
+    }
+
+    fn crash(&mut self, task: usize, change: Option<&Change>, rng: &mut Rng) {
+        let process = self.tasks[task].process;
+        self.kill(process);
+        // A local system call ends before its process does.
+        if let Some(change) = change
+            && self.profile.delivers_late()
+            && rng.below(2) == 0
+        {
+            self.count("request of a dead process delivered late");
+            self.later(process, change.clone(), rng);
+        }
+    }
+
+    fn kill(&mut self, process: usize) {
         self.processes[process].crashed = true;
         for task in self.tasks.iter_mut().filter(|task| task.process == process) {
             // A rename that is not carried out now hides no name now.
             task.moving = None;
         }
-        // A local system call ends before its process does.
-        if let Some(change) = change
-            && self.profile != Profile::Local
-            && self.rng.below(2) == 0
-        {
-            // Its last request may be carried out long after it is gone.
-            self.kinds.insert("request of a dead process delivered late");
-            self.later(change.clone());
+    }
+
+    /// A machine goes off and comes back: its processes are dead, its memory is empty, its clock begins anew. On a local
+    /// filesystem it is the server too.
+    fn lose_power(&mut self, host: usize, rng: &mut Rng) {
+        for process in self.of_host(host) {
+            if self.processes[process].begun {
+                self.kill(process);
+            }
+        }
+        self.hosts[host].forget();
+        self.hosts[host].boots += 1;
+        self.hosts[host].clock_offset = (rng.below(3_600_000) * MS) as i64 - self.now as i64;
+        self.hosts[host].frozen_until = self.now + (500 + rng.below(4000)) * MS;
+        if self.profile == Profile::Local {
+            self.server.lose_power(rng);
         }
     }
 
-    pub(super) fn later(&mut self, change: Change) {
-        let span = if self.rng.below(2) == 0 { self.rng.below(50 * MS) } else { self.rng.below(20_000 * MS) };
-        self.late.push((self.now + span, change));
+    /// The server does not answer for a while, and may come back without what was not synced.
+    fn stop_server(&mut self, task: usize, rng: &mut Rng) {
+        let span = (200 + rng.below(8000)) * MS;
+        let restarts = matches!(self.profile, Profile::Nfs3 | Profile::Nfs4) && rng.below(2) == 0;
+        let what = if restarts { "server lost its power and came back" } else { "server did not answer for a while" };
+        if !self.happens(task, what) {
+            return;
+        }
+        self.down_until = self.now + span;
+        if restarts {
+            // Who still has what was lost sends it again.
+            for (process, change) in self.server.lose_power(rng).into_iter().rev() {
+                let host = self.host_of(process);
+                if !self.processes[process].crashed || self.hosts[host].boots == 0 {
+                    self.count("unsynced write sent again after the server's restart");
+                    self.hosts[host].dirty.insert(0, (process, change));
+                }
+            }
+        }
+    }
+
+    fn host_of(&self, process: usize) -> usize {
+        self.tasks.iter().find(|task| task.process == process).map_or(0, |task| task.host)
+    }
+
+    pub(super) fn later(&mut self, process: usize, change: Change, rng: &mut Rng) {
+        let span = if rng.below(2) == 0 { rng.below(50 * MS) } else { rng.below(20_000 * MS) };
+        self.late.push((self.now + span, process, change));
     }
 
     pub(super) fn fate(&mut self, task: usize, change: &Change) -> Fate {
         // On a local filesystem a system call does what it says.
-        if self.profile == Profile::Local {
+        if !self.profile.delivers_late() || !self.processes[self.tasks[task].process].begun {
             return Fate::Done;
         }
-        if self.rng.chance(self.faults.lie) {
-            self.injected += 1;
-            self.kinds.insert("error although done, or done late");
-            let process = self.tasks[task].process;
+        let mut rng = Rng::of(!self.seed, task, self.tasks[task].steps);
+        let process = self.tasks[task].process;
+        if rng.chance(self.faults.lie) && self.happens(task, "error although done, done late, or not done") {
             self.processes[process].disturbed = self.now;
-            return if self.rng.below(2) == 0 { Fate::ErrorButDone } else { Fate::ErrorAndLate };
+            match rng.below(5) {
+                0 | 1 => return Fate::ErrorButDone,
+                2 => return Fate::ErrorAndLost,
+                _ => self.later(process, change.clone(), &mut rng),
+            }
+            return Fate::ErrorAndLate;
         }
         // A data write of a client that went on is not repeated: assumed of the server.
-        if self.repeats_left > 0 && change.is_by_name() && self.rng.chance(self.faults.repeat) {
+        let may_repeat = self.repeats_left > 0 && change.is_by_name();
+        if may_repeat && rng.chance(self.faults.repeat) && self.happens(task, "request carried out twice") {
             self.repeats_left -= 1;
-            self.injected += 1;
-            self.kinds.insert("request carried out twice");
+            self.later(process, change.clone(), &mut rng);
             return Fate::DoneTwice;
         }
         Fate::Done
     }
 
-    pub(super) fn deliver(&mut self, change: &Change) -> io::Result<()> {
-        self.server.apply(change)
+    /// A change reaches the server.
+    pub(super) fn deliver(&mut self, process: usize, change: &Change) -> io::Result<()> {
+        self.judge_delivery(process, change);
+        self.server.apply(change, process)
+    }
+
+    /// Whatever is due by now reaches the server.
+    pub(super) fn deliver_late(&mut self) {
+        let mut due = Vec::new();
+        let now = self.now;
+        self.late.retain(|(at, process, change)| {
+            if *at <= now {
+                due.push((*process, change.clone()));
+            }
+            *at > now
+        });
+        for (process, change) in due {
+            self.note(usize::MAX, || format!("late, of process {process}: {change:?}"));
+            let _ = self.deliver(process, &change);
+        }
     }
 
     /// Renames that the server carries out in the very moment of a listing of `dir`, by tasks that run: the listing misses both
@@ -103,28 +265,43 @@ impl State {
         for task in 0..self.tasks.len() {
             let Some(change) = self.tasks[task].moving.clone() else { continue };
             let Change::Rename(from, to) = change.clone() else { continue };
-            if from.parent() != Some(dir) || !self.is_ready(task) || self.rng.below(2) == 0 {
+            if from.parent() != Some(dir) || !self.is_ready(task) || self.tasks[task].rng.below(2) == 0 {
                 continue;
             }
-            let result = self.server.apply(&change);
-            self.kinds.insert("name renamed while it was listed");
-            self.note(task, || format!("{change:?}, during a listing -> {result:?}"));
-            self.tasks[task].moving = None;
-            self.tasks[task].moved = Some(result);
+            self.count("name renamed while it was listed");
+            self.carry_out_now(task, &change);
             missed.extend([from, to]);
         }
         missed
     }
 
+    /// On a server that renames by handle, somebody who has opened the same name renames what it has become.
+    pub(super) fn cross(&mut self, task: usize, from: &Path, renamed: Inode) {
+        for other in (0..self.tasks.len()).filter(|other| *other != task) {
+            let Some(Change::Rename(same, to)) = self.tasks[other].moving.clone() else { continue };
+            if same == from && self.is_ready(other) && self.tasks[other].rng.below(2) == 0 {
+                self.count("two renames by handle crossed");
+                self.carry_out_now(other, &Change::RenameOpened(renamed, to));
+            }
+        }
+    }
+
+    fn carry_out_now(&mut self, task: usize, change: &Change) {
+        let process = self.tasks[task].process;
+        let result = self.deliver(process, change);
+        self.note(task, || format!("{change:?}, meanwhile -> {result:?}"));
+        self.tasks[task].moving = None;
+        self.tasks[task].moved = Some(result);
+    }
+
     /// Sends what a host has written to a file.
     pub fn flush(&mut self, host: usize, inode: Inode) {
-        let (mine, rest) = std::mem::take(&mut self.hosts[host].dirty)
+        let (mine, rest): (Vec<_>, Vec<_>) = std::mem::take(&mut self.hosts[host].dirty)
             .into_iter()
-            .partition(|change| matches!(change, Change::Write(of, ..) if *of == inode));
+            .partition(|(_, change)| change.file() == Some(inode));
         self.hosts[host].dirty = rest;
-        let mine: Vec<Change> = mine;
-        for change in &mine {
-            let _ = self.server.apply(change);
+        for (process, change) in &mine {
+            let _ = self.deliver(*process, change);
         }
     }
 }

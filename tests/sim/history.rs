@@ -5,7 +5,8 @@ use std::collections::{HashMap, HashSet};
 use coord::lock::{STAMP, STAMP_AT};
 
 pub const PAGES: usize = 4;
-pub const PAGE: usize = 64;
+/// Room for more commits than a run makes.
+pub const PAGE: usize = 128;
 const TAGS: usize = PAGE / 8 - 1;
 /// The word of a page that has the number of the last commit: where SQLite has its change counter.
 const COUNTER: usize = 3;

@@ -1,5 +1,6 @@
 //! Transactions in SQLite's order of steps, over the real lock manager: pre-images into a journal, journal synced, header
-//! synced, pages, sync, journal cut to nothing, sync, confirmation.
+//! synced, pages, sync, journal cut to nothing, sync, confirmation. Some write a part of their pages before the end, as SQLite
+//! does when its cache is full, and some of these roll back.
 
 use std::io;
 use std::sync::Arc;
@@ -8,113 +9,25 @@ use coord::lock::{Base, Database, Level, LockError, STAMP, STAMP_AT, Seat, Wishe
 use coord::protocol::Paths;
 use coord::protocol::lease::Standing;
 use coord::protocol::switches::{self, Guard};
-use coord::storage::{Access, DataFile, Owner, Storage};
+use coord::storage::{Access, DataFile, Storage};
 
+use super::base::Handles;
 use super::history::{Content, Fate, PAGE, PAGES};
 use super::storage::{SimStorage, database};
+use super::weather::Broken;
 
 const HEADER: usize = 16;
 const MAGIC: u8 = 0xd9;
 /// A sixth of the lease, by a clock that may be slow, and a little for the asking.
 const HEARTBEAT: u64 = 250 * super::world::MS;
 
-/// One connection's handles.
-struct Handles {
-    storage: SimStorage,
-    paths: Paths,
-    database: Option<Box<dyn DataFile>>,
-    journal: Option<Box<dyn DataFile>>,
-    dirty: bool,
-    journal_dirty: bool,
-    /// The database behind the handle may be another one: what was read from it before counts no more.
-    doubt: bool,
-}
-
-const OWNER: Owner = Owner { mode: 0o644, uid: 0, gid: 0 };
-
-impl Base for Handles {
-    fn reopen(&mut self, _: bool, create: bool) -> io::Result<()> {
-        if create {
-            self.storage.create_new(&self.paths.database, b"", OWNER)?;
-        }
-        self.database = Some(self.storage.open(&self.paths.database, Access::ReadWrite)?);
-        self.doubt = true;
-        Ok(())
-    }
-
-    fn is_open(&self) -> bool {
-        self.database.is_some()
-    }
-
-    fn close(&mut self) {
-        self.database = None;
-    }
-
-    fn open_journal(&mut self) -> io::Result<()> {
-        if self.journal.is_some() {
-            return Ok(());
-        }
-        let opened = self.storage.open(&self.paths.journal, Access::ReadWrite).or_else(|_| {
-            let _ = self.storage.create_new(&self.paths.journal, b"", OWNER);
-            self.storage.open(&self.paths.journal, Access::ReadWrite)
-        });
-        self.journal = Some(opened?);
-        Ok(())
-    }
-
-    fn close_journal(&mut self) {
-        self.journal_dirty = false;
-        self.journal = None;
-    }
-
-    fn has_journal(&self) -> bool {
-        self.journal.is_some()
-    }
-
-    fn is_writable(&self) -> bool {
-        true
-    }
-
-    fn may_create(&self) -> bool {
-        true
-    }
-
-    fn sync(&mut self) -> io::Result<()> {
-        if self.journal_dirty
-            && let Some(journal) = &self.journal
-        {
-            journal.sync()?;
-            self.journal_dirty = false;
-        }
-        if self.dirty
-            && let Some(database) = &self.database
-        {
-            database.sync()?;
-            self.dirty = false;
-        }
-        Ok(())
-    }
-
-    fn native_lock(&mut self, _: Level) -> Result<(), LockError> {
-        Ok(())
-    }
-
-    fn native_unlock(&mut self, _: Level) {}
-
-    fn is_interrupted(&self) -> bool {
-        false
-    }
-
-    fn client(&self) -> String {
-        "simulation".to_string()
-    }
-}
-
 /// Why a transaction stopped.
 #[derive(Debug)]
 pub enum Stop {
     Busy,
     Lost,
+    /// The application rolled it back.
+    RolledBack,
 }
 
 impl From<LockError> for Stop {
@@ -132,38 +45,64 @@ pub struct Connection {
     seat: Seat,
     handles: Handles,
     who: String,
+    task: usize,
     /// What it read or wrote last, as SQLite's page cache has it.
     cache: Option<Content>,
 }
 
 impl Connection {
-    pub fn open(manager: Arc<Database>, storage: SimStorage, who: String, linger_ms: u64) -> Connection {
-        let seat = manager.sit(0, Wishes { lease_ms: 1000, linger_ms: Some(linger_ms), ..Wishes::default() });
+    pub fn open(manager: Arc<Database>, storage: SimStorage, who: String) -> Connection {
+        let linger_ms = Some(storage.world.state().linger_ms);
+        let seat = manager.sit(0, Wishes { lease_ms: 1000, linger_ms, ..Wishes::default() });
         let paths = Paths::new(&database());
+        let task = storage.task;
         // The first opening, by name and without a lock.
-        let first = storage.open(&paths.database, Access::ReadWrite).ok();
+        let database = storage.open(&paths.database, Access::ReadWrite).ok();
         let handles = Handles {
             storage,
             paths,
-            database: first,
+            database,
             journal: None,
             dirty: false,
             journal_dirty: false,
+            journal_named: false,
             doubt: false,
         };
-        Connection { manager, seat, handles, who, cache: None }
+        Connection { manager, seat, handles, who, task, cache: None }
     }
 
     pub fn close(mut self) {
+        self.world().holds(self.task, Level::None, None);
         self.manager.stand_up(&mut self.seat, &mut self.handles);
     }
 
     fn lock(&mut self, level: Level) -> Result<(), Stop> {
-        Ok(self.manager.lock(&mut self.seat, level, &mut self.handles)?)
+        let locked = self.manager.lock(&mut self.seat, level, &mut self.handles);
+        let (level, lease) = (self.seat.level(), self.seat.lease());
+        let mut state = self.world();
+        let task = self.task;
+        state.note(task, || match &locked {
+            Ok(()) => format!("believes it holds {level:?}"),
+            Err(error) => format!("got no lock: {error:?}; holds {level:?}"),
+        });
+        // What it holds while it waits for EXCLUSIVE is no more than before.
+        state.holds(task, if locked.is_ok() { level } else { level.min(Level::Reserved) }, lease);
+        drop(state);
+        Ok(locked?)
     }
 
     fn unlock(&mut self, level: Level) {
+        {
+            let mut state = self.world();
+            let task = self.task;
+            state.note(task, || format!("unlocks to {level:?}"));
+            state.holds(task, level, self.seat.lease());
+        }
         self.manager.unlock(&mut self.seat, level, &mut self.handles);
+    }
+
+    fn is_broken(&self, broken: Broken) -> bool {
+        self.world().broken == Some(broken)
     }
 
     fn check(&mut self) -> Result<(), Stop> {
@@ -196,14 +135,25 @@ impl Connection {
 
     fn shared(&mut self) -> Result<(), Stop> {
         self.lock(Level::Shared)?;
-        if self.manager.journal_is_hot() {
+        if self.manager.journal_is_hot() && !self.sees_a_writer() {
             self.lock(Level::Exclusive)?;
             if self.manager.journal_is_hot() {
+                self.world().count("transaction: hot journal rolled back");
                 self.roll_back()?;
             }
             self.unlock(Level::Shared);
         }
         Ok(())
+    }
+
+    /// What SQLite would be told by a wrong check for a reserved lock.
+    fn sees_a_writer(&self) -> bool {
+        let state = self.world();
+        state.broken == Some(Broken::ReservedBesideRecoverer)
+            && state
+                .server
+                .list(&self.handles.paths.lock)
+                .is_ok_and(|names| names.iter().any(|name| name.starts_with("write.")))
     }
 
     fn roll_back(&mut self) -> Result<(), Stop> {
@@ -219,7 +169,7 @@ impl Connection {
             let page = record[0] as u64 * PAGE as u64;
             self.write_database(&record[1..], page)?;
         }
-        self.io(|handles| handles.sync())?;
+        self.sync_database()?;
         self.finalise()
     }
 
@@ -232,6 +182,13 @@ impl Connection {
         Ok(())
     }
 
+    fn sync_database(&mut self) -> Result<(), Stop> {
+        if self.is_broken(Broken::DatabaseUnsynced) {
+            self.handles.dirty = false;
+        }
+        self.io(|handles| handles.sync())
+    }
+
     fn journal(&mut self, what: impl FnOnce(&dyn DataFile) -> io::Result<()>) -> Result<(), Stop> {
         self.io(|handles| {
             handles.journal_dirty = true;
@@ -239,7 +196,24 @@ impl Connection {
         })
     }
 
+    fn sync_journal(&mut self) -> Result<(), Stop> {
+        if self.is_broken(Broken::JournalUnsynced) {
+            self.handles.journal_dirty = false;
+            return Ok(());
+        }
+        self.io(|handles| {
+            handles.journal_dirty = true;
+            handles.sync_journal()
+        })
+    }
+
     fn finalise(&mut self) -> Result<(), Stop> {
+        if self.is_broken(Broken::JournalUnlinked) {
+            self.io(|handles| handles.storage.unlink(&handles.paths.journal))?;
+            self.handles.journal = None;
+            self.manager.journal_finalised();
+            return Ok(());
+        }
         self.journal(|journal| {
             journal.set_len(0)?;
             journal.sync()
@@ -251,6 +225,7 @@ impl Connection {
     /// The stamp that the database has now, from memory where the manager knows it.
     fn stamp(&mut self) -> Result<[u8; STAMP], Stop> {
         if let Some(known) = self.manager.recall(&self.seat).stamp {
+            self.world().count("lock: answered from memory");
             self.must_be_valid();
             return Ok(known);
         }
@@ -274,27 +249,37 @@ impl Connection {
         Ok(content)
     }
 
+    fn must_be_valid(&self) {
+        let valid = self.seat.lease().map(|lease| lease.standing(self.manager.now()));
+        if valid != Some(Standing::Valid) {
+            let text = format!("S2: {} was given data after its lease had run out", self.who);
+            self.world().history.violated(text);
+        }
+    }
+
     fn read_all(&mut self) -> Result<Content, Stop> {
         let mut pages = [[0; PAGE]; PAGES];
+        let before = self.is_broken(Broken::CheckBeforeRead);
         for (number, page) in pages.iter_mut().enumerate() {
+            if before {
+                self.check()?;
+            }
             let file = self.handles.database.as_ref().ok_or(Stop::Lost)?;
             file.read_at(page, (number * PAGE) as u64).map_err(|_| Stop::Lost)?;
-            self.check()?;
+            if !before {
+                self.check()?;
+            }
             self.must_be_valid();
         }
         Ok(Content::of(pages))
     }
 
-    fn must_be_valid(&self) {
-        let valid = self.seat.lease().map(|lease| lease.standing(self.manager.now()));
-        if valid != Some(Standing::Valid) {
-            let text = format!("{} was given data after its lease had run out", self.who);
-            self.world().history.violated(text);
-        }
-    }
-
     fn world(&self) -> std::sync::MutexGuard<'_, super::world::State> {
         self.handles.storage.world.state()
+    }
+
+    fn draw(&self, limit: u64) -> u64 {
+        self.world().tasks[self.task].rng.below(limit)
     }
 
     /// What must be seen by a lock that is asked for now.
@@ -305,11 +290,12 @@ impl Connection {
 
     fn saw(&self, content: &Content, (known, since): (usize, u64)) {
         let mut state = self.world();
-        let process = state.tasks[self.handles.storage.task].process;
+        let process = state.tasks[self.task].process;
         // Who stood still meanwhile may have the snapshot it had, until its next heartbeat; never a mix.
         let undisturbed = state.processes[process].disturbed + HEARTBEAT < since;
         let known = undisturbed.then_some(known);
         let who = self.who.clone();
+        state.note(self.task, || format!("reads {:x?}", content.tags()));
         state.history.saw(&who, content, known);
     }
 
@@ -324,20 +310,33 @@ impl Connection {
         content.map(drop)
     }
 
+    /// A transaction that changes nothing: whoever makes it still clears up after the dead.
+    pub fn touch(&mut self) {
+        let _ = self.shared().and_then(|()| self.lock(Level::Reserved)).and_then(|()| self.lock(Level::Exclusive));
+        self.unlock(Level::None);
+    }
+
     /// A write transaction.
     pub fn write(&mut self, tag: u64) -> Result<(), Stop> {
         self.world().history.fates.insert(tag, Fate::Running);
         let mut fate = Fate::Failed;
         let done = self.transaction(tag, &mut fate);
-        // Before the locks go: from then on others may look.
-        match &done {
-            Ok(()) => self.world().history.report(tag),
-            Err(_) => {
-                self.world().history.fates.insert(tag, fate);
-                // Its journal may not be finalised, and what it has in memory may not be in the file.
-                self.cache = None;
-                self.manager.doubt();
+        {
+            let mut state = self.world();
+            let task = self.task;
+            state.note(task, || format!("transaction {tag:x}: {done:?}, {fate:?}"));
+            // Before the locks go: from then on others may look.
+            match &done {
+                Ok(()) => state.history.report(tag),
+                Err(_) => drop(state.history.fates.insert(tag, fate)),
             }
+        }
+        if done.is_err() {
+            self.cache = None;
+        }
+        if matches!(done, Err(Stop::Busy | Stop::Lost)) {
+            // Its journal may not be finalised.
+            self.manager.doubt();
         }
         if done.is_ok() {
             self.unlock(Level::Shared);
@@ -354,11 +353,54 @@ impl Connection {
         self.lock(Level::Reserved)?;
         let after = before.next(tag);
         self.journal(|journal| journal.write_at(&[0; HEADER], 0))?;
-        for (number, page) in before.pages.iter().enumerate() {
+        // The cache is full after some pages: these are journaled, and written, before the others.
+        let (spilled, keeps) = (self.draw(3 * PAGES as u64) as usize, self.draw(4) > 0);
+        let spilled = if spilled < PAGES { spilled } else { 0 };
+        if spilled > 0 {
+            self.world().count("transaction: pages written before its end");
+            self.write_pages(&before, &after, 0..spilled)?;
+        }
+        if !keeps {
+            self.world().count("transaction: rolled back by its maker");
+            if spilled > 0 {
+                self.roll_back()?;
+            } else {
+                self.finalise()?;
+            }
+            return Err(Stop::RolledBack);
+        }
+        self.write_pages(&before, &after, spilled..PAGES)?;
+        self.sync_database()?;
+        *fate = Fate::Unknown;
+        self.world().history.fates.insert(tag, Fate::Unknown);
+        self.finalise()?;
+        if !switches::off(Guard::CommitCheck) {
+            self.manager.confirm(&self.seat).map_err(|_| Stop::Lost)?;
+        }
+        self.cache = Some(after);
+        Ok(())
+    }
+
+    /// Journals these pages, and writes them once the journal is certain.
+    fn write_pages(&mut self, before: &Content, after: &Content, which: std::ops::Range<usize>) -> Result<(), Stop> {
+        for number in which.clone() {
             let mut record = vec![number as u8];
-            record.extend_from_slice(page);
+            record.extend_from_slice(&before.pages[number]);
             self.journal(|journal| journal.write_at(&record, (HEADER + number * (PAGE + 1)) as u64))?;
         }
+        self.become_exclusive()?;
+        self.sync_journal()?;
+        let mut header = [0; HEADER];
+        (header[0], header[1]) = (MAGIC, which.end as u8);
+        self.journal(|journal| journal.write_at(&header, 0))?;
+        self.sync_journal()?;
+        for number in which {
+            self.write_database(&after.pages[number], (number * PAGE) as u64)?;
+        }
+        Ok(())
+    }
+
+    fn become_exclusive(&mut self) -> Result<(), Stop> {
         let mut tries = 0;
         while let Err(stop) = self.lock(Level::Exclusive) {
             tries += 1;
@@ -367,24 +409,6 @@ impl Connection {
             }
             self.handles.storage.sleep(std::time::Duration::from_millis(20));
         }
-        self.journal(|journal| journal.sync())?;
-        let mut header = [0; HEADER];
-        (header[0], header[1]) = (MAGIC, PAGES as u8);
-        self.journal(|journal| {
-            journal.write_at(&header, 0)?;
-            journal.sync()
-        })?;
-        for (number, page) in after.pages.iter().enumerate() {
-            self.write_database(page, (number * PAGE) as u64)?;
-        }
-        self.io(|handles| handles.sync())?;
-        *fate = Fate::Unknown;
-        self.world().history.fates.insert(tag, Fate::Unknown);
-        self.finalise()?;
-        if !switches::off(Guard::CommitCheck) {
-            self.manager.confirm(&self.seat).map_err(|_| Stop::Lost)?;
-        }
-        self.cache = Some(after);
         Ok(())
     }
 }

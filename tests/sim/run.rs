@@ -1,19 +1,20 @@
-//! One seed: a world with a few hosts and processes, a workload, and at the end a judge to whom nothing happens any more.
+//! One seed: a world with a few hosts and processes, and what each of them is to do in it.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
-use coord::lock::Database;
 use coord::protocol::switches::{self, Guard};
-use coord::storage::{Instant, Storage};
 
-use super::pager::{Connection, Stop};
-use super::storage::{SimStorage, database};
+use super::events::Event;
+use super::roles::{Role, Slot, act};
 use super::turns::{self, Work};
-use super::weather::{Faults, Profile, Rng};
+use super::weather::{Broken, Faults, Profile, Rng};
 use super::world::{MS, Task, World};
 
+pub const LEASE_MS: u64 = 1000;
+
 /// What a run came to.
+#[derive(Default)]
 pub struct Outcome {
     pub profile: Profile,
     pub violations: Vec<String>,
@@ -21,78 +22,146 @@ pub struct Outcome {
     pub injected: u64,
     pub commits: usize,
     pub reads: u64,
+    /// The longest that a writer waited where nothing went wrong, in simulated milliseconds.
+    pub longest_wait: u64,
     pub trace: Vec<String>,
-    pub kinds: std::collections::BTreeSet<&'static str>,
+    pub kinds: BTreeMap<&'static str, u64>,
+    pub events: Vec<Event>,
+    pub tasks: usize,
+}
+
+impl Outcome {
+    /// What befell whom, for people: the steps are those of `--events`.
+    pub fn befallen(&self) -> String {
+        let lines = self.events.iter().map(|event| {
+            format!("  {}:{} at {:.3} ms: {}\n", event.task, event.step, event.at as f64 / MS as f64, event.what)
+        });
+        format!("{} tasks; what befell them:\n{}", self.tasks, lines.collect::<String>())
+    }
 }
 
 /// How a seed is played.
-#[derive(Clone, Copy)]
+#[derive(Clone, Debug)]
 pub struct Plan {
     pub seed: u64,
     pub profile: Option<Profile>,
     pub without: Option<Guard>,
-    /// How long connections keep an unused lock, whatever the seed says.
-    pub linger_ms: Option<u64>,
+    pub broken: Option<Broken>,
     /// Machines and processes stand still far more often, and die.
     pub stormy: bool,
     pub trace: bool,
+    /// Of what is drawn, only what befalls these steps of these tasks happens.
+    pub only: Option<BTreeSet<(usize, u64)>>,
+    /// These tasks do nothing.
+    pub idle: BTreeSet<usize>,
+    /// No connection makes more transactions than this.
+    pub transactions: u64,
+    /// Where several could go on, the one whose turn it is does so in all but one of as many draws.
+    pub stays: u64,
 }
 
-const LEASE_MS: u64 = 1000;
+impl Plan {
+    /// A seed as `cargo test` and `simulate` play it.
+    pub fn of(seed: u64) -> Plan {
+        Plan {
+            seed,
+            profile: None,
+            without: None,
+            broken: None,
+            stormy: seed.is_multiple_of(8),
+            trace: false,
+            only: None,
+            idle: BTreeSet::new(),
+            transactions: u64::MAX,
+            stays: 3,
+        }
+    }
+}
 
-fn faults(rng: &mut Rng) -> Faults {
-    match rng.below(8) {
-        0 => Faults::NONE,
-        1 => Faults { freeze: 60, ..Faults::NONE },
-        2 => Faults { crash: 40, ..Faults::NONE },
-        3 => Faults { lie: 60, ..Faults::NONE },
-        4 => Faults { repeat: 100, freeze: 30, ..Faults::NONE },
-        5 => Faults { freeze: 100, crash: 20, lie: 0, repeat: 0 },
-        _ => Faults { freeze: 40, crash: 15, lie: 15, repeat: 40 },
+/// The members of a world.
+struct Cast {
+    profile: Profile,
+    weather: Faults,
+    hosts: usize,
+    processes: usize,
+    tasks: Vec<Task>,
+    roles: Vec<Role>,
+}
+
+impl Cast {
+    fn draw(plan: &Plan) -> Cast {
+        let mut rng = Rng::new(plan.seed ^ 0x5151);
+        for _ in 0..4 {
+            rng.next();
+        }
+        let drawn = Profile::ALL[rng.below(Profile::ALL.len() as u64) as usize];
+        let profile = plan.profile.unwrap_or(drawn);
+        let weather = if plan.stormy { Faults::draw_storm(&mut rng) } else { Faults::draw(&mut rng) };
+        // Now and then readers come and go without end beside one writer, or one process after the other dies.
+        let kind = rng.below(32);
+        let (crowded, deadly) = (kind == 0, (1..5).contains(&kind));
+        let weather = match () {
+            () if crowded => Faults::NONE,
+            () if deadly => Faults { crash: 100, power: 15, ..weather },
+            () => weather,
+        };
+        let hosts = if profile == Profile::Local { 1 } else { 1 + rng.below(3) as usize };
+        let processes = if deadly { 5 + rng.below(4) as usize } else { 2 + rng.below(3) as usize };
+        let mut cast = Cast { profile, weather, hosts, processes, tasks: Vec::new(), roles: Vec::new() };
+        for process in 0..processes {
+            let host = rng.below(hosts as u64) as usize;
+            // Some come later: back, where the machine or an earlier process died.
+            let late = deadly || (rng.below(5) == 0 && !crowded);
+            let starts = if late { rng.below(12_000) } else { rng.below(400) } * MS;
+            let crowd = crowded && process == 0;
+            let connections = if crowd { 3 } else { 1 + rng.below(4) / 3 };
+            for _ in 0..connections {
+                let (transactions, reads) = (1 + rng.below(if crowded { 2 } else { 5 }), rng.below(3));
+                cast.add(
+                    host,
+                    process,
+                    starts,
+                    match crowd {
+                        true => Role::Crowd,
+                        false => Role::Client { transactions: transactions.min(plan.transactions), reads },
+                    },
+                );
+            }
+            cast.add(host, process, starts, Role::Service);
+        }
+        cast.add(0, processes, 0, Role::Judge);
+        cast.add(0, processes, 0, Role::Service);
+        cast
+    }
+
+    fn add(&mut self, host: usize, process: usize, starts: u64, role: Role) {
+        self.tasks.push(Task::new(host, process, starts));
+        self.roles.push(role);
     }
 }
 
 /// Plays one seed.
-pub fn run(plan: Plan) -> Outcome {
-    let mut rng = Rng::new(plan.seed ^ 0x5151);
-    for _ in 0..4 {
-        rng.next();
-    }
-    // Two worlds of three have processes that keep their locks: short enough to run out unused, or longer than a lease.
-    let linger_ms = [0, 60, 3000][rng.below(3) as usize];
-    let linger_ms = plan.linger_ms.unwrap_or(linger_ms);
-    let profile = plan.profile.unwrap_or(Profile::ALL[rng.below(3) as usize]);
-    let hosts = if profile == Profile::Local { 1 } else { 1 + rng.below(3) as usize };
-    let processes = 2 + rng.below(3) as usize;
-    // Each process: connections and a service; then the judge and its service.
-    let mut tasks = Vec::new();
-    let mut roles = Vec::new();
-    for process in 0..=processes {
-        let judge = process == processes;
-        let host = if judge { 0 } else { rng.below(hosts as u64) as usize };
-        let connections = if judge { 1 } else { 1 + rng.below(4) as usize / 3 };
-        let starts = if judge { 0 } else { rng.below(400) * MS };
-        for connection in 0..=connections {
-            tasks.push(Task::new(host, process, starts));
-            roles.push(match (judge, connection == connections) {
-                (_, true) => Role::Service,
-                (true, false) => Role::Judge,
-                (false, false) => Role::Client { transactions: 1 + rng.below(5), reads: rng.below(3) },
-            });
-        }
-    }
-    let storm = [Faults { freeze: 250, ..Faults::NONE }, Faults { freeze: 120, crash: 60, ..Faults::NONE }];
-    let weather = if plan.stormy { storm[rng.below(2) as usize] } else { faults(&mut rng) };
+pub fn run(plan: &Plan) -> Outcome {
+    let Cast { profile, weather, hosts, processes, tasks, roles } = Cast::draw(plan);
+    let count = tasks.len();
     let world = World::new(plan.seed, profile, weather, tasks, hosts, processes + 1);
-    if plan.trace {
-        world.state().trace = Some(Vec::new());
+    {
+        let mut state = world.state();
+        state.trace = plan.trace.then(Vec::new);
+        state.broken = plan.broken;
+        state.only = plan.only.clone();
+        state.stays = plan.stays;
+        // Two worlds of three have processes that keep their locks: short enough to run out unused, or longer than a lease.
+        let linger_ms = [0, 60, 3000][Rng::new(plan.seed ^ 0x1155).below(3) as usize];
+        state.linger_ms = linger_ms;
     }
     let world = Arc::new(world);
     let managers: Arc<Vec<Slot>> = Arc::new((0..=processes).map(|_| Slot::default()).collect());
     let mut tasks: Vec<Work> = Vec::new();
     for (task, role) in roles.into_iter().enumerate() {
         let (world, managers) = (world.clone(), managers.clone());
-        tasks.push(Box::new(move || act(&world, task, role, &managers, linger_ms)));
+        let role = if plan.idle.contains(&task) { Role::Idle } else { role };
+        tasks.push(Box::new(move || act(&world, task, role, &managers)));
     }
     switches::take_out_here(plan.without);
     turns::play(&world, tasks);
@@ -105,148 +174,10 @@ pub fn run(plan: Plan) -> Outcome {
         injected: state.injected,
         commits: state.history.reported.len(),
         reads: state.history.reads,
+        longest_wait: state.longest_wait / MS,
         trace: state.trace.take().unwrap_or_default(),
         kinds: std::mem::take(&mut state.kinds),
-    }
-}
-
-#[derive(Clone, Copy)]
-enum Role {
-    Client { transactions: u64, reads: u64 },
-    Service,
-    Judge,
-}
-
-/// A process's lock manager: made by its first task, gone when its last connection closes.
-#[derive(Default)]
-struct Slot {
-    manager: std::sync::Mutex<(Option<Arc<Database>>, usize, bool)>,
-}
-
-impl Slot {
-    /// Nothing is held while a step is made: another task may want it in the meantime.
-    fn get(&self, storage: &SimStorage) -> Arc<Database> {
-        let fresh = Arc::new(Database::stepped(Arc::new(storage.clone()), &database(), LEASE_MS));
-        let mut slot = self.manager.lock().expect("nobody panics with it");
-        slot.1 += 1;
-        slot.0.get_or_insert(fresh).clone()
-    }
-
-    fn leave(&self) {
-        let mut slot = self.manager.lock().expect("nobody panics with it");
-        slot.1 -= 1;
-        slot.2 = slot.1 == 0;
-    }
-}
-
-fn act(world: &Arc<World>, task: usize, role: Role, managers: &[Slot], linger_ms: u64) {
-    let storage = SimStorage { world: world.clone(), task };
-    let process = world.state().tasks[task].process;
-    let slot = &managers[process];
-    match role {
-        Role::Service => serve(world, &storage, slot, process),
-        Role::Judge => {
-            loop {
-                let busy = {
-                    let state = world.state();
-                    let mine = process;
-                    // Also until everything that is late has arrived.
-                    state.has_late()
-                        || (0..state.tasks.len())
-                            .any(|other| state.tasks[other].process != mine && !state.tasks[other].done)
-                };
-                if !busy {
-                    break;
-                }
-                storage.sleep(Duration::from_millis(50));
-            }
-            world.state().faults = Faults::NONE;
-            judge(world, &storage, slot);
-        }
-        Role::Client { transactions, reads } => {
-            let manager = slot.get(&storage);
-            let mut connection = Connection::open(manager, storage.clone(), format!("task {task}"), linger_ms);
-            for number in 0..transactions {
-                for _ in 0..reads {
-                    let _ = connection.read();
-                }
-                let tag = ((task as u64 + 1) << 16) | number;
-                let _ = connection.write(tag);
-                let pause = world.state().rng.below(40);
-                storage.sleep(Duration::from_millis(pause));
-            }
-            connection.close();
-            slot.leave();
-        }
-    }
-}
-
-/// The service thread of a process.
-fn serve(world: &Arc<World>, storage: &SimStorage, slot: &Slot, process: usize) {
-    loop {
-        let manager = {
-            let slot = slot.manager.lock().expect("nobody panics with it");
-            if slot.2 {
-                return;
-            }
-            slot.0.clone()
-        };
-        let now = storage.now();
-        let due = manager.and_then(|manager| manager.tick()).unwrap_or(Instant(now.0 + 60 * MS));
-        let span = due.0.saturating_sub(now.0).clamp(MS, 60 * MS);
-        storage.sleep(Duration::from_nanos(span));
-        // A process whose connections have all crashed ends with them.
-        let state = world.state();
-        let alive = (0..state.tasks.len()).any(|task| state.tasks[task].process == process && !state.tasks[task].done);
-        if !alive {
-            return;
-        }
-    }
-}
-
-/// With all faults over, a newcomer reads and writes within a bounded time, and finds what history says.
-fn judge(world: &Arc<World>, storage: &SimStorage, slot: &Slot) {
-    let manager = slot.get(storage);
-    let mut connection = Connection::open(manager, storage.clone(), "the judge".to_string(), 0);
-    let begun = world.state().now;
-    // A name that nobody owns is watched for the default lease, and then perhaps one that was behind it.
-    let limit = 100_000 * MS;
-    let mut number = 0;
-    loop {
-        number += 1;
-        let tag = (0xffff << 16) | number;
-        match connection.write(tag) {
-            Ok(()) => break,
-            Err(Stop::Busy | Stop::Lost) if world.state().now - begun < limit => {
-                storage.sleep(Duration::from_millis(50));
-            }
-            Err(stop) => {
-                let mut state = world.state();
-                let names: Vec<String> = state.server.names.keys().map(|path| path.display().to_string()).collect();
-                state.history.violated(format!("after {} s nobody can write ({stop:?}): {names:?}", limit / MS / 1000));
-                break;
-            }
-        }
-    }
-    if connection.read().is_err() {
-        world.state().history.violated("the judge cannot read what it wrote".to_string());
-    }
-    connection.close();
-    slot.leave();
-    leftovers(world);
-}
-
-/// Nothing stays behind for ever.
-fn leftovers(world: &Arc<World>) {
-    let mut state = world.state();
-    let stays: Vec<String> = state.server.names.keys().map(|path| path.display().to_string()).collect();
-    // A copy created late by nobody is watched for half a minute by whoever writes, and hinders nobody meanwhile.
-    let locks: Vec<&String> = stays
-        .iter()
-        .filter(|name| name.contains("/write.") || name.contains("/exclusive.") || name.ends_with(".ready"))
-        .collect();
-    if !locks.is_empty() {
-        let text = format!("left behind: {locks:?}");
-        state.history.violated(text);
+        events: std::mem::take(&mut state.events),
+        tasks: count,
     }
 }

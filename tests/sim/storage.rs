@@ -11,10 +11,11 @@ use coord::storage::{
     Access, Attributes, DataFile, FileId, Instant, Kind, Liveness, LocalGuard, Owner, Process, Storage,
 };
 
+use super::file::SimFile;
 use super::server::{Change, Inode};
 use super::turns::task;
-use super::weather::Profile;
-use super::world::{State, World};
+use super::weather::{Broken, Profile};
+use super::world::World;
 
 /// The storage of one task.
 #[derive(Clone)]
@@ -29,19 +30,27 @@ impl SimStorage {
     }
 
     fn inode(&self, path: &Path) -> io::Result<Inode> {
+        let remembered = {
+            let mut state = self.world.state();
+            let (host, names) = (state.tasks[task()].host, state.memory.names);
+            let known = state.hosts[host].dentries.get(path).copied();
+            known.filter(|_| state.tasks[task()].rng.below(8) < names)
+        };
+        if let Some(known) = remembered {
+            return self.world.local(task(), |state, _| {
+                state.count("name answered from the client's memory");
+                known.ok_or_else(|| io::ErrorKind::NotFound.into())
+            });
+        }
         self.world.look(task(), |state, host| {
-            // A name that was looked up before may be answered from memory, on clients that do so.
-            if state.profile != Profile::Local
-                && let Some(known) = state.hosts[host].dentries.get(path).copied()
-                && state.rng.below(2) == 0
-            {
-                state.kinds.insert("name answered from the client's memory");
-                return known.ok_or_else(|| io::ErrorKind::NotFound.into());
-            }
             let found = state.server.look_up(path);
             state.hosts[host].dentries.insert(path.to_path_buf(), found.as_ref().ok().copied());
             found
         })
+    }
+
+    fn file(&self, inode: Inode) -> Box<dyn DataFile> {
+        Box::new(SimFile::new(self.world.clone(), inode))
     }
 }
 
@@ -59,7 +68,7 @@ impl Storage for SimStorage {
     }
 
     fn random(&self) -> u64 {
-        self.world.state().rng.next()
+        self.world.state().tasks[task()].rng.next()
     }
 
     fn make_dir(&self, dir: &Path, _: Owner) -> io::Result<()> {
@@ -84,16 +93,21 @@ impl Storage for SimStorage {
 
     fn list(&self, dir: &Path) -> io::Result<Vec<OsString>> {
         self.world.look(task(), |state, host| {
-            if state.profile != Profile::Local
-                && let Some(known) = state.hosts[host].listings.get(dir).cloned()
-                && state.rng.below(2) == 0
+            let names = state.memory.listings;
+            if let Some(known) = state.hosts[host].listings.get(dir).cloned()
+                && state.tasks[task()].rng.below(8) < names
             {
-                state.kinds.insert("listing answered from the client's memory");
+                state.count("listing answered from the client's memory");
+                state.note(task(), || format!("list {}, from memory -> {known:?}", dir.display()));
                 return Ok(known.into_iter().map(OsString::from).collect());
             }
+            state.count("step: list");
             let missed = state.renamed_meanwhile(dir);
             let mut names = state.server.list(dir)?;
             names.retain(|name| !missed.contains(&dir.join(name)));
+            if state.broken == Some(Broken::MovingPresence) {
+                names.retain(|name| !is_presence(name) || state.tasks[task()].rng.below(4) > 0);
+            }
             state.hosts[host].listings.insert(dir.to_path_buf(), names.clone());
             state.note(task(), || format!("list {} -> {names:?}", dir.display()));
             Ok(names.into_iter().map(OsString::from).collect())
@@ -118,27 +132,31 @@ impl Storage for SimStorage {
 
     fn attributes(&self, path: &Path) -> io::Result<Attributes> {
         let inode = self.inode(path)?;
-        self.world.look(task(), |state, _| {
+        self.world.look(task(), |state, host| {
+            state.count("step: stat");
             let node = &state.server.nodes[inode];
-            Ok(Attributes {
-                id: FileId { device: 1, inode: inode as u64 },
-                is_dir: node.is_dir,
-                is_symlink: false,
-                size: node.data.len() as u64,
-                links: u64::from(node.names),
-                mode: 0o644,
-                uid: 0,
-                gid: 0,
-            })
+            let (is_dir, links, mut size) = (node.is_dir, u64::from(node.names), node.data.len() as u64);
+            if let Some(known) = state.hosts[host].sizes.get(&inode).copied()
+                && state.tasks[task()].rng.below(8) < state.memory.names
+            {
+                size = known;
+            }
+            state.hosts[host].sizes.insert(inode, size);
+            let id = FileId { device: 1, inode: inode as u64 };
+            Ok(Attributes { id, is_dir, is_symlink: false, size, links, mode: 0o644, uid: 0, gid: 0 })
         })
     }
 
     fn sync_dir(&self, _: &Path) -> io::Result<()> {
-        self.world.look(task(), |_, _| Ok(()))
+        self.world.look(task(), |state, _| {
+            state.server.sync_names();
+            state.count("step: sync of a directory");
+            Ok(())
+        })
     }
 
     fn open(&self, path: &Path, _: Access) -> io::Result<Box<dyn DataFile>> {
-        Ok(Box::new(SimFile { world: self.world.clone(), inode: self.inode(path)? }))
+        Ok(self.file(self.inode(path)?))
     }
 
     fn open_listed(&self, path: &Path, _: Access, scratch: &Path) -> io::Result<Box<dyn DataFile>> {
@@ -149,7 +167,7 @@ impl Storage for SimStorage {
             state.hosts[host].dentries.insert(path.to_path_buf(), found.as_ref().ok().copied());
             found
         })?;
-        Ok(Box::new(SimFile { world: self.world.clone(), inode }))
+        Ok(self.file(inode))
     }
 
     fn create_data(&self, path: &Path, owner: Owner) -> io::Result<Box<dyn DataFile>> {
@@ -173,7 +191,7 @@ impl Storage for SimStorage {
         Process {
             pid: process as u32 + 1,
             hostname: format!("host{host}"),
-            boot_id: format!("{host:08}"),
+            boot_id: format!("{host:04}{:04}", state.hosts[host].boots),
             pid_namespace: "1".to_string(),
             liveness: format!("/run/{process}"),
             command: "sim".to_string(),
@@ -182,13 +200,16 @@ impl Storage for SimStorage {
     }
 
     fn liveness(&self, other: &Process) -> Liveness {
-        self.world.look(task(), |state, host| {
-            if other.hostname != format!("host{host}") {
-                return Liveness::Unknown;
-            }
+        let judged = self.world.local(task(), |state, host| -> io::Result<Liveness> {
+            let boot = format!("{host:04}{:04}", state.hosts[host].boots);
             let process = other.pid as usize - 1;
-            if state.processes[process].crashed { Liveness::Dead } else { Liveness::Alive }
-        })
+            Ok(match () {
+                () if other.hostname != format!("host{host}") || other.boot_id != boot => Liveness::Unknown,
+                () if state.processes[process].crashed => Liveness::Dead,
+                () => Liveness::Alive,
+            })
+        });
+        judged.unwrap_or(Liveness::Unknown)
     }
 
     fn known_for(&self, _: &str) -> Duration {
@@ -200,96 +221,8 @@ impl Storage for SimStorage {
     }
 }
 
-/// An open file: an inode, whatever becomes of its name.
-pub struct SimFile {
-    world: Arc<World>,
-    inode: Inode,
-}
-
-fn pages(state: &mut State, host: usize, inode: Inode) -> &mut Vec<u8> {
-    let data = state.server.nodes[inode].data.clone();
-    if state.profile == Profile::Local {
-        // One kernel: everybody sees the same pages.
-        state.hosts[host].pages.insert(inode, data);
-    } else {
-        state.hosts[host].pages.entry(inode).or_insert(data);
-    }
-    state.hosts[host].pages.get_mut(&inode).expect("just put there")
-}
-
-impl DataFile for SimFile {
-    fn id(&self) -> io::Result<FileId> {
-        Ok(FileId { device: 1, inode: self.inode as u64 })
-    }
-
-    fn size(&self) -> io::Result<u64> {
-        self.world.look(task(), |state, host| Ok(pages(state, host, self.inode).len() as u64))
-    }
-
-    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.world.look(task(), |state, host| {
-            let data = pages(state, host, self.inode);
-            let from = (offset as usize).min(data.len());
-            let got = buf.len().min(data.len() - from);
-            buf[..got].copy_from_slice(&data[from..from + got]);
-            Ok(got)
-        })
-    }
-
-    fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
-        let change = Change::Write(self.inode, offset, buf.to_vec());
-        let local = self.world.state().profile == Profile::Local;
-        if local {
-            return self.world.change(task(), change);
-        }
-        self.world.look(task(), |state, host| {
-            let data = pages(state, host, self.inode);
-            let end = offset as usize + buf.len();
-            if data.len() < end {
-                data.resize(end, 0);
-            }
-            data[offset as usize..end].copy_from_slice(buf);
-            state.note(task(), || format!("write {} at {offset} {buf:?}", self.inode));
-            state.hosts[host].dirty.push(change);
-            if state.rng.below(4) == 0 {
-                // The kernel sends pages whenever it likes.
-                state.flush(host, self.inode);
-            }
-            Ok(())
-        })
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.world.look(task(), |state, host| {
-            state.flush(host, self.inode);
-            pages(state, host, self.inode).resize(len as usize, 0);
-        });
-        self.world.change(task(), Change::Truncate(self.inode, len))
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        self.world.look(task(), |state, host| {
-            state.flush(host, self.inode);
-            Ok(())
-        })
-    }
-
-    fn drop_cache(&self) -> io::Result<()> {
-        self.world.look(task(), |state, host| {
-            let dirty = state.hosts[host]
-                .dirty
-                .iter()
-                .any(|change| matches!(change, Change::Write(of, ..) if *of == self.inode));
-            if !dirty {
-                state.hosts[host].pages.remove(&self.inode);
-            }
-            Ok(())
-        })
-    }
-
-    fn clone_from(&self, _: &dyn DataFile) -> bool {
-        false
-    }
+fn is_presence(name: &str) -> bool {
+    name.starts_with("reader.") || name.starts_with("exclusive.")
 }
 
 /// Where the simulated database lies.

@@ -3,40 +3,61 @@
 //! Only the task whose turn it is runs. Every call of the storage trait is a step: the
 //! task hands the turn on before it is carried out, so anything may happen between a check and what it guards.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::events::Fate;
+use coord::protocol::NodeId;
+
+use super::checks::Held;
+use super::events::{Event, Fate};
 use super::history::History;
 use super::machines::Crashed;
 pub use super::machines::{Host, Process, Task};
 use super::server::{Change, Server};
 use super::turns;
-use super::weather::{Faults, Profile, Rng};
+use super::weather::{Broken, Faults, Memory, Profile, Rng};
 
 pub const MS: u64 = 1_000_000;
 /// No run that goes on as it should comes near this.
 const ENDLESS: u64 = 400_000;
 
 pub struct State {
-    pub rng: Rng,
+    pub seed: u64,
     pub now: u64,
     pub server: Server,
     pub hosts: Vec<Host>,
     pub processes: Vec<Process>,
     pub tasks: Vec<Task>,
     turn: usize,
-    pub(super) late: Vec<(u64, Change)>,
+    /// Requests on their way: when they arrive, and whose they are.
+    pub(super) late: Vec<(u64, usize, Change)>,
     pub faults: Faults,
+    /// Only these steps of these tasks are befallen by what was drawn for them: `(task, step)`.
+    pub only: Option<BTreeSet<(usize, u64)>>,
+    /// How rarely the turn goes on without need: one draw in as many.
+    pub stays: u64,
+    pub events: Vec<Event>,
     pub(super) repeats_left: u32,
+    /// Until then the server answers nobody.
+    pub(super) down_until: u64,
+    /// A clock has gone forward by a jump: silence means nothing to whoever has it.
+    pub jumped: bool,
     pub profile: Profile,
+    pub memory: Memory,
+    pub broken: Option<Broken>,
+    /// How long connections keep an unused lock.
+    pub linger_ms: u64,
     pub history: History,
+    pub(super) held: Vec<Held>,
+    /// When each node's last heartbeat reached the server.
+    pub(super) beats: HashMap<NodeId, u64>,
+    pub longest_wait: u64,
     pub steps: u64,
     pub injected: u64,
     pub trace: Option<Vec<String>>,
-    pub kinds: BTreeSet<&'static str>,
+    pub kinds: BTreeMap<&'static str, u64>,
 }
 
 pub struct World {
@@ -52,27 +73,45 @@ impl World {
         let hosts = (0..hosts)
             .map(|_| Host {
                 clock_offset: (rng.below(3_600_000) * MS) as i64,
-                drift: rng.below(1600) as i64 - 800,
+                drift: rng.below(1801) as i64 - 900,
                 ..Host::default()
             })
             .collect();
+        let mut server = Server::with_directory(Path::new("/shared"));
+        server.forgets_names = profile == Profile::Local;
+        server.removes_at_close = profile == Profile::Smb;
+        let mut tasks = tasks;
+        for (number, task) in tasks.iter_mut().enumerate() {
+            task.rng = Rng::of(seed, number, u64::MAX);
+        }
         let state = State {
+            seed,
             now: 0,
-            server: Server::with_directory(Path::new("/shared")),
+            server,
             hosts,
             processes: (0..processes).map(|_| Process::default()).collect(),
             tasks,
             turn: 0,
             late: Vec::new(),
             faults,
-            repeats_left: 1,
+            only: None,
+            stays: 3,
+            events: Vec::new(),
+            repeats_left: 2,
+            down_until: 0,
+            jumped: false,
             profile,
+            memory: profile.memory(rng.below(2) == 0),
+            broken: None,
+            linger_ms: 0,
             history: History::default(),
+            held: Vec::new(),
+            beats: HashMap::new(),
+            longest_wait: 0,
             steps: 0,
             injected: 0,
             trace: None,
-            kinds: BTreeSet::new(),
-            rng,
+            kinds: BTreeMap::new(),
         };
         World { state: Mutex::new(state) }
     }
@@ -104,6 +143,7 @@ impl World {
             state = self.state();
         }
         state.steps += 1;
+        state.judge_levels();
         if state.steps == ENDLESS {
             state.history.violated(format!("no end after {ENDLESS} steps"));
             state.processes.iter_mut().for_each(|process| process.crashed = true);
@@ -126,54 +166,67 @@ impl World {
             state.tasks[task].moving = Some(change.clone());
         }
         state.befall(task, Some(&change));
-        let mut state = self.pass(state, task);
+        let state = self.pass(state, task);
+        let mut state = self.reach(state, task)?;
         state.tasks[task].moving = None;
-        let cost = 50_000 + state.rng.below(MS);
+        let cost = 50_000 + state.tasks[task].rng.below(MS);
         state.advance(cost);
         let moved = state.tasks[task].moved.take();
         let fate = if moved.is_some() { Fate::Done } else { state.fate(task, &change) };
-        let host = state.tasks[task].host;
+        let (host, process) = (state.tasks[task].host, state.tasks[task].process);
+        state.count(change.kind());
         state.note(task, || format!("{change:?}"));
         let result = match fate {
-            Fate::Done => moved.unwrap_or_else(|| state.deliver(&change)),
+            Fate::Done => moved.unwrap_or_else(|| state.carry_out(task, &change)),
             Fate::ErrorButDone => {
-                let _ = state.deliver(&change);
+                let _ = state.deliver(process, &change);
                 Err(io::Error::new(io::ErrorKind::TimedOut, "simulated: reply lost"))
             }
-            Fate::ErrorAndLate => {
-                state.later(change.clone());
-                Err(io::Error::new(io::ErrorKind::TimedOut, "simulated: request late"))
+            Fate::ErrorAndLate | Fate::ErrorAndLost => {
+                Err(io::Error::new(io::ErrorKind::TimedOut, "simulated: no reply"))
             }
-            Fate::DoneTwice => {
-                let result = state.deliver(&change);
-                state.later(change.clone());
-                result
-            }
+            Fate::DoneTwice => state.carry_out(task, &change),
         };
         state.note(task, || format!("  -> {result:?}"));
-        // The client learns from its own change; what others did it does not see.
-        let seen = &mut state.hosts[host];
-        if let Some(dir) = change.directory() {
-            seen.listings.remove(dir);
-        }
-        if let Change::Rename(from, to) = &change {
-            seen.dentries.remove(from);
-            seen.dentries.remove(to);
-        }
-        if let Change::Create(path, _) | Change::Unlink(path) | Change::MakeDir(path) | Change::RemoveDir(path) =
-            &change
-        {
-            seen.dentries.remove(path);
-        }
+        state.hosts[host].learn(&change);
         result
     }
 
-    /// A step that only looks.
-    pub fn look<R>(&self, task: usize, what: impl FnOnce(&mut State, usize) -> R) -> R {
+    /// Waits until the server answers. A client that gives up after a while gets an error (SMB).
+    fn reach<'a>(&'a self, mut state: MutexGuard<'a, State>, task: usize) -> io::Result<MutexGuard<'a, State>> {
+        while !state.answers() {
+            if state.profile == Profile::Smb && state.tasks[task].rng.below(2) == 0 {
+                state.count("client gave up waiting for the server");
+                let process = state.tasks[task].process;
+                state.processes[process].disturbed = state.now;
+                (state.tasks[task].moving, state.tasks[task].moved) = (None, None);
+                state.advance(100 * MS);
+                return Err(io::Error::new(io::ErrorKind::HostUnreachable, "simulated: no answer"));
+            }
+            state.tasks[task].wakes = state.down_until;
+            state = self.pass(state, task);
+        }
+        Ok(state)
+    }
+
+    /// A step that only looks at what the server has.
+    pub fn look<R>(&self, task: usize, what: impl FnOnce(&mut State, usize) -> io::Result<R>) -> io::Result<R> {
+        let mut state = self.state();
+        state.befall(task, None);
+        let state = self.pass(state, task);
+        let mut state = self.reach(state, task)?;
+        let cost = 20_000 + state.tasks[task].rng.below(MS / 2);
+        state.advance(cost);
+        let host = state.tasks[task].host;
+        what(&mut state, host)
+    }
+
+    /// A step that the client makes alone.
+    pub fn local<R>(&self, task: usize, what: impl FnOnce(&mut State, usize) -> R) -> R {
         let mut state = self.state();
         state.befall(task, None);
         let mut state = self.pass(state, task);
-        let cost = 20_000 + state.rng.below(MS / 2);
+        let cost = 5_000 + state.tasks[task].rng.below(MS / 20);
         state.advance(cost);
         let host = state.tasks[task].host;
         what(&mut state, host)
@@ -182,7 +235,9 @@ impl World {
     /// Lets time pass for a task, by its host's clock.
     pub fn sleep(&self, task: usize, span: u64) {
         let mut state = self.state();
-        state.tasks[task].wakes = state.now + span.max(1000);
+        // Whoever waits for a mutex whose holder waits for the server asks again and again.
+        let least = if state.answers() { 1000 } else { 10 * MS };
+        state.tasks[task].wakes = state.now + span.max(least);
         drop(self.pass(state, task));
     }
 
@@ -200,26 +255,46 @@ impl State {
         }
     }
 
+    /// One more of this kind of step or event.
+    pub fn count(&mut self, kind: &'static str) {
+        *self.kinds.entry(kind).or_default() += 1;
+    }
+
     /// A host's own clock.
     pub fn clock(&self, host: usize) -> u64 {
         let host = &self.hosts[host];
         let drift = self.now as i64 / 10_000 * host.drift;
-        (10_000_000 * MS) + (self.now as i64 + drift + host.clock_offset) as u64
+        // Where it starts it is three hours ahead of anything that is taken away from it.
+        (10_000_000 * MS).saturating_add_signed(self.now as i64 + drift + host.clock_offset)
     }
 
     pub(super) fn advance(&mut self, span: u64) {
         self.now += span;
-        let due: Vec<Change> = {
-            let now = self.now;
-            let (due, rest) = std::mem::take(&mut self.late).into_iter().partition(|(at, _)| *at <= now);
-            self.late = rest;
-            let due: Vec<(u64, Change)> = due;
-            due.into_iter().map(|(_, change)| change).collect()
+        self.deliver_late();
+    }
+
+    /// A change by somebody who waits for its answer.
+    fn carry_out(&mut self, task: usize, change: &Change) -> io::Result<()> {
+        let process = self.tasks[task].process;
+        let opened = match change {
+            Change::Rename(from, _) if self.profile == Profile::Smb => self.server.look_up(from).ok(),
+            _ => None,
         };
-        for change in due {
-            self.note(usize::MAX, || format!("late: {change:?}"));
-            let _ = self.server.apply(&change);
+        let mut result = self.deliver(process, change);
+        if let (Ok(()), Some(inode), Change::Rename(from, _)) = (&result, opened, change) {
+            self.cross(task, from, inode);
         }
+        if self.broken == Some(Broken::BeatByHandle)
+            && let Change::Rename(from, to) = change
+            && [from, to].iter().all(|path| path.to_string_lossy().contains("/beat."))
+        {
+            result = Ok(());
+        }
+        result
+    }
+
+    pub fn answers(&self) -> bool {
+        self.now >= self.down_until
     }
 
     pub fn has_late(&self) -> bool {
@@ -244,10 +319,11 @@ impl State {
         loop {
             let ready: Vec<usize> = (0..self.tasks.len()).filter(|task| self.is_ready(*task)).collect();
             if !ready.is_empty() {
-                if ready.contains(&self.turn) && self.rng.below(3) > 0 {
+                let rng = &mut self.tasks[self.turn].rng;
+                if ready.contains(&self.turn) && rng.below(self.stays) > 0 {
                     return Some(self.turn);
                 }
-                let chosen = self.rng.below(ready.len() as u64) as usize;
+                let chosen = rng.below(ready.len() as u64) as usize;
                 return Some(ready[chosen]);
             }
             let open = (0..self.tasks.len()).filter(|task| !self.tasks[*task].done);

@@ -14,6 +14,7 @@ pub enum Command {
     Version,
     Demo(Demo),
     Inspect(Inspect),
+    Check(Check),
     DemoWorker(Worker),
     Bench(Bench),
     BenchWorker(BenchWorker),
@@ -25,6 +26,7 @@ pub enum Topic {
     Demo,
     Inspect,
     Bench,
+    Check,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -42,6 +44,15 @@ pub struct Demo {
 #[derive(Debug, PartialEq)]
 pub struct Inspect {
     pub path: PathBuf,
+    pub json: bool,
+}
+
+#[derive(Debug, PartialEq)]
+pub struct Check {
+    pub dir: PathBuf,
+    pub peer: bool,
+    pub rounds: u32,
+    pub wait_seconds: u32,
     pub json: bool,
 }
 
@@ -76,9 +87,13 @@ const SECONDS: RangeInclusive<u32> = 1..=3_600;
 /// What the protocol itself clamps a lease to.
 const LEASE_MS: RangeInclusive<u32> = 1_000..=3_600_000;
 
-const COMMANDS: &str = "demo, inspect, bench, help";
+const ROUNDS: RangeInclusive<u32> = 1..=10_000;
+const WAIT_SECONDS: RangeInclusive<u32> = 1..=3_600;
+
+const COMMANDS: &str = "demo, inspect, check, bench, help";
 const DEMO_OPTIONS: &str = "--dir, --processes, --seconds, --lease-ms, --json, --keep, --help";
 const INSPECT_OPTIONS: &str = "PATH, --json, --help";
+const CHECK_OPTIONS: &str = "DIR, --peer, --rounds, --wait, --json, --help";
 
 /// Reads the arguments after the program's name. The error is a sentence for stderr.
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, String> {
@@ -93,6 +108,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, String
             "inspect" => inspect(&mut parser),
             "bench" => bench::parse(&mut parser),
             "bench-worker" => bench::parse_worker(&mut parser).map(Command::BenchWorker),
+            "check" => check(&mut parser),
             "demo-worker" => worker(&mut parser).map(Command::DemoWorker),
             other => Err(format!("there is no command {other:?}; valid are {COMMANDS}")),
         },
@@ -106,6 +122,7 @@ fn help(parser: &mut lexopt::Parser) -> Result<Command, String> {
         Some(Value(name)) if name == "demo" => Ok(Command::Help(Topic::Demo)),
         Some(Value(name)) if name == "inspect" => Ok(Command::Help(Topic::Inspect)),
         Some(Value(name)) if name == "bench" => Ok(Command::Help(Topic::Bench)),
+        Some(Value(name)) if name == "check" => Ok(Command::Help(Topic::Check)),
         Some(Value(name)) if name == "help" => Ok(Command::Help(Topic::All)),
         Some(other) => Err(unknown(&other, "coord help", COMMANDS)),
     }
@@ -142,6 +159,25 @@ fn inspect(parser: &mut lexopt::Parser) -> Result<Command, String> {
     }
     let path = path.ok_or("`coord inspect` needs the PATH of a database")?;
     Ok(Command::Inspect(Inspect { path, json }))
+}
+
+fn check(parser: &mut lexopt::Parser) -> Result<Command, String> {
+    let mut check = Check { dir: PathBuf::new(), peer: false, rounds: 50, wait_seconds: 120, json: false };
+    while let Some(arg) = parser.next().map_err(sentence)? {
+        match arg {
+            Long("peer") => check.peer = true,
+            Long("rounds") => check.rounds = number(parser, "--rounds", ROUNDS)?,
+            Long("wait") => check.wait_seconds = number(parser, "--wait", WAIT_SECONDS)?,
+            Long("json") => check.json = true,
+            Short('h') | Long("help") => return Ok(Command::Help(Topic::Check)),
+            Value(value) if check.dir.as_os_str().is_empty() => check.dir = value.into(),
+            other => return Err(unknown(&other, "coord check", CHECK_OPTIONS)),
+        }
+    }
+    if check.dir.as_os_str().is_empty() {
+        return Err("`coord check` needs the DIR that a database is in, or will be".into());
+    }
+    Ok(Command::Check(check))
 }
 
 fn worker(parser: &mut lexopt::Parser) -> Result<Worker, String> {
@@ -207,6 +243,12 @@ mod tests {
     }
 
     #[test]
+    fn a_plain_check_has_the_documented_defaults() {
+        let Ok(Command::Check(check)) = parse_line("check /x") else { panic!("not a check") };
+        assert_eq!((check.peer, check.rounds, check.wait_seconds, check.json), (false, 50, 120, false));
+    }
+
+    #[test]
     fn options_are_read_in_both_spellings() {
         let Ok(Command::Demo(demo)) = parse_line("demo --processes=3 --dir /x --seconds 2 --json") else {
             panic!("not a demo")
@@ -236,6 +278,10 @@ mod tests {
             ("inspect", "PATH"),
             ("inspect a b", "--json"),
             ("help frob", "demo"),
+            ("check", "DIR"),
+            ("check a b", "--peer"),
+            ("check a --rounds 0", "10000"),
+            ("check a --wait x", "3600"),
             ("demo-worker", "coord demo"),
         ] {
             let error = parse_line(line).expect_err(line);

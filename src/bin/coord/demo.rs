@@ -17,7 +17,7 @@ mod watch;
 pub mod worker;
 
 use crate::args::{self, Role};
-use crate::{out, register};
+use crate::{interrupts, out, register};
 use fleet::{Fleet, Message, State};
 use place::Place;
 use screen::{Scene, Screen};
@@ -38,7 +38,7 @@ const INTERRUPTED: u8 = 130;
 
 pub fn run(options: &args::Demo) -> Result<u8, String> {
     let place = Place::new(options.dir.as_deref())?;
-    signals::catch_interrupts();
+    interrupts::catch(false);
     match Demo::start(options, &place).and_then(|mut demo| demo.run()) {
         Ok(status) => Ok(status),
         Err(sentence) => {
@@ -104,7 +104,7 @@ impl<'a> Demo<'a> {
     }
 
     fn run(&mut self) -> Result<u8, String> {
-        while !signals::interrupted() && (self.start.elapsed() < self.planned || !self.script.is_over()) {
+        while !interrupts::interrupted() && (self.start.elapsed() < self.planned || !self.script.is_over()) {
             self.hear();
             self.script.tick(&mut self.fleet);
             self.draw(false);
@@ -113,11 +113,11 @@ impl<'a> Demo<'a> {
         self.fleet.stop();
         let patience = LAST_PATIENCE + self.lease * 4;
         let stopped = Instant::now();
-        while !signals::interrupted() && !self.fleet.all_closed() && stopped.elapsed() < patience {
+        while !interrupts::interrupted() && !self.fleet.all_closed() && stopped.elapsed() < patience {
             self.hear();
             self.draw(false);
         }
-        if signals::interrupted() {
+        if interrupts::interrupted() {
             return self.give_up();
         }
         self.fleet.kill_the_hung(patience);

@@ -8,6 +8,7 @@ pub fn text(topic: Topic) -> &'static str {
         Topic::Demo => DEMO,
         Topic::Inspect => INSPECT,
         Topic::Bench => BENCH,
+        Topic::Check => CHECK,
     }
 }
 
@@ -18,10 +19,11 @@ Usage:
   coord demo [options]          try it: real processes, kills and freezes, and a verdict
   coord inspect PATH [--json]   who holds what on a database, since when, alive or not
   coord bench [options]         how fast, how fair, how many system calls, against SQLite's own locks
+  coord check DIR [options]     is the filesystem that DIR is on fit for coord, and in which mode?
   coord help [COMMAND]          this text, or a command's own
   coord --version
 
-Exit status: 0 all is well; 1 something is not; 2 the command could not run.
+Exit status: 0 all is well; 1 something is not; 2 the command could not run. `coord check` has more.
 ";
 
 const DEMO: &str = "\
@@ -74,4 +76,36 @@ local, in trusted mode too. Ratios are medians of the rounds' ratios, with the l
 of the rounds, max is the greatest of all. System calls are those of one turn, counted by tracing a process of its own.
 
 Exit status: 0 it ran; 2 it could not.
+";
+
+const CHECK: &str = "\
+coord check: is the filesystem that DIR is on fit for coord, and in which mode?
+
+Usage: coord check DIR [--peer] [--rounds N] [--wait S] [--json]
+
+  DIR          the directory that a database is in, or will be
+  --peer       two hosts check together: start this on both, with DIR as each of them sees it, in any order; they
+               find each other through the directory
+  --rounds N   with --peer: how often each race and each hand-over is tried, 1 to 10000; the higher of the two counts  [50]
+  --wait S     with --peer: how many seconds to wait for the other host, and for each of its answers, 1 to 3600  [120]
+  --json       one JSON object on stdout
+
+It makes one directory, coord-check.* or coord-check-peer.*, in DIR, works in that, and removes it, also when it is
+interrupted. What a check that was killed has left is removed by the next one: at once if that was on the same host, else
+once this host has known it for five minutes without a change. Nothing else in DIR is touched.
+
+One host asks what its own kernel shows: the filesystem's type, whether one of several makes a directory or a file,
+whether listings are complete and fresh, the cache drop, sync, replacing an open file, names, native locks, and how long
+each takes. It cannot see what another host sees. Two hosts race each other for names, look whether they see one another's,
+read what the other has just written, with and without dropping what they have cached, and write through old handles to
+files that the other has replaced. No clock is compared between them.
+
+Verdict and exit status:
+  network-exclusive safe   0     programs of several hosts may share a database, all of them with coord. From one host
+                                 alone this says only that nothing spoke against it: not_shown has the rest
+  trusted safe             3     a disk of this host: its programs may share a database, also with plain SQLite
+  refused                  1     it does not do what coord needs; the reason and what to do are told
+  (no verdict)             2     the check could not be carried out (no such directory, cannot be written, no space,
+                                 no other host)
+                         130     interrupted; a second Ctrl-C ends it at once and leaves its directory to the next check
 ";

@@ -1,14 +1,16 @@
-//! The `coord` command: a trial of the whole thing (`coord demo`), a look at who holds what (`coord inspect`)
-//! and a comparison with SQLite's own locks (`coord bench`).
+//! The `coord` command: a trial of the whole thing (`coord demo`), a look at who holds what (`coord inspect`), the
+//! qualification of a filesystem (`coord check`), and a comparison with SQLite's own locks (`coord bench`).
 //!
 //! This file only sends each subcommand to its module. Exit status everywhere: 0 all is well, 1 something is not (a
 //! verdict of BROKEN, a stale lock), 2 the command could not do what it was asked.
 
 mod args;
 mod bench;
+mod check;
 mod demo;
 mod help;
 mod inspect;
+mod interrupts;
 mod out;
 mod register;
 
@@ -22,6 +24,7 @@ fn main() -> ExitCode {
         Ok(args::Command::Help(topic)) => out::print(help::text(topic)),
         Ok(args::Command::Version) => out::print(&format!("coord {}\n", env!("CARGO_PKG_VERSION"))),
         Ok(args::Command::Inspect(options)) => inspect::run(&options),
+        Ok(args::Command::Check(options)) => check::run(&options),
         Ok(args::Command::Demo(options)) => demo::run(&options),
         Ok(args::Command::Bench(options)) => bench::run(&options),
         Ok(args::Command::BenchWorker(options)) => bench::worker::run(&options),

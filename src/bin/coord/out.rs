@@ -16,6 +16,11 @@ pub fn complain(line: &str) {
     let _ = writeln!(io::stderr(), "{line}");
 }
 
+/// Writes a line to the terminal behind stderr in the place of the last one, cut where the terminal ends.
+pub fn overwrite(line: &str) {
+    let _ = write!(io::stderr(), "\r\x1b[K\x1b[?7l{line}\x1b[?7h");
+}
+
 /// Text from files that others wrote, made safe for a terminal: no control characters.
 pub fn harmless(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()

@@ -4,6 +4,7 @@
 use crate::api::{self, Api, sqlite3_file, sqlite3_vfs};
 use crate::sqlite::{Answer, Error, done, text};
 use std::ffi::{c_char, c_int, c_void};
+use std::path::{Path, PathBuf};
 use std::ptr::{null, null_mut};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -38,6 +39,9 @@ struct File {
     name: *mut String,
 }
 
+/// `SQLITE_OPEN_MAIN_DB`.
+const MAIN_DB: c_int = 0x100;
+
 struct Trap {
     op: String,
     file: String,
@@ -46,13 +50,17 @@ struct Trap {
 }
 
 struct State {
-    /// Write the data into the log as well.
+    /// Write the data into the log as well, and what lies in the directories beside the database.
     data: bool,
     log: Vec<Vec<String>>,
     trap: Option<Trap>,
+    /// Where the database lies, and the names beside it as they were last.
+    folder: Option<PathBuf>,
+    names: Vec<String>,
 }
 
-static STATE: Mutex<State> = Mutex::new(State { data: false, log: Vec::new(), trap: None });
+static STATE: Mutex<State> =
+    Mutex::new(State { data: false, log: Vec::new(), trap: None, folder: None, names: Vec::new() });
 /// The real `unix` and `unix-none`, and the real `openDirectory`.
 static REAL: [AtomicUsize; 3] = [const { AtomicUsize::new(0) }; 3];
 
@@ -133,8 +141,67 @@ fn call(op: &str, file: &str, arguments: &[String], act: impl FnOnce() -> c_int)
     let mut row = vec![op.to_owned(), file.to_owned()];
     row.extend_from_slice(arguments);
     row.push(code.to_string());
-    STATE.lock().unwrap().log.push(row);
+    let mut state = STATE.lock().unwrap();
+    state.log.push(row);
+    if let Some(folder) = state.folder.as_deref().filter(|_| state.data) {
+        let names = names_beside(folder);
+        if names != state.names {
+            state.log.push(["names".to_owned(), String::new()].into_iter().chain(names.iter().cloned()).collect());
+            state.names = names;
+        }
+    }
     code
+}
+
+/// Stands before the C library's for everything in this program: syncs of directories reach no VFS, and the extension makes
+/// its own.
+#[unsafe(no_mangle)]
+extern "C" fn fsync(descriptor: c_int) -> c_int {
+    let code = unsafe { libc::syscall(libc::SYS_fsync, descriptor) } as c_int;
+    synced(descriptor, code)
+}
+
+/// As `fsync`.
+#[unsafe(no_mangle)]
+extern "C" fn fdatasync(descriptor: c_int) -> c_int {
+    let code = unsafe { libc::syscall(libc::SYS_fdatasync, descriptor) } as c_int;
+    synced(descriptor, code)
+}
+
+/// Tells that the database's own directory was synced, and which names it had then.
+fn synced(descriptor: c_int, code: c_int) -> c_int {
+    let mut state = STATE.lock().unwrap();
+    if code == 0
+        && let Some(folder) = state.folder.as_deref().filter(|_| state.data)
+        && std::fs::read_link(format!("/proc/self/fd/{descriptor}")).is_ok_and(|path| path == folder)
+    {
+        let names = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        let names = names.map(|entry| entry.file_name().to_string_lossy().into_owned());
+        let row = ["syncdir".to_owned(), String::new()].into_iter().chain(names).collect();
+        state.log.push(row);
+    }
+    code
+}
+
+/// What is in the directories in `folder`: `directory/=` and `directory/name=` with the content in hex.
+fn names_beside(folder: &Path) -> Vec<String> {
+    let mut names = Vec::new();
+    for directory in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let Ok(entries) = std::fs::read_dir(directory.path()) else { continue };
+        let directory = directory.file_name().to_string_lossy().into_owned();
+        names.push(format!("{directory}/="));
+        for entry in entries.flatten() {
+            // A heartbeat may just have given it another name.
+            let Ok(content) = std::fs::read(entry.path()) else { continue };
+            names.push(format!("{directory}/{}={}", entry.file_name().to_string_lossy(), hex(&content)));
+        }
+    }
+    names.sort();
+    names
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 unsafe fn base_name(name: *const c_char) -> String {
@@ -157,6 +224,9 @@ unsafe extern "C" fn open<const AT: usize>(
         let real = Box::into_raw(words).cast::<File>();
         let short = base_name(name);
         let create = if flags & 4 != 0 { "create" } else { "" };
+        if flags & MAIN_DB != 0 {
+            STATE.lock().unwrap().folder = Path::new(&text(name)).parent().map(Path::to_owned);
+        }
         let code = call("open", &short, &[create.to_owned()], || {
             (*vfs).open.unwrap()(vfs, name, real.cast(), flags, out)
         });
@@ -229,7 +299,7 @@ unsafe extern "C" fn write(file: *mut File, from: *const c_void, amount: c_int, 
         let mut told = vec![at.to_string(), amount.to_string()];
         if STATE.lock().unwrap().data {
             let bytes = std::slice::from_raw_parts(from.cast::<u8>(), amount as usize);
-            told.push(bytes.iter().map(|byte| format!("{byte:02x}")).collect());
+            told.push(hex(bytes));
         }
         call("write", &*(*file).name, &told, || ((*(*real).methods).write)(real, from, amount, at))
     }

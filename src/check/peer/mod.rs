@@ -1,0 +1,131 @@
+//! Two hosts check a filesystem together.
+//!
+//! Each makes a directory of its own, finds the other's in a listing ([`meet`]), and they go on in the directory of the one
+//! with the smaller key: A. There they talk in names that are used once, in lockstep ([`session`]). A step is run by both, each
+//! tells the other what it has seen, and both judge from the same two accounts, so they come to one verdict.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::bench::{Bench, Trouble, Watch};
+use super::place::{self, Place};
+use super::report::{Finding, Host, Report};
+use super::solo;
+use crate::storage::Storage;
+
+mod crossing;
+mod handover;
+mod lookups;
+mod meet;
+mod races;
+mod replace;
+mod session;
+
+use session::Session;
+
+/// How two hosts check together.
+#[derive(Clone, Copy, Debug)]
+pub struct Together {
+    /// How often each race and each hand-over is tried; the higher of the two ends' counts.
+    pub rounds: u32,
+    /// How long to wait for the other host, and then for each sign of life of it.
+    pub patience: Duration,
+}
+
+/// What each says first.
+#[derive(Serialize, Deserialize)]
+struct Hello {
+    coord_version: String,
+    rounds: u32,
+    renames_by_handle: bool,
+    host: Host,
+}
+
+/// Checks by itself, then waits for another host that does the same in this directory, and checks with it.
+///
+/// # Errors
+/// [`Trouble`] if the check could not be carried out, or nobody else came. What it made is removed in any case.
+pub fn with_peer(storage: &dyn Storage, dir: &Path, how: &Together, watch: &Watch) -> Result<Report, Trouble> {
+    let started = storage.now();
+    let mut place = Place::make(storage, dir, place::PEER)?;
+    let checked = check(storage, &place, how, watch);
+    let left = place.clear();
+    let (hosts, findings) = checked?;
+    let mut report = Report::new(storage, dir, hosts, Some(findings));
+    report.notes.append(&mut left.into_iter().chain(place.notes()).collect());
+    report.seconds = storage.now().since(started).as_secs_f64();
+    Ok(report)
+}
+
+fn check(
+    storage: &dyn Storage,
+    place: &Place,
+    how: &Together,
+    watch: &Watch,
+) -> Result<(Vec<Host>, Vec<Finding>), Trouble> {
+    let mine = solo::check(storage, place, watch)?;
+    let bench = Bench::new(storage, place, watch);
+    let mut session = meet::meet(&bench, how)?;
+    let checked = converse(&mut session, mine, how, storage.kind(&place.root).renames_by_handle());
+    session.close(&checked);
+    checked
+}
+
+fn converse(
+    session: &mut Session,
+    mine: Host,
+    how: &Together,
+    renames_by_handle: bool,
+) -> Result<(Vec<Host>, Vec<Finding>), Trouble> {
+    let hello = Hello {
+        coord_version: env!("CARGO_PKG_VERSION").to_string(),
+        rounds: how.rounds,
+        renames_by_handle,
+        host: mine,
+    };
+    let other: Hello = session.exchange(&hello)?;
+    if other.coord_version != hello.coord_version {
+        return Err(Trouble::Cannot(format!(
+            "{} runs coord {} and this is {}: use one version on both",
+            other.host.host, other.coord_version, hello.coord_version
+        )));
+    }
+    let rounds = hello.rounds.max(other.rounds);
+    let by_handle = hello.renames_by_handle || other.renames_by_handle;
+    session.introduce(&hello.host.host, &other.host.host);
+    let findings = steps(session, rounds, by_handle)?;
+    let hosts = if session.is_a() { vec![hello.host, other.host] } else { vec![other.host, hello.host] };
+    agree(session, &hosts, &findings)?;
+    Ok((hosts, findings))
+}
+
+fn steps(session: &mut Session, rounds: u32, by_handle: bool) -> Result<Vec<Finding>, Trouble> {
+    Ok(vec![
+        races::mkdir(session, rounds)?,
+        races::create(session, rounds)?,
+        races::rename(session, rounds, by_handle)?,
+        crossing::who_sees_whom(session, rounds)?,
+        lookups::heartbeats(session, rounds)?,
+        handover::check(session, rounds)?,
+        replace::check(session, rounds)?,
+        lookups::missing(session, rounds)?,
+        lookups::lock_directory(session, rounds)?,
+    ])
+}
+
+/// Both have the same accounts; that they conclude the same is looked at all the same.
+fn agree(session: &mut Session, hosts: &[Host], findings: &[Finding]) -> Result<(), Trouble> {
+    let mine = (super::verdict::conclude(hosts, Some(findings)).verdict, findings.to_vec());
+    let theirs: (super::Verdict, Vec<Finding>) = session.exchange(&mine)?;
+    if mine != theirs {
+        return Err(Trouble::Cannot(format!(
+            "the two ends do not agree: {} here, {} there. That is a defect of coord or of how this filesystem carries their \
+             messages; treat it as refused and report it",
+            mine.0.words(),
+            theirs.0.words()
+        )));
+    }
+    Ok(())
+}

@@ -1,0 +1,324 @@
+//! Two ends in lockstep. Every message is a name in A's directory that is used once:
+//!
+//!     w.talk.<key>/m.<key>.<a|b>.<stage>.<number>.<word>      a word to the other
+//!                  c.<key>.<a|b>.<stage>.<number>             what goes with it, closed before the word is said
+//!                  m.<key>.<a|b>.bye                          this end gives up
+//!
+//! A stage is a step of the check. Within it each end says its next word and waits for the other's. Who fails in the middle
+//! of a step says so, and both go to the end of that stage, where they exchange their accounts.
+
+use std::collections::VecDeque;
+use std::io::ErrorKind;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::check::bench::{Bench, Halt, Seen, Trouble};
+use crate::check::place::work_dir;
+use crate::check::report::{Finding, Outcome};
+use crate::protocol::NodeId;
+use crate::storage::Instant;
+
+/// Longest account that is read.
+const ACCOUNT_BYTES: usize = 1 << 20;
+/// So often it is looked for the other's word without a pause, so that both go on at nearly the same moment.
+const EAGER: u32 = 16;
+/// First and longest pause between two looks after that.
+const POLL: Duration = Duration::from_millis(1);
+const POLL_MAX: Duration = Duration::from_millis(20);
+/// How often the other's beat is looked at while its next word does not come.
+const SIGN_EVERY: Duration = Duration::from_secs(1);
+const FAILED: &str = "failed";
+
+pub(super) struct Session<'a, 'b> {
+    bench: &'b Bench<'a>,
+    is_a: bool,
+    /// A's, which every name of the session carries.
+    key: u64,
+    /// A's directory.
+    dir: PathBuf,
+    talk: PathBuf,
+    other: NodeId,
+    other_dir: PathBuf,
+    patience: Duration,
+    stage: u32,
+    number: u32,
+    looks: u64,
+    names: [String; 2],
+    /// Our last words, which the other may not have heard yet.
+    said: VecDeque<PathBuf>,
+}
+
+/// One end's account of a step.
+type Account<T> = Result<T, String>;
+
+impl<'a, 'b> Session<'a, 'b> {
+    /// `dir` is A's directory, `other_dir` the other end's.
+    pub fn new(
+        bench: &'b Bench<'a>,
+        is_a: bool,
+        other: NodeId,
+        dir: PathBuf,
+        other_dir: PathBuf,
+        patience: Duration,
+    ) -> Session<'a, 'b> {
+        let key = if is_a { bench.place.node.key } else { other.key };
+        let talk = work_dir(&dir, key, "talk");
+        let names = ["this host".to_string(), "the other host".to_string()];
+        Session {
+            bench,
+            is_a,
+            key,
+            dir,
+            talk,
+            other,
+            other_dir,
+            patience,
+            stage: 0,
+            number: 0,
+            looks: 0,
+            names,
+            said: VecDeque::new(),
+        }
+    }
+
+    /// The hosts' names, for accounts.
+    pub fn introduce(&mut self, mine: &str, theirs: &str) {
+        self.names = [mine.to_string(), theirs.to_string()];
+    }
+
+    pub fn is_a(&self) -> bool {
+        self.is_a
+    }
+
+    /// Whose turn it is in this round, and whether that is ours.
+    pub fn leads(&self, round: u32) -> bool {
+        round.is_multiple_of(2) == self.is_a
+    }
+
+    pub fn bench(&self) -> &'b Bench<'a> {
+        self.bench
+    }
+
+    /// A directory for both, made by A. Both come out of this together.
+    pub fn work(&mut self, word: &str) -> Result<PathBuf, Halt> {
+        let dir = work_dir(&self.dir, self.key, &format!("two-{word}"));
+        if self.is_a {
+            let made = self.bench.storage.make_dir(&dir, self.bench.place.owner);
+            made.map_err(crate::check::bench::failed("make a directory"))?;
+        }
+        self.meet()?;
+        Ok(dir)
+    }
+
+    /// A name that both know.
+    pub fn name(&self, word: &str, n: impl std::fmt::Display) -> String {
+        format!("{word}.{:016x}.{n}", self.key)
+    }
+
+    /// A name that this end alone uses.
+    pub fn own_name(&mut self, word: &str) -> String {
+        self.looks += 1;
+        format!("{word}.{:016x}.{}.{}", self.key, self.me(), self.looks)
+    }
+
+    fn me(&self) -> char {
+        if self.is_a { 'a' } else { 'b' }
+    }
+
+    fn message(&self, of: char, what: &str) -> String {
+        format!("m.{:016x}.{of}.{what}", self.key)
+    }
+
+    /// Neither goes on before the other is here.
+    pub fn meet(&mut self) -> Result<(), Halt> {
+        self.say("here").map(drop)
+    }
+
+    /// Says a word (`[a-z0-9-]`) and waits for the other's.
+    pub fn say(&mut self, word: &str) -> Result<String, Halt> {
+        self.number += 1;
+        let at = format!("{}.{}.", self.stage, self.number);
+        self.post(&format!("{at}{word}"))?;
+        self.hear(&at, true)
+    }
+
+    fn post(&mut self, what: &str) -> Result<(), Trouble> {
+        let path = self.talk.join(self.message(self.me(), what));
+        let made = self.bench.storage.create_new(&path, b"", self.bench.place.owner);
+        made.map_err(|error| self.lost(error.kind(), &error.to_string()))?;
+        // What we have heard last was said by one who had heard our last word but one.
+        self.said.push_back(path);
+        if self.said.len() > 2
+            && let Some(heard) = self.said.pop_front()
+        {
+            let _ = self.bench.storage.unlink(&heard);
+        }
+        Ok(())
+    }
+
+    fn lost(&self, kind: ErrorKind, error: &str) -> Trouble {
+        match kind {
+            ErrorKind::NotFound => Trouble::Cannot(format!("{} has ended the check", self.names[1])),
+            _ => Trouble::Cannot(format!("cannot talk to {} through {}: {error}", self.names[1], self.talk.display())),
+        }
+    }
+
+    /// Waits for the other's message that begins so; the rest of it.
+    fn hear(&mut self, begins: &str, heeds_failure: bool) -> Result<String, Halt> {
+        let them = if self.is_a { 'b' } else { 'a' };
+        let wanted = self.message(them, begins);
+        let failed = self.message(them, &format!("{}.{FAILED}", self.stage));
+        let bye = self.message(them, "bye");
+        let mut sign = Sign { beat: String::new(), at: self.bench.storage.now(), looked: self.bench.storage.now() };
+        let mut pause = POLL;
+        let mut looks = 0;
+        loop {
+            let names = self.look()?;
+            if let Some(rest) = names.iter().find_map(|name| name.strip_prefix(&wanted)) {
+                return Ok(rest.to_string());
+            }
+            if heeds_failure && names.contains(&failed) {
+                return Err(Halt::Failed(String::new()));
+            }
+            if names.contains(&bye) {
+                return Err(Trouble::Cannot(format!("{} gave up; its screen says why", self.names[1])).into());
+            }
+            self.bench.go_on()?;
+            self.is_there(&mut sign)?;
+            looks += 1;
+            if looks > EAGER {
+                self.bench.storage.sleep(pause);
+                pause = (pause * 2).min(POLL_MAX);
+            }
+        }
+    }
+
+    /// What is in the directory of messages, listed afresh.
+    fn look(&mut self) -> Result<Vec<String>, Trouble> {
+        let own = self.own_name("look");
+        let own = self.talk.join(own);
+        let listed = self.bench.storage.create_new(&own, b"", self.bench.place.owner).and_then(|()| {
+            let listed = self.bench.storage.list(&self.talk);
+            let _ = self.bench.storage.unlink(&own);
+            listed
+        });
+        let names = listed.map_err(|error| self.lost(error.kind(), &error.to_string()))?;
+        Ok(names.iter().map(|name| name.to_string_lossy().into_owned()).collect())
+    }
+
+    /// An error when the other end has not been seen to move for too long.
+    fn is_there(&self, sign: &mut Sign) -> Result<(), Trouble> {
+        let now = self.bench.storage.now();
+        if now.since(sign.looked) < SIGN_EVERY {
+            return Ok(());
+        }
+        sign.looked = now;
+        let names = self.bench.storage.list(&self.other_dir).unwrap_or_default();
+        let beat = names.iter().find(|name| name.as_encoded_bytes().starts_with(b"beat."));
+        let beat = beat.map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        if !beat.is_empty() && beat != sign.beat {
+            *sign = Sign { beat, at: now, looked: now };
+        }
+        if now.since(sign.at) < self.patience {
+            return Ok(());
+        }
+        Err(Trouble::Cannot(format!(
+            "nothing was seen of {} (pid {}) for {} s: it is gone or cut off, or its names do not get here any more",
+            self.names[1],
+            self.other.pid,
+            self.patience.as_secs()
+        )))
+    }
+
+    /// Gives the other end a value and gets its.
+    pub fn exchange<T: Serialize + DeserializeOwned>(&mut self, mine: &T) -> Result<T, Trouble> {
+        self.stage += 1;
+        self.number = 0;
+        self.give(mine)
+    }
+
+    /// [`Session::exchange`] at the end of a stage.
+    fn give<T: Serialize + DeserializeOwned>(&mut self, mine: &T) -> Result<T, Trouble> {
+        let them = if self.is_a { 'b' } else { 'a' };
+        let path = |of: char| self.talk.join(format!("c.{:016x}.{of}.{}", self.key, self.stage));
+        let (ours, theirs) = (path(self.me()), path(them));
+        let text = serde_json::to_vec(mine).map_err(|error| Trouble::Cannot(format!("an account: {error}")))?;
+        let made = self.bench.storage.create_new(&ours, &text, self.bench.place.owner);
+        made.map_err(|error| self.lost(error.kind(), &error.to_string()))?;
+        let end = format!("{}.end", self.stage);
+        self.post(&end)?;
+        match self.hear(&end, false) {
+            Ok(_) => {}
+            Err(Halt::Trouble(trouble)) => return Err(trouble),
+            Err(Halt::Failed(says)) => return Err(Trouble::Cannot(says)),
+        }
+        let read = self.bench.storage.read_small(&theirs, ACCOUNT_BYTES);
+        let text = read.map_err(|error| self.lost(error.kind(), &error.to_string()))?;
+        serde_json::from_slice(&text).map_err(|error| {
+            Trouble::Cannot(format!(
+                "what {} wrote into a new file did not arrive whole ({} bytes: {error}); treat this filesystem as refused",
+                self.names[1],
+                text.len()
+            ))
+        })
+    }
+
+    /// One step of the check, run by both ends; `judge` gets A's account first.
+    pub fn step<T: Serialize + DeserializeOwned>(
+        &mut self,
+        name: &str,
+        advice: &str,
+        body: impl FnOnce(&mut Self) -> Result<T, Halt>,
+        judge: impl FnOnce(&T, &T) -> Result<Seen, Halt>,
+    ) -> Result<Finding, Trouble> {
+        self.bench.go_on()?;
+        self.bench.tell(&format!("together: {name}"));
+        self.stage += 1;
+        self.number = 0;
+        let mine: Account<T> = match body(self) {
+            Ok(account) => Ok(account),
+            Err(Halt::Trouble(trouble)) => return Err(trouble),
+            Err(Halt::Failed(says)) => {
+                self.post(&format!("{}.{FAILED}", self.stage))?;
+                // It must stay for the other to see.
+                self.said.clear();
+                Err(if says.is_empty() { says } else { format!("on {}: {says}", self.names[0]) })
+            }
+        };
+        let theirs: Account<T> = self.give(&mine)?;
+        let (a, b) = if self.is_a { (mine, theirs) } else { (theirs, mine) };
+        let judged = match (&a, &b) {
+            (Ok(a), Ok(b)) => judge(a, b),
+            (a, b) => {
+                let said = [a.as_ref().err(), b.as_ref().err()].into_iter().flatten().filter(|says| !says.is_empty());
+                Err(Halt::Failed(said.cloned().collect::<Vec<_>>().join("; ")))
+            }
+        };
+        let (outcome, says) = match judged {
+            Ok(seen) => (seen.outcome, seen.says),
+            Err(Halt::Failed(says)) => (Outcome::Fails, says),
+            Err(Halt::Trouble(trouble)) => return Err(trouble),
+        };
+        let advice = (outcome == Outcome::Fails).then(|| advice.to_string());
+        Ok(Finding { name: format!("two hosts, {name}"), outcome, says, advice })
+    }
+
+    /// The last thing: after a failure the other is told, else both wait until neither needs A's directory any more.
+    pub fn close<T>(&mut self, result: &Result<T, Trouble>) {
+        match result {
+            // A removes the directory as soon as it has heard B, who may then find it gone.
+            Ok(_) => drop(self.exchange(&())),
+            Err(_) => drop(self.post("bye")),
+        }
+    }
+}
+
+/// The last that was seen of the other end.
+struct Sign {
+    beat: String,
+    at: Instant,
+    looked: Instant,
+}

@@ -1,0 +1,1 @@
+"""Real client kernels and a real file server, in three QEMU machines, with faults at chosen steps."""

@@ -1,0 +1,196 @@
+"""The bank with its history on one filesystem, and what was seen of it from all sides.
+
+Each transfer moves money between two accounts, raises a counter and writes one row of history under the new number. A commit is
+*reported* once its line has reached this process, outside of the machines: no fault there can take that back.
+"""
+
+import json
+import shutil
+import subprocess
+import sys
+
+from .machine import PATIENCE, Gone
+
+SUM = 16_000
+CLIENT = "/host/guest/client.py"
+
+
+class Bank:
+    def __init__(self, bed, place, flavour, name):
+        self.bed, self.place, self.flavour, self.name = bed, place, flavour, name
+        self.directory = f"{place.directory}/{name}"
+        self.database = f"{self.directory}/bank.db"
+        self.committed, self.refused, self.unknown = {}, set(), set()
+        self.errors = {}  # by code: how often and the first text
+        self.views, self.last_seen, self.wrong = 0, {}, []
+        self.workers = 0
+        self.machines = bed.clients if place.shared else (bed.left,)
+        for machine in self.machines:
+            bed.mount(place, machine)
+        bed.left.ok(f"rm -rf {self.directory}; mkdir {self.directory}")
+
+    # Programs.
+
+    def client(self, machine, prelude="PRAGMA cache_size=10", stops=None):
+        """A process with an open connection. `stops`: the file that names where it stops."""
+        environment = dict(self.flavour.environment)
+        if stops:
+            environment["COORD_TEST_STOPS"] = stops
+        plan = json.dumps(self.flavour.plan(self.database, prelude))
+        program = machine.program(["python3", "-u", CLIENT, plan], environment)
+        answer = program.next()
+        if "ready" not in answer:
+            raise Refused(answer.get("error") or answer.get("text") or str(answer))
+        return program
+
+    def create(self, machine=None):
+        program = self.client(machine or self.bed.left)
+        answer = program.ask(create=1)
+        if "created" not in answer:
+            raise Refused(answer.get("error", str(answer)))
+        self.close(program)
+
+    def close(self, program):
+        try:
+            program.tell(close=1)
+            while True:
+                self.note(program, program.next())
+        except Gone:
+            pass
+
+    def worker(self):
+        """A number for someone who makes transfers; never given twice."""
+        self.workers += 1
+        return self.workers
+
+    def transfer(self, program, worker, seq=1, large=False, timeout=PATIENCE):
+        """One transfer; the word that came back."""
+        program.tell(transfer=[worker, seq, large])
+        return self.outcome(program, timeout)
+
+    def outcome(self, program, timeout=PATIENCE):
+        while True:
+            message = program.next(timeout)
+            self.note(program, message)
+            for word in ("committed", "not", "unknown"):
+                if word in message:
+                    return word
+
+    def drain(self, program, timeout=PATIENCE):
+        """Notes all it says until it is done, or has ended."""
+        try:
+            while True:
+                message = program.next(timeout)
+                self.note(program, message)
+                if "done" in message:
+                    return True
+        except Gone as gone:
+            if program.alive():
+                self.wrong.append(f"a program hangs: {gone}")
+            return False
+
+    def note(self, program, message):
+        if "committed" in message:
+            worker, seq, number = message["committed"]
+            self.committed[worker, seq] = number
+        elif "not" in message:
+            self.refused.add(tuple(message["not"]))
+        elif "unknown" in message:
+            self.unknown.add(tuple(message["unknown"]))
+        elif "view" in message:
+            self.views += 1
+            self.look(program, *message["view"])
+        elif "text" in message:
+            self.wrong.append(f"{program.machine.name} says: {message['text'][:300]}")
+        if "error" in message:
+            count, text = self.errors.get(message["code"], (0, message["error"]))
+            self.errors[message["code"]] = (count + 1, text)
+
+    def look(self, program, total, counter, rows, last, stray):
+        before = self.last_seen.get(id(program), 0)
+        if total != SUM or not counter == rows == last or stray:
+            seen = f"sum {total}, counter {counter}, rows {rows}, last {last}, ballast of {stray + 1} transfers"
+            self.wrong.append(f"a reader on {program.machine.name} saw {seen}")
+        if counter < before:
+            self.wrong.append(f"a reader on {program.machine.name} saw number {counter} after {before}")
+        self.last_seen[id(program)] = counter
+
+    # The verdict. Nobody may be using the database any more.
+
+    def judge(self):
+        """Everything that is wrong; empty is good."""
+        closing = self.client(self.bed.left)
+        outcome = self.transfer(closing, self.worker())
+        if outcome != "committed":
+            self.wrong.append(f"afterwards nobody can commit: {outcome}, {self.errors}")
+        self.close(closing)
+        states = {}
+        for machine in self.machines:
+            program = self.client(machine)
+            states[machine.name] = program.ask(state=1)
+            self.close(program)
+        states["the server"] = self.state_at_server()
+        for who, answer in states.items():
+            self.check(who, answer)
+        self.wrong += [f"a lock was left behind: {name}" for name in self.locks()]
+        return self.wrong
+
+    def state_at_server(self):
+        """What plain SQLite makes of the files where they really are."""
+        plan = {"extension": None, "uri": "vfs=unix", "busy_ms": 1000, "prelude": ""}
+        if self.place.server:
+            folder = f"{self.place.server}/{self.name}"
+            self.bed.server.ok(f"rm -rf /tmp/copy; mkdir /tmp/copy; cp {folder}/bank.db* /tmp/copy/ 2>/dev/null; sync")
+            plan["database"] = "/tmp/copy/bank.db"
+            program = self.bed.server.program(["python3", "-u", CLIENT, json.dumps(plan)])
+            program.next()
+            answer = program.ask(state=1)
+            program.tell(close=1)
+            return answer
+        if not self.place.shared:
+            return None
+        copy = self.bed.folder / "copy"
+        shutil.rmtree(copy, ignore_errors=True)
+        copy.mkdir()
+        for file in (self.bed.shared / self.name).glob("bank.db*"):
+            if file.is_file():
+                shutil.copy(file, copy)
+        plan["database"] = str(copy / "bank.db")
+        client = self.bed.folder / "host/guest/client.py"
+        done = subprocess.run(
+            [sys.executable, client, json.dumps(plan)], input='{"state": 1}\n', capture_output=True, text=True
+        )
+        return json.loads(done.stdout.splitlines()[-1])
+
+    def check(self, who, answer):
+        if answer is None:
+            return
+        if "state" not in answer:
+            self.wrong.append(f"{who} cannot read: {answer}")
+            return
+        state = answer["state"]
+        history = {(worker, seq): n for worker, seq, n in state["history"]}
+        numbers = sorted(n for _, _, n in state["history"])
+        if state["integrity"] != ["ok"]:
+            self.wrong.append(f"{who}: integrity_check: {state['integrity'][:3]}")
+        if state["sum"] != SUM or state["counter"] != len(numbers) or numbers != list(range(1, len(numbers) + 1)):
+            self.wrong.append(f"{who}: sum {state['sum']}, counter {state['counter']}, {len(numbers)} numbers in the history")
+        if state["wrong_accounts"]:
+            self.wrong.append(f"{who}: accounts against their history: {state['wrong_accounts'][:3]}")
+        if state["ballast"] != 1:
+            self.wrong.append(f"{who}: half of a large transaction is there")
+        for key, number in self.committed.items():
+            if history.get(key) != number:
+                self.wrong.append(f"{who}: LOST: transfer {key}, reported as number {number}; there it is {history.get(key)}")
+        for key in self.refused & history.keys():
+            self.wrong.append(f"{who}: transfer {key} is there, though it did not commit")
+
+    def locks(self):
+        """Names of locks that stand although nobody is left."""
+        look = f"cd {self.directory}; ls -d bank.db.lock 2>/dev/null; ls bank.db.lock bank.db.readers 2>/dev/null"
+        words = ("bank.db.lock", "reader.", "exclusive.", "write.", "fence.")
+        return [name for name in self.bed.left.ok(look + "; true").split() if name.startswith(words) and not name.endswith(":")]
+
+
+class Refused(Exception):
+    """The database could not be opened; the words say why."""

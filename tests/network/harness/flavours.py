@@ -1,0 +1,43 @@
+"""The ways to open the database that are compared."""
+
+from dataclasses import dataclass, field
+
+# Of the clients' coord nodes. A machine under TCG stalls easily for a second, so this is not as short as it could be.
+LEASE_MS = 8000
+BUSY_MS = 90_000
+
+
+@dataclass(frozen=True)
+class Flavour:
+    key: str
+    vfs: str
+    library: str | None = None  # the build of libcoord.so, by its name in /host
+    without: str = ""  # the guard that is taken out: then the cell must fail
+    uri: str = ""
+    environment: dict = field(default_factory=dict, hash=False)
+
+    @property
+    def coord(self):
+        return self.library is not None
+
+    @property
+    def stepped(self):
+        """Whether its process can be stopped at named points of the protocol."""
+        return self.library == "debug"
+
+    def plan(self, database, prelude):
+        lease = f"&coord_lease_ms={LEASE_MS}" if self.coord else ""
+        library = f"/host/{self.library}/coord.so" if self.library else None
+        uri = f"vfs={self.vfs}{lease}{self.uri}"
+        return {"database": database, "extension": library, "uri": uri, "busy_ms": BUSY_MS, "prelude": prelude}
+
+
+COORD = Flavour("coord", "coord", "release")
+EXCLUSIVE = Flavour("coord, network-exclusive", "coord", "release", uri="&coord_mode=network-exclusive")
+STEPPED = Flavour("coord (debug build)", "coord", "debug")
+UNIX = Flavour("unix", "unix")
+DOTFILE = Flavour("unix-dotfile", "unix-dotfile")
+
+
+def without(guard):
+    return Flavour(f"coord without {guard}", "coord", "debug", guard, environment={"COORD_TEST_WITHOUT": guard})

@@ -1,0 +1,53 @@
+"""What people see at the end."""
+
+from .cells import Result
+
+RIGHT, WRONG, REFUSED = "right", "WRONG", "refused"
+
+
+def expected(result):
+    """What has to come out; None where nothing has to: that column only shows what there is without coord."""
+    if result.flavour.startswith("coord without"):
+        return WRONG
+    if result.flavour.startswith("coord"):
+        return REFUSED if result.place in ("sshfs", "9p-loose") else RIGHT
+    return None
+
+
+def as_expected(done):
+    return all(expected(result) in (None, result.verdict) for result in done)
+
+
+def line(result):
+    words = [result.verdict, f"{result.rounds} rounds", f"{result.committed} commits", f"{result.views} reads", f"{result.seconds} s"]
+    words += [f"{key} {times}" for key, times in result.told.items()]
+    if expected(result) not in (None, result.verdict):
+        words.append(f"EXPECTED: {expected(result)}")
+    return "; ".join(words + result.wrong[:3])
+
+
+def broken_off(reason):
+    return Result("", "coord", "the run itself", [], "broken off", wrong=[repr(reason)])
+
+
+def table(done, requests):
+    lines = ["", f"{'filesystem':15} {'opened by':26} {'trouble':15} {'rounds':>6} {'commits':>7} {'reads':>6} verdict"]
+    for result in done:
+        note = "" if expected(result) in (None, result.verdict) else "   <-- not as it has to be"
+        if expected(result) == WRONG and not note:
+            note = "   (a guard is out: it has to be)"
+        lines.append(
+            f"{result.place:15} {result.flavour:26} {result.fault:15} {result.rounds:6} {result.committed:7} {result.views:6}"
+            f" {result.verdict}{note}"
+        )
+        if result.wrong and expected(result) != WRONG:
+            lines += [f"{'':18}{text}" for text in result.wrong[:4]]
+    if requests:
+        lines += ["", "requests to the server per transaction, one client alone:"]
+        for place, by_flavour in requests.items():
+            for flavour, counted in by_flavour.items():
+                lines.append(f"{place:15} {flavour:10} read {counted['read']['total']:5}   write {counted['write']['total']:5}")
+    good = sum(expected(result) in (None, result.verdict) for result in done)
+    # In the form of cargo test, which .ci/run adds up.
+    lines += ["", f"test result: cells as they have to be: {good} passed; {len(done) - good} failed; 0 ignored"]
+    return "\n".join(lines)

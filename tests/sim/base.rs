@@ -1,0 +1,121 @@
+//! The handles of one connection, as SQLite would have them through the host's VFS.
+
+use std::io;
+
+use coord::lock::{Base, Level, LockError};
+use coord::protocol::Paths;
+use coord::storage::{Access, DataFile, Owner, Storage};
+
+use super::storage::SimStorage;
+
+/// One connection's handles.
+pub struct Handles {
+    pub storage: SimStorage,
+    pub paths: Paths,
+    pub database: Option<Box<dyn DataFile>>,
+    pub journal: Option<Box<dyn DataFile>>,
+    pub dirty: bool,
+    pub journal_dirty: bool,
+    /// The database behind the handle may be another one: what was read from it before counts no more.
+    pub doubt: bool,
+    /// The journal's name is on the disk.
+    pub journal_named: bool,
+}
+
+pub const OWNER: Owner = Owner { mode: 0o644, uid: 0, gid: 0 };
+
+impl Handles {
+    /// What was written to the journal is on the disk, and so is its name, as SQLite has it at the first sync of a journal that
+    /// it may have made.
+    pub fn sync_journal(&mut self) -> io::Result<()> {
+        if self.journal_dirty
+            && let Some(journal) = &self.journal
+        {
+            if !self.journal_named {
+                self.storage.sync_dir(&self.paths.parent)?;
+                self.journal_named = true;
+            }
+            journal.sync()?;
+            self.journal_dirty = false;
+        }
+        Ok(())
+    }
+}
+
+impl Base for Handles {
+    fn reopen(&mut self, _: bool, create: bool) -> io::Result<()> {
+        if create {
+            match self.storage.create_new(&self.paths.database, b"", OWNER) {
+                // As with SQLite, whoever finds it made by then takes it.
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+                _ => {}
+            }
+        }
+        self.database = Some(self.storage.open(&self.paths.database, Access::ReadWrite)?);
+        self.doubt = true;
+        Ok(())
+    }
+
+    fn is_open(&self) -> bool {
+        self.database.is_some()
+    }
+
+    fn close(&mut self) {
+        self.database = None;
+    }
+
+    fn open_journal(&mut self) -> io::Result<()> {
+        if self.journal.is_some() {
+            return Ok(());
+        }
+        let opened = self.storage.open(&self.paths.journal, Access::ReadWrite).or_else(|_| {
+            let _ = self.storage.create_new(&self.paths.journal, b"", OWNER);
+            self.storage.open(&self.paths.journal, Access::ReadWrite)
+        });
+        self.journal = Some(opened?);
+        self.journal_named = false;
+        Ok(())
+    }
+
+    fn close_journal(&mut self) {
+        self.journal_dirty = false;
+        self.journal = None;
+    }
+
+    fn has_journal(&self) -> bool {
+        self.journal.is_some()
+    }
+
+    fn is_writable(&self) -> bool {
+        true
+    }
+
+    fn may_create(&self) -> bool {
+        true
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.sync_journal()?;
+        if self.dirty
+            && let Some(database) = &self.database
+        {
+            database.sync()?;
+            self.dirty = false;
+        }
+        Ok(())
+    }
+
+    fn native_lock(&mut self, _: Level) -> Result<(), LockError> {
+        Ok(())
+    }
+
+    fn native_unlock(&mut self, _: Level) {}
+
+    fn is_interrupted(&self) -> bool {
+        false
+    }
+
+    fn client(&self) -> String {
+        "simulation".to_string()
+    }
+}

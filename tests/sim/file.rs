@@ -1,0 +1,152 @@
+//! An open file, with its host's page cache in between.
+
+use std::io;
+use std::sync::Arc;
+
+use coord::storage::{DataFile, FileId};
+
+use super::server::{Change, Inode};
+use super::turns::task;
+use super::weather::Broken;
+use super::world::{State, World};
+
+/// An open file: an inode, whatever becomes of its name.
+pub struct SimFile {
+    world: Arc<World>,
+    inode: Inode,
+}
+
+impl SimFile {
+    pub fn new(world: Arc<World>, inode: Inode) -> SimFile {
+        world.state().server.opened(inode);
+        SimFile { world, inode }
+    }
+
+    /// Whether this host keeps pages of its own at all.
+    fn is_cached(&self) -> bool {
+        self.world.state().memory.pages > 0
+    }
+
+    /// What this host takes for the file's content, asking the server unless it remembers.
+    fn with_pages<R>(&self, mut what: impl FnMut(&mut Vec<u8>) -> R) -> io::Result<R> {
+        let remembered = {
+            let mut state = self.world.state();
+            let (host, often) = (state.tasks[task()].host, state.memory.pages);
+            let known = state.hosts[host].pages.contains_key(&self.inode);
+            known && (is_dirty(&state, host, self.inode) || state.tasks[task()].rng.below(8) < often)
+        };
+        if remembered {
+            let found =
+                self.world.local(task(), |state, host| Some(what(state.hosts[host].pages.get_mut(&self.inode)?)));
+            // Or dropped by another task of this host in between: then the server is asked.
+            if let Some(found) = found {
+                return Ok(found);
+            }
+        }
+        self.world.look(task(), |state, host| {
+            if !is_dirty(state, host, self.inode) {
+                let data = state.server.nodes[self.inode].data.clone();
+                state.hosts[host].pages.insert(self.inode, data);
+            }
+            Ok(what(state.hosts[host].pages.entry(self.inode).or_default()))
+        })
+    }
+}
+
+impl Drop for SimFile {
+    fn drop(&mut self) {
+        self.world.state().server.closed(self.inode);
+    }
+}
+
+fn is_dirty(state: &State, host: usize, inode: Inode) -> bool {
+    state.hosts[host].dirty.iter().any(|(_, change)| change.file() == Some(inode))
+}
+
+impl DataFile for SimFile {
+    fn id(&self) -> io::Result<FileId> {
+        Ok(FileId { device: 1, inode: self.inode as u64 })
+    }
+
+    fn size(&self) -> io::Result<u64> {
+        self.with_pages(|data| data.len() as u64)
+    }
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.world.state().count("step: read");
+        self.with_pages(|data| {
+            let from = (offset as usize).min(data.len());
+            let got = buf.len().min(data.len() - from);
+            buf[..got].copy_from_slice(&data[from..from + got]);
+            got
+        })
+    }
+
+    fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
+        let change = Change::Write(self.inode, offset, buf.to_vec());
+        if !self.is_cached() {
+            return self.world.change(task(), change);
+        }
+        // Who writes a part of a page that he has not read asks for it first.
+        self.with_pages(|_| ())?;
+        self.world.local(task(), |state, host| {
+            // Dropped by another task of this host meanwhile.
+            let server = state.server.nodes[self.inode].data.clone();
+            let data = state.hosts[host].pages.entry(self.inode).or_insert(server);
+            let end = offset as usize + buf.len();
+            if data.len() < end {
+                data.resize(end, 0);
+            }
+            data[offset as usize..end].copy_from_slice(buf);
+            state.count("step: write");
+            state.note(task(), || format!("write {} at {offset} {buf:?}", self.inode));
+            let process = state.tasks[task()].process;
+            state.hosts[host].dirty.push((process, change));
+            if state.tasks[task()].rng.below(4) == 0 && state.answers() {
+                // The kernel sends pages whenever it likes.
+                state.flush(host, self.inode);
+            }
+        });
+        Ok(())
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        if self.is_cached() {
+            self.world.look(task(), |state, host| {
+                state.flush(host, self.inode);
+                if let Some(pages) = state.hosts[host].pages.get_mut(&self.inode) {
+                    pages.resize(len as usize, 0);
+                }
+                Ok(())
+            })?;
+        }
+        self.world.change(task(), Change::Truncate(self.inode, len))
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        if self.world.state().broken == Some(Broken::LyingSync) {
+            self.world.local(task(), |_, _| ());
+            return Ok(());
+        }
+        self.world.look(task(), |state, host| {
+            state.flush(host, self.inode);
+            state.server.sync(self.inode);
+            state.count("step: sync");
+            state.note(task(), || format!("sync {}", self.inode));
+            Ok(())
+        })
+    }
+
+    fn drop_cache(&self) -> io::Result<()> {
+        self.world.local(task(), |state, host| {
+            if !is_dirty(state, host, self.inode) {
+                state.hosts[host].pages.remove(&self.inode);
+            }
+        });
+        Ok(())
+    }
+
+    fn clone_from(&self, _: &dyn DataFile) -> bool {
+        false
+    }
+}
