@@ -93,12 +93,12 @@ impl Database {
     /// What another connection of ours holds SHARED for, or what lingers, may be joined. False if it was given up instead, as
     /// it is somebody else's turn.
     pub(super) fn may_join(&self, inner: &mut Inner) -> Result<bool, Failure> {
-        if switches::off(Guard::LingerLease) {
-            return Ok(true);
-        }
         // Those inside finish; but with ever new ones a writer elsewhere would wait for ever.
         let within = if inner.linger.kept { WATCH } else { POLL };
         let active = Self::active(inner);
+        if active == Level::None && switches::off(Guard::LingerLease) {
+            return Ok(true);
+        }
         let node = inner.node.as_mut().ok_or_else(Failure::no_node)?;
         let holder = match node.writer_waits(within) {
             Ok(None) => return Ok(true),
