@@ -78,7 +78,6 @@ impl Base for Handles {
     }
 
     fn close_journal(&mut self) {
-        self.journal_dirty = false;
         self.journal = None;
     }
 

@@ -91,13 +91,15 @@ pub fn run(options: &args::Bench) -> Result<u8, String> {
     };
     for workload in workload::ALL.iter().filter(wanted) {
         let measured = measure(options, &dir.path, &configurations, workload)?;
-        if !options.json {
+        if !options.json && !options.markdown {
             out::print(&text::workload(&measured))?;
         }
         report.workloads.push(measured);
     }
     if options.json {
         out::print(&format!("{}\n", serde_json::json!(report)))?;
+    } else if options.markdown {
+        out::print(&text::document(&report))?;
     } else {
         out::print(&text::machine(&report))?;
     }
