@@ -186,6 +186,8 @@ controls! {
     without_the_watch_on_stray_copies => without, Guard::StrayCopies, ENOUGH;
     without_renewing_again => without, Guard::RenewLoop, ENOUGH;
     without_the_joiners_rule => without, Guard::Joiners, ENOUGH;
+    without_the_lease_check_of_lingering_locks => without, Guard::LingerLease, ENOUGH;
+    without_forgetting_with_the_lock => without, Guard::LingerForget, ENOUGH;
     with_heartbeats_through_a_handle => broken, Broken::BeatByHandle, ENOUGH;
     with_presence_that_is_renamed => broken, Broken::MovingPresence, ENOUGH;
     with_the_lease_checked_before_reads => broken, Broken::CheckBeforeRead, ENOUGH;

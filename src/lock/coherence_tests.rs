@@ -152,13 +152,13 @@ impl DataFile for CachedFile {
 }
 
 /// What stands for SQLite on a client: handles of its own, on the same cache.
-struct Program {
+pub(super) struct Program {
     client: Arc<Client>,
     paths: Arc<Paths>,
     database: Option<Box<dyn DataFile>>,
     journal: Option<Box<dyn DataFile>>,
     /// What somebody else does just before the database is opened next.
-    before_opening: Option<Box<dyn FnOnce()>>,
+    before_opening: Option<Box<dyn FnOnce() + Send>>,
 }
 
 impl Program {
@@ -214,7 +214,12 @@ impl Base for Program {
     }
 }
 
-fn host(paths: &Arc<Paths>) -> (Database, Program) {
+/// No lock is kept: nobody ticks here.
+fn at_once() -> Wishes {
+    Wishes { unlock_asap: true, ..Wishes::default() }
+}
+
+pub(super) fn host(paths: &Arc<Paths>) -> (Database, Program) {
     let client = Arc::new(Client { server: Disk::new(), pages: Pages::default() });
     let kind = Kind { name: "test".to_string(), class: Class::Shared };
     let database = Database::new(client.clone(), paths.clone(), kind, Mode::NetworkExclusive, 60_000);
@@ -232,7 +237,7 @@ fn who_takes_shared_reads_what_others_have_written() {
     // Coord is known here already: nobody has to wait for earlier readers.
     std::fs::create_dir(&paths.registry).unwrap();
     let ((here, mut reader), (there, mut writer)) = (host(&paths), host(&paths));
-    let (mut seat, mut other) = (here.sit(0, Wishes::default()), there.sit(0, Wishes::default()));
+    let (mut seat, mut other) = (here.sit(0, at_once()), there.sit(0, at_once()));
     here.lock(&mut seat, Level::Shared, &mut reader).unwrap();
     assert_eq!((reader.first_byte(), here.journal_is_hot()), (1, false));
     here.unlock(&mut seat, Level::None, &mut reader);
@@ -263,7 +268,7 @@ fn a_file_that_is_replaced_while_it_is_opened_is_opened_anew() {
     replace(1);
     std::fs::create_dir(&paths.registry).unwrap();
     let (here, mut reader) = host(&paths);
-    let mut seat = here.sit(0, Wishes::default());
+    let mut seat = here.sit(0, at_once());
     here.lock(&mut seat, Level::Shared, &mut reader).unwrap();
     here.unlock(&mut seat, Level::None, &mut reader);
     // Replaced once before the call, so that all handles are opened anew, and once within it.
@@ -295,8 +300,13 @@ fn without_the_drop_old_pages_are_read() {
 
 /// What a test of this file prints as it fails without a guard.
 fn without(guard: &str, test: &str) -> String {
+    run_without(guard, &format!("lock::coherence_tests::{test}"))
+}
+
+/// The same for a test by its whole name.
+pub(super) fn run_without(guard: &str, test: &str) -> String {
     let mut again = std::process::Command::new(std::env::current_exe().unwrap());
-    again.args(["--exact", &format!("lock::coherence_tests::{test}"), "--nocapture"]);
+    again.args(["--exact", test, "--nocapture"]);
     let run = again.env("COORD_TEST_WITHOUT", guard).output().unwrap();
     assert!(!run.status.success(), "{test} does not need {guard}");
     String::from_utf8_lossy(&run.stdout).into_owned()

@@ -7,12 +7,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
 use super::handles::OwnHandles;
+use super::known::Known;
 use super::level::{Arbiter, Level};
+use super::linger::Linger;
 use super::messages::{self, Weight};
 use super::process;
 use super::seat::{Base, Parked, Seat};
 use super::settings::Wishes;
 use super::trusted::TrustedLock;
+use super::turn::Turn;
 use crate::protocol::lease;
 use crate::protocol::switches::{self, Guard};
 use crate::protocol::{Node, Paths};
@@ -62,6 +65,9 @@ pub(super) struct Inner {
     pub parked: Vec<(u64, Parked)>,
     /// Whether the journal is one that may have to be rolled back, as seen when SHARED was taken.
     pub journal_is_hot: bool,
+    pub linger: Linger,
+    pub known: Known,
+    pub turn: Turn,
     /// The directory was synced since this process first wrote here: both files keep their names when the power goes.
     pub names_are_safe: bool,
     pub trusted: TrustedLock,
@@ -111,6 +117,9 @@ impl Database {
             generation: 1,
             parked: Vec::new(),
             journal_is_hot: false,
+            linger: Linger::default(),
+            known: Known::default(),
+            turn: Turn::default(),
             names_are_safe: false,
             trusted: TrustedLock::default(),
             lease_ms,
@@ -223,6 +232,10 @@ impl Database {
             copy,
             wishes,
             fork: process::fork_generation(),
+            hold: 0,
+            writes: false,
+            wrote: false,
+            fresh_journal: false,
             waited_for: Vec::new(),
             busy: None,
         }
@@ -240,7 +253,9 @@ impl Database {
 
     /// The write lock goes while the journal is not finalised: whoever reads next must look.
     pub fn journal_left(&self) {
-        self.inner().journal_is_hot = true;
+        let mut inner = self.inner();
+        inner.journal_is_hot = true;
+        inner.linger.spoil();
     }
 
     /// The journal was finalised under EXCLUSIVE.
@@ -305,6 +320,7 @@ impl Database {
             if let Some(mut node) = inner.node.take() {
                 node.unregister();
             }
+            self.forget(&mut inner);
             inner.own = OwnHandles::default();
         }
     }

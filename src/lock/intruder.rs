@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::database::{Inner, Mode};
+use super::known::Known;
 use super::level::Level;
 use super::messages::{self, Weight};
 use crate::protocol::Paths;
@@ -24,7 +25,10 @@ impl Inner {
     pub fn look_for_intruders(&mut self, storage: &Arc<dyn Storage>, paths: &Paths) {
         let held = match self.mode {
             Mode::Trusted => self.arbiter.highest() == Level::Shared,
-            Mode::NetworkExclusive => self.node.as_ref().is_some_and(|node| node.is_reader() && !node.has_exclusive()),
+            Mode::NetworkExclusive => {
+                let quiet = self.arbiter.highest() < Level::Pending;
+                self.node.as_ref().is_some_and(|node| node.is_reader() && (quiet || !node.has_exclusive()))
+            }
         };
         let Some(now) = held.then(|| self.look(&**storage, paths)).flatten() else {
             self.baseline = None;
@@ -33,6 +37,8 @@ impl Inner {
         match self.baseline {
             Some(before) if before != now => {
                 self.intrusions += 1;
+                self.known = Known::default();
+                self.linger.spoil();
                 self.baseline = Some(now);
                 messages::say(
                     Weight::Warning,

@@ -21,15 +21,19 @@ impl Database {
         if let Some(handle) = inner.unpark(seat.id) {
             base.unpark(handle);
         }
+        self.resume(inner)?;
         self.be_registered(inner, base)?;
-        let reading = inner.node.as_ref().is_some_and(Node::is_reader);
+        let mut reading = inner.node.as_ref().is_some_and(Node::is_reader);
         if reading {
-            // Those inside finish; but with ever new ones a writer elsewhere would wait for ever.
-            let waits = inner.node.as_mut().ok_or_else(Failure::no_node)?.writer_waits()?;
-            if let Some(holder) = waits {
-                return Err(Denied::Busy(Box::new(holder)).into());
+            reading = self.may_join(inner)?;
+        }
+        self.drop_old_journal(inner, seat, base);
+        if !reading {
+            self.be_registered(inner, base)?;
+            if !self.is_our_turn(inner, seat) {
+                return Err(Failure::Turn);
             }
-        } else {
+            let asked = self.storage.now();
             match self.enter_reader(inner, seat, base) {
                 // Deposed while it held nothing, as a node without locks sends no heartbeats: nothing was lost.
                 Err(Failure::Protocol(Denied::Deposed(_))) => self.enter_reader(inner, seat, base)?,
@@ -41,10 +45,12 @@ impl Database {
                 }
                 return Err(denied);
             }
+            inner.linger.taken(asked, self.storage.now());
+            self.turn_taken(inner, seat);
         }
         if let Err(failure) = self.settle_handle(inner, seat, base, reading) {
-            if let (false, Some(node)) = (reading, &mut inner.node) {
-                node.leave_reader();
+            if !reading {
+                self.give_up(inner);
             }
             return Err(failure);
         }
@@ -137,8 +143,12 @@ impl Database {
         if !inner.arbiter.admits(seat.id, Level::Reserved) {
             return Err(Failure::Lock(LockError::Busy));
         }
-        self.take_write_lock(inner, seat, base)?;
+        match inner.node.as_ref().is_some_and(Node::holds_write_lock) {
+            true => self.resume_write_lock(inner, seat, base)?,
+            false => self.take_write_lock(inner, seat, base)?,
+        }
         seat.level = Level::Reserved;
+        seat.wrote = true;
         inner.arbiter.set(seat.id, Level::Reserved, seat.lease.clone(), seat.copy);
         Ok(())
     }
@@ -174,7 +184,10 @@ impl Database {
         if acquired.is_err() {
             base.close_journal();
         }
-        Ok(acquired?)
+        acquired?;
+        inner.linger.write_lock_taken();
+        (seat.hold, seat.fresh_journal) = (inner.linger.hold, true);
+        Ok(())
     }
 
     /// RESERVED or PENDING → EXCLUSIVE, and SHARED → EXCLUSIVE to roll a hot journal back.
@@ -198,6 +211,8 @@ impl Database {
                 );
                 return Err(Failure::Lock(LockError::ReadOnly(text)));
             }
+            self.release_lingering_write_lock(inner);
+            base.close_journal();
             self.take_write_lock(inner, seat, base)?;
         } else if seat.level < Level::Pending {
             seat.level = Level::Pending;
@@ -215,9 +230,7 @@ impl Database {
                 if recovering {
                     // Two that want to roll back would wait for each other: everything is given up at once.
                     base.close_journal();
-                    if let Some(node) = &mut inner.node {
-                        node.release_write_lock();
-                    }
+                    self.release_lingering_write_lock(inner);
                 }
                 Err(failure)
             }
@@ -225,12 +238,21 @@ impl Database {
     }
 
     fn become_exclusive(&self, inner: &mut Inner, seat: &mut Seat, base: &mut dyn Base) -> Result<(), Failure> {
-        let Some(mut node) = inner.node.take() else { return Err(Failure::no_node()) };
+        if inner.linger.exclusive {
+            inner.node.as_mut().ok_or_else(Failure::no_node)?.still_holds_lock()?;
+            return match inner.arbiter.admits(seat.id, Level::Exclusive) {
+                true => Ok(()),
+                false => Err(Failure::Lock(LockError::Busy)),
+            };
+        }
         let recovering = seat.level == Level::Shared;
+        let Some(mut node) = inner.node.take() else { return Err(Failure::no_node()) };
         let exclusive = node.become_exclusive(&mut Handles::new(self, inner, seat, base), recovering);
         inner.takeovers += node.take_takeovers();
         inner.node = Some(node);
         exclusive?;
+        // What is left by a dead writer is rolled back under it, once: that is not kept.
+        inner.linger.exclusive = !recovering;
         if recovering {
             inner.journal_is_hot = inner.own.look(&self.paths)?;
         }
@@ -255,8 +277,12 @@ impl Database {
         if seat.level >= Level::Reserved {
             // Our half of coherence: what we wrote is on the server before anybody else may look.
             let synced = base.sync();
-            base.close_journal();
-            if let Some(node) = current(inner, seat) {
+            let kept = synced.is_ok() && current(inner, seat).is_some() && self.keeps_write_lock(inner, seat);
+            if !kept {
+                base.close_journal();
+                inner.linger.exclusive = false;
+            }
+            if let Some(node) = current(inner, seat).filter(|_| !kept) {
                 if let Err(error) = synced {
                     messages::say(
                         Weight::Warning,
@@ -271,13 +297,12 @@ impl Database {
         inner.arbiter.set(seat.id, level, seat.lease.clone(), seat.copy);
         if level == Level::None {
             seat.waited_for.clear();
+            seat.writes = std::mem::take(&mut seat.wrote);
             inner.park(seat.id, base);
             let Some(lease) = seat.lease.take() else { return };
             let last = !inner.arbiter.others_under(seat.id, &lease);
-            if let Some(node) = inner.node.as_mut().filter(|node| Arc::ptr_eq(node.lease(), &lease) && last) {
-                node.leave_reader();
-                inner.own.forget_journal();
-                inner.baseline = None;
+            if last && inner.node.as_ref().is_some_and(|node| Arc::ptr_eq(node.lease(), &lease)) {
+                self.last_unlocked(inner, seat);
             }
         }
     }

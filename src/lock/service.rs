@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::database::{Database, Mode};
+use super::database::{Database, Inner, Mode};
 use super::level::Level;
 use crate::protocol::{Denied, Node};
 use crate::storage::Instant;
@@ -114,7 +114,14 @@ impl Database {
             }
             return due;
         }
+        let due = self.look_after_node(&mut inner, now);
+        self.flush(&mut inner);
+        self.looks_next(&mut inner, due)
+    }
+
+    fn look_after_node(&self, inner: &mut Inner, now: Instant) -> Option<Instant> {
         let watching = inner.watch_until > now;
+        let next_look = self.look_after(inner);
         let node = inner.node.as_mut()?;
         let pause = node.lease_span() / 12;
         if node.lease().is_deposed() {
@@ -124,6 +131,7 @@ impl Database {
             return None;
         }
         node.sweep();
+        let node_was_beaten = node.heartbeat_due() <= now;
         let beaten = node.heartbeat_if_due();
         if watching {
             // Keeps the runs of silent nodes going between the attempts of whoever waits for them.
@@ -135,9 +143,10 @@ impl Database {
             _ => node.heartbeat_due().min(now.after(pause)).max(now.after(Duration::from_millis(50))),
         };
         let paths = self.paths.clone();
-        inner.look_for_intruders(&self.storage, &paths);
-        self.flush(&mut inner);
-        Some(due)
+        if next_look.is_none() || node_was_beaten {
+            inner.look_for_intruders(&self.storage, &paths);
+        }
+        Some(next_look.map_or(due, |look| look.min(due)))
     }
 
     /// Whether something of ours still stands on disk.

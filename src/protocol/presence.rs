@@ -1,6 +1,8 @@
 //! Readers and exclusive: presence is created and unlinked, never renamed, and whoever puts his down and then lists sees
 //! everybody who was there before.
 
+use std::time::Duration;
+
 use super::depose::Verdict;
 use super::error::{Denied, Holder};
 use super::names::{Kind, Name};
@@ -8,10 +10,11 @@ use super::node::{Files, Node};
 use super::registry::Census;
 use super::switches::{self, Guard};
 use super::takeover::Scope;
-use super::write_lock::POLL;
 
 impl Node {
-    /// SHARED: puts up `reader.*` and confirms it. On success the handles are on the live files and nobody is exclusive.
+    /// SHARED: puts up `reader.*` and confirms it. On success the handles are on the live files and nobody is exclusive. Busy
+    /// leaves the name there as a wish, until [`Node::withdraw_wish`] or the next attempt, which puts up another: a writer who
+    /// came between name and listing waits for that name while we wait for him.
     pub fn enter_reader(&mut self, files: &mut dyn Files) -> Result<(), Denied> {
         debug_assert!(self.reader.is_none(), "one reader's name a node");
         self.heartbeat_if_due()?;
@@ -21,13 +24,23 @@ impl Node {
             self.discard(path.clone());
             return Err(Denied::io("announce a reader at", &path)(error));
         }
+        self.withdraw_wish();
         self.reader = Some(name);
         switches::stop_point("reader-announced");
         let entered = self.confirm_reader(files);
-        if entered.is_err() {
-            self.leave_reader();
+        match entered {
+            Err(Denied::Busy(_)) => self.wish = self.reader.take(),
+            Err(_) => self.leave_reader(),
+            Ok(()) => {}
         }
         entered
+    }
+
+    /// Takes back what a busy attempt at SHARED has left.
+    pub fn withdraw_wish(&mut self) {
+        if let Some(name) = self.wish.take() {
+            self.discard(self.in_registry(&name));
+        }
     }
 
     fn confirm_reader(&mut self, files: &mut dyn Files) -> Result<(), Denied> {
@@ -57,26 +70,37 @@ impl Node {
         )))
     }
 
-    /// While we read: whether a writer elsewhere waits for us. Looked for once in a polling interval, not at each reader.
-    pub fn writer_waits(&mut self) -> Result<Option<Holder>, Denied> {
-        let now = self.storage.now();
-        if now.since(self.looked_for_writers) >= POLL && !switches::off(Guard::Joiners) {
-            self.looked_for_writers = now;
-            let census = self.census()?;
-            // Where a listing is made anyway, it also says whether we are still somebody.
-            self.confirm(&census)?;
-            let foreign: Vec<Name> = census.exclusives.iter().filter(|name| name.node != *self.id()).cloned().collect();
-            self.writer = None;
-            for name in foreign {
-                // A dead one waits for nobody.
-                if !matches!(self.judge(&name.node, &census)?, Verdict::Deposed { .. }) {
-                    self.writer = Some(name);
-                }
-            }
+    /// While we read: whether a writer elsewhere waits for us. Looked for unless somebody has looked `within` this time, not
+    /// at each reader.
+    pub fn writer_waits(&mut self, within: Duration) -> Result<Option<Holder>, Denied> {
+        if self.storage.now().since(self.looked_for_writers) >= within && !switches::off(Guard::Joiners) {
+            self.wanted_by_others()?;
         }
         // It waits for us, so how long it has stood there says nothing of whether it lives: it is never taken for silent by that.
         let waiting = |name| Holder { sign: String::new(), ..self.holder(name, None, "waiting to write") };
         Ok(self.writer.as_ref().map(waiting))
+    }
+
+    /// While we hold something: looks whether others wait for it. The listing may be old; nothing but waiting, and giving up,
+    /// follows from it.
+    pub fn wanted_by_others(&mut self) -> Result<bool, Denied> {
+        self.looked_for_writers = self.storage.now();
+        let census = self.census()?;
+        // Where a listing is made anyway, it also says whether we are still somebody.
+        self.confirm(&census)?;
+        (self.writer, self.reader_waits) = (None, false);
+        let readers = if self.exclusive.is_some() { census.readers.clone() } else { Vec::new() };
+        for name in census.exclusives.iter().chain(&readers) {
+            // A dead one waits for nobody.
+            if name.node == *self.id() || matches!(self.judge(&name.node, &census)?, Verdict::Deposed { .. }) {
+                continue;
+            }
+            match name.kind {
+                Kind::Exclusive => self.writer = Some(name.clone()),
+                _ => self.reader_waits = true,
+            }
+        }
+        Ok(self.writer.is_some() || self.reader_waits)
     }
 
     /// Takes L for no other purpose than to clear up after deposed nodes.
@@ -91,7 +115,7 @@ impl Node {
 
     /// Back from SHARED to nothing. Also for a deposed node: a reader's name tells nobody anything any more.
     pub fn leave_reader(&mut self) {
-        self.writer = None;
+        (self.writer, self.reader_waits) = (None, false);
         if let Some(name) = self.reader.take() {
             self.discard(self.in_registry(&name));
         }
@@ -150,7 +174,7 @@ impl Node {
 
     /// Somebody may have removed the lock directory by hand, and another writer may be in a new one: the journal is not
     /// ours alone any more. Whoever finds that gives itself up before it writes to the database.
-    fn still_holds_lock(&mut self) -> Result<(), Denied> {
+    pub fn still_holds_lock(&mut self) -> Result<(), Denied> {
         let Some(path) = self.write.as_ref().map(|name| self.in_lock(name)) else { return Ok(()) };
         match self.storage.attributes(&path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}

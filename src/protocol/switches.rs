@@ -43,6 +43,12 @@ pub enum Guard {
     HandlesAnew,
     /// Being alone in the lock directory still when its listing and the registry's have been compared.
     AloneAgain,
+    /// Looking at the lease, and now and then at the registry, before a lock that was kept from an earlier transaction is used.
+    LingerLease,
+    /// Giving up a lock that was kept when somebody else wants it.
+    LingerRequest,
+    /// Forgetting what was known of the file when the lock is given up.
+    LingerForget,
     /// Looking whether the connection's handle is on the file that the directory lists.
     HandleCheck,
     /// Closing the handles of idle connections before a fence renames over their file.
@@ -98,6 +104,9 @@ impl Guard {
             Guard::Litter => "litter",
             Guard::HandlesAnew => "handles-anew",
             Guard::AloneAgain => "alone-again",
+            Guard::LingerLease => "linger-lease",
+            Guard::LingerRequest => "linger-request",
+            Guard::LingerForget => "linger-forget",
             Guard::HandleCheck => "handle-check",
             Guard::Parking => "parking",
             Guard::UncachedHeader => "uncached-header",

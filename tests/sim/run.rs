@@ -181,6 +181,9 @@ fn run_pager(plan: &Plan) -> Outcome {
         state.broken = plan.broken;
         state.only = plan.only.clone();
         state.stays = plan.stays;
+        // Two worlds of three have processes that keep their locks: short enough to run out unused, or longer than a lease.
+        let linger_ms = [0, 60, 3000][Rng::new(plan.seed ^ 0x1155).below(3) as usize];
+        state.linger_ms = linger_ms;
     }
     let world = Arc::new(world);
     let managers: Arc<Vec<Slot>> = Arc::new((0..=processes).map(|_| Slot::default()).collect());

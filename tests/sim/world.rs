@@ -47,6 +47,8 @@ pub struct State {
     pub profile: Profile,
     pub memory: Memory,
     pub broken: Option<Broken>,
+    /// How long connections keep an unused lock.
+    pub linger_ms: u64,
     pub history: History,
     pub(super) held: Vec<Held>,
     /// When each node's last heartbeat reached the server.
@@ -102,6 +104,7 @@ impl World {
             profile,
             memory: profile.memory(rng.below(2) == 0),
             broken: None,
+            linger_ms: 0,
             history: History::default(),
             held: Vec::new(),
             beats: HashMap::new(),
