@@ -13,9 +13,10 @@ use crate::protocol::switches::{self, Guard};
 use crate::protocol::{Denied, Holder, write_lock::POLL};
 use crate::storage::Instant;
 
-/// How long somebody who waits lets a holder who may only keep the lock see it: three times as long as such a holder takes at
-/// most to look.
-const WISH: Duration = Duration::from_millis(150);
+/// How long somebody who waits lets a holder who may only keep the lock see it: ten times as long as such a holder takes at
+/// most to look, as on a busy machine threads come to their turn late, and programs without a busy timeout must not be refused
+/// because of a lock that nobody uses.
+const WISH: Duration = Duration::from_millis(500);
 
 /// Between two looks at names on a local disk, and at the order of waiters.
 const QUICK: Duration = Duration::from_millis(1);
@@ -28,23 +29,24 @@ struct Waiting {
     polls: u32,
     /// A silent holder's lease is waited out until then.
     deadline: Option<Instant>,
-    /// It has been counted among those who wait for their turn.
+    /// It has been counted among those who wait.
     lined_up: bool,
     /// The program's own busy handler has allowed to wait until then.
     allowed: Instant,
 }
 
 impl Waiting {
-    /// Once the protocol's own patience is over: as long as the program's busy handler has any, the place in the line is kept
-    /// rather than given up for a nap.
-    fn as_allowed(&mut self, now: Instant, level: Level, base: &mut dyn Base) -> Option<Duration> {
+    /// Whether the program's busy handler lets the call wait on. It is asked once the protocol's own patience is over, so that
+    /// the place in the line is kept rather than given up for a nap.
+    fn is_allowed(&mut self, now: Instant, level: Level, base: &mut dyn Base) -> bool {
         if level != Level::Shared {
-            return None;
+            return false;
         }
         if now >= self.allowed {
-            self.allowed = now.after(base.patience()?);
+            let Some(span) = base.patience() else { return false };
+            self.allowed = now.after(span);
         }
-        Some(QUICK)
+        true
     }
 }
 
@@ -55,7 +57,7 @@ impl Database {
             return Ok(());
         }
         let mut waiting = Waiting::default();
-        loop {
+        let denied = loop {
             let denied = {
                 // First of all: in a forked child a thread of its parent may hold the mutex for ever.
                 process::check(seat.fork).map_err(LockError::Failed)?;
@@ -67,8 +69,9 @@ impl Database {
                 match attempt {
                     Ok(()) => {
                         process::count_lock();
-                        self.stop_waiting(&mut inner, waiting.lined_up);
                         if inner.mode == Mode::NetworkExclusive {
+                            let writes = seat.writes || inner.arbiter.reserved();
+                            self.stop_waiting(&mut inner, waiting.lined_up, writes);
                             self.granted(&mut inner);
                         } else if !self.stepped {
                             process::wake_service(self, self.storage.now().after(inner.registry_interval()));
@@ -78,68 +81,116 @@ impl Database {
                     Err(denied) => denied,
                 }
             };
-            let holder = match denied {
+            let holder = match &denied {
                 Failure::Turn => None,
-                Failure::Lock(error) => {
-                    self.stop_wishing(&waiting);
-                    seat.busy = self.busy_natively(seat.id, &error);
-                    return Err(error);
-                }
-                Failure::Protocol(Denied::Busy(holder)) => Some(holder),
-                Failure::Protocol(denied) => {
-                    self.stop_wishing(&waiting);
-                    return Err(self.failed(denied));
-                }
+                Failure::Protocol(Denied::Busy(holder)) => Some(&**holder),
+                _ => break denied,
             };
             if base.is_interrupted() {
-                self.stop_wishing(&waiting);
-                return Err(LockError::Interrupted);
+                break Failure::Lock(LockError::Interrupted);
             }
-            let span = match &holder {
-                Some(holder) => self.patience(seat, holder, level, &mut waiting),
-                None => self.patience_in_turn(&mut waiting),
-            };
-            if level == Level::Shared {
-                self.line_up(seat, !std::mem::replace(&mut waiting.lined_up, true));
-            }
-            match span.or_else(|| waiting.as_allowed(self.storage.now(), level, base)) {
-                Some(span) => self.storage.sleep(span),
-                None => {
-                    self.stop_wishing(&waiting);
-                    let who = holder.map_or("others wait for it".to_string(), |holder| holder.to_string());
-                    let text = format!("coord: {} is in use: {who}", self.paths.database.display());
-                    seat.busy = Some(text.clone());
-                    messages::say(Weight::Notice, text);
-                    return Err(LockError::Busy);
+            let Some(span) = self.patience(seat, holder, level, &mut waiting, base) else { break denied };
+            if self.mode() == Mode::NetworkExclusive && level != Level::Reserved {
+                self.line_up(seat, level > Level::Reserved, !std::mem::replace(&mut waiting.lined_up, true));
+                if holder.is_some() && level == Level::Shared {
+                    self.wish();
                 }
             }
-        }
+            self.storage.sleep(span);
+        };
+        self.stop_wishing(&waiting);
+        Err(self.refused(seat, denied))
     }
 
-    /// This call no longer waits: what it left on disk to say so goes.
+    /// What a call that waits no longer is told.
+    fn refused(&self, seat: &mut Seat, denied: Failure) -> LockError {
+        let who = match denied {
+            Failure::Lock(error) => {
+                seat.busy = self.busy_natively(seat.id, &error);
+                return error;
+            }
+            Failure::Turn => "others wait for it".to_string(),
+            Failure::Protocol(Denied::Busy(holder)) => holder.to_string(),
+            Failure::Protocol(denied) => return self.failed(denied),
+        };
+        let text = format!("coord: {} is in use: {who}", self.paths.database.display());
+        seat.busy = Some(text.clone());
+        messages::say(Weight::Notice, text);
+        LockError::Busy
+    }
+
+    /// Says on disk that this process waits.
+    fn wish(&self) {
+        let mut inner = self.inner();
+        let Some(node) = &mut inner.node else { return };
+        node.wish();
+        let due = node.heartbeat_due();
+        self.attend(&mut inner, due);
+    }
+
+    /// This call no longer waits: what it left to say so goes.
     fn stop_wishing(&self, waiting: &Waiting) {
         let mut inner = self.inner();
+        if inner.mode != Mode::NetworkExclusive {
+            return;
+        }
         if let Some(node) = &mut inner.node {
             node.withdraw_wish();
         }
-        self.stop_waiting(&mut inner, waiting.lined_up);
+        let reserved = inner.arbiter.reserved();
+        self.stop_waiting(&mut inner, waiting.lined_up, reserved);
     }
 
-    /// How long to wait before the next look, or `None` to be busy. A holder who only keeps the lock is given the time to see
-    /// that it is wanted, once for each name; an active one two polling intervals; a silent one's lease is waited out, once for each episode, as short-lived programs would never get
-    /// past a dead holder otherwise.
-    fn patience(&self, seat: &mut Seat, holder: &Holder, level: Level, waiting: &mut Waiting) -> Option<Duration> {
+    /// How long to wait before the next look, or `None` to be busy.
+    fn patience(
+        &self,
+        seat: &mut Seat,
+        holder: Option<&Holder>,
+        level: Level,
+        waiting: &mut Waiting,
+        base: &mut dyn Base,
+    ) -> Option<Duration> {
         let now = self.storage.now();
         let since = *waiting.since.get_or_insert(now);
+        match holder {
+            Some(holder) => {
+                if let Some(span) = self.waits_for(seat, holder, level, waiting, now) {
+                    return Some(span);
+                }
+            }
+            // In the line nothing is asked of the disk.
+            None if now.since(since) < WISH || waiting.deadline.is_some_and(|end| now < end) => return Some(QUICK),
+            None => {}
+        }
+        let quick = if holder.is_some() { self.pause() } else { QUICK };
+        waiting.is_allowed(now, level, base).then_some(quick)
+    }
+
+    /// Between two looks at names. Two that have backed out for each other must not meet again.
+    fn pause(&self) -> Duration {
+        // Names on this host's own disk cost nothing to look at.
+        let (pause, spread) = if self.kind.is_local() { (QUICK, 1_000) } else { (POLL / 2, 10_000) };
+        pause + Duration::from_micros(self.storage.random() % spread)
+    }
+
+    /// Whether this holder is worth waiting for beyond the program's own patience. One who only keeps the lock is given the time
+    /// to see that it is wanted, once for each name; an active one two polling intervals; a silent one's lease is waited out,
+    /// once for each episode, as short-lived programs would never get past a dead holder otherwise.
+    fn waits_for(
+        &self,
+        seat: &mut Seat,
+        holder: &Holder,
+        level: Level,
+        waiting: &mut Waiting,
+        now: Instant,
+    ) -> Option<Duration> {
         self.inner().watch_until = now.after(holder.lease * 2);
-        // Two that have backed out for each other must not meet again.
-        let spread = if self.kind.is_local() { 1_000 } else { 10_000 };
-        let jitter = Duration::from_micros(self.storage.random() % spread);
+        let passed = now.since(waiting.since.unwrap_or(now));
         if let Some(end) = waiting.deadline {
             if now < end {
                 return Some((holder.lease / 12).min(Duration::from_millis(250)));
             }
-            seat.waited_for.push(holder.episode());
+            remember(seat, holder.episode());
             return None;
         }
         let known = || match holder.silent > holder.lease / 12 || waiting.polls > 0 {
@@ -149,27 +200,18 @@ impl Database {
         let silent = holder.silent > holder.lease / 2 || (!holder.sign.is_empty() && known() >= holder.lease / 3);
         if silent && seat.wishes.recovery_wait && !seat.waited_for.contains(&holder.episode()) {
             waiting.deadline = Some(now.after(holder.lease + holder.lease / 2 + Duration::from_secs(1)));
-            return Some(POLL + jitter);
+            return Some(self.pause());
         }
         let first_sight = !seat.waited_for.contains(&holder.name) || switches::off(Guard::WaitOnce);
         waiting.polls += 1;
-        let looks = now.since(since) < POLL * 2 && (first_sight || level == Level::Shared);
-        if looks || (first_sight && now.since(since) < WISH) {
-            // Names on this host's own disk cost nothing to look at.
-            return Some(if self.kind.is_local() { QUICK } else { POLL / 2 } + jitter);
+        let looks = passed < POLL * 2 && (first_sight || level == Level::Shared);
+        // Beside another's SHARED nobody keeps L: who has it is in the middle of a transaction.
+        let wishes = passed < WISH && first_sight && level != Level::Reserved;
+        if looks || wishes {
+            return Some(self.pause());
         }
-        if seat.waited_for.len() > 64 {
-            seat.waited_for.clear();
-        }
-        seat.waited_for.push(holder.name.clone());
+        remember(seat, holder.name.clone());
         None
-    }
-
-    /// As [`Database::patience`], while it is not our turn to ask the disk.
-    fn patience_in_turn(&self, waiting: &mut Waiting) -> Option<Duration> {
-        let now = self.storage.now();
-        let since = *waiting.since.get_or_insert(now);
-        (now.since(since) < WISH).then_some(QUICK)
     }
 
     fn attempt(&self, inner: &mut Inner, seat: &mut Seat, level: Level, base: &mut dyn Base) -> Result<(), Failure> {
@@ -196,5 +238,15 @@ impl Database {
             self.unlock_network(&mut inner, seat, level, base);
         }
         self.flush(&mut inner);
+    }
+}
+
+/// A full wait was made for this.
+fn remember(seat: &mut Seat, what: String) {
+    if !seat.waited_for.contains(&what) {
+        if seat.waited_for.len() > 64 {
+            seat.waited_for.clear();
+        }
+        seat.waited_for.push(what);
     }
 }

@@ -162,7 +162,20 @@ pub(super) struct Program {
 }
 
 impl Program {
-    fn first_byte(&self) -> u8 {
+    /// Another connection on the same host.
+    pub(super) fn another(&self) -> Program {
+        let (client, paths) = (self.client.clone(), self.paths.clone());
+        let mut program = Program { client, paths, database: None, journal: None, before_opening: None };
+        program.reopen(false, false).unwrap();
+        program
+    }
+
+    /// This client remembers no page.
+    pub(super) fn forget(&self) {
+        self.client.pages.lock().unwrap().clear();
+    }
+
+    pub(super) fn first_byte(&self) -> u8 {
         let mut byte = [0];
         self.database.as_ref().unwrap().read_at(&mut byte, 0).unwrap();
         byte[0]
@@ -220,12 +233,15 @@ fn at_once() -> Wishes {
 }
 
 pub(super) fn host(paths: &Arc<Paths>) -> (Database, Program) {
+    host_with_lease(paths, 60_000)
+}
+
+pub(super) fn host_with_lease(paths: &Arc<Paths>, lease_ms: u64) -> (Database, Program) {
     let client = Arc::new(Client { server: Disk::new(), pages: Pages::default() });
     let kind = Kind { name: "test".to_string(), class: Class::Shared };
-    let database = Database::new(client.clone(), paths.clone(), kind, Mode::NetworkExclusive, 60_000);
-    let mut program = Program { client, paths: paths.clone(), database: None, journal: None, before_opening: None };
-    program.reopen(false, false).unwrap();
-    (database, program)
+    let database = Database::new(client.clone(), paths.clone(), kind, Mode::NetworkExclusive, lease_ms);
+    let program = Program { client, paths: paths.clone(), database: None, journal: None, before_opening: None };
+    (database, program.another())
 }
 
 #[test]
@@ -280,7 +296,7 @@ fn a_file_that_is_replaced_while_it_is_opened_is_opened_anew() {
     println!("STATE {}", busy.is_ok());
     assert!(matches!(busy, Err(LockError::Busy)), "two different files are in use");
     here.lock(&mut seat, Level::Shared, &mut reader).unwrap();
-    assert_eq!((reader.first_byte(), here.has_moved()), (3, false));
+    assert_eq!((reader.first_byte(), here.has_moved(&seat)), (3, false));
     here.stand_up(&mut seat, &mut reader);
 }
 

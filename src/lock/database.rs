@@ -78,6 +78,7 @@ pub(super) struct Inner {
     pub watch_until: Instant,
     /// What the file looked like when SHARED was taken, to notice who changes it all the same.
     pub baseline: Option<super::intruder::Look>,
+    pub intruders_due: Instant,
     pub intrusions: u64,
     pub takeovers: u64,
 }
@@ -127,6 +128,7 @@ impl Database {
             last_seat: 0,
             watch_until: Instant::default(),
             baseline: None,
+            intruders_due: Instant::default(),
             intrusions: 0,
             takeovers: 0,
         };
@@ -288,10 +290,14 @@ impl Database {
         }
     }
 
-    /// Whether the path still leads to the file that we have open.
-    pub fn has_moved(&self) -> bool {
-        let inner = self.inner();
-        inner.own.has_moved(&*self.storage, &self.paths)
+    /// Whether the path leads to another file by now than the one that the connection has open. Then nothing is kept.
+    pub fn has_moved(&self, seat: &Seat) -> bool {
+        let mut inner = self.inner();
+        let moved = seat.generation != inner.generation || inner.own.has_moved(&*self.storage, &self.paths);
+        if moved {
+            inner.linger.spoil();
+        }
+        moved
     }
 
     /// Closes a connection's handle, or keeps it open for as long as closing it would drop the native locks that another copy

@@ -10,6 +10,7 @@ use super::level::Level;
 use super::messages::{self, Weight};
 use super::process;
 use super::seat::{Base, LockError, Seat};
+use crate::protocol::switches::{self, Guard};
 use crate::protocol::{Denied, Node};
 
 impl Database {
@@ -21,6 +22,21 @@ impl Database {
         if let Some(handle) = inner.unpark(seat.id) {
             base.unpark(handle);
         }
+        let idle = Self::active(inner) == Level::None;
+        match self.be_shared(inner, seat, base) {
+            // Deposed while nobody of ours had a lock: nothing was lost.
+            Err(Failure::Protocol(Denied::Deposed(_))) if idle => self.be_shared(inner, seat, base)?,
+            shared => shared?,
+        }
+        let node = inner.node.as_mut().ok_or_else(Failure::no_node)?;
+        seat.lease = Some(node.lease().clone());
+        seat.level = Level::Shared;
+        inner.arbiter.set(seat.id, Level::Shared, seat.lease.clone(), seat.copy);
+        Ok(())
+    }
+
+    /// The node's SHARED, kept or taken, with the connection's handle under it.
+    fn be_shared(&self, inner: &mut Inner, seat: &mut Seat, base: &mut dyn Base) -> Result<(), Failure> {
         self.resume(inner)?;
         self.be_registered(inner, base)?;
         let mut reading = inner.node.as_ref().is_some_and(Node::is_reader);
@@ -34,11 +50,7 @@ impl Database {
                 return Err(Failure::Turn);
             }
             let asked = self.storage.now();
-            match self.enter_reader(inner, seat, base) {
-                // Deposed while it held nothing, as a node without locks sends no heartbeats: nothing was lost.
-                Err(Failure::Protocol(Denied::Deposed(_))) => self.enter_reader(inner, seat, base)?,
-                entered => entered?,
-            }
+            self.enter_reader(inner, seat, base)?;
             if let Err(denied) = self.look_at_files(inner) {
                 if let Some(node) = &mut inner.node {
                     node.leave_reader();
@@ -46,18 +58,15 @@ impl Database {
                 return Err(denied);
             }
             inner.linger.taken(asked, self.storage.now());
-            self.turn_taken(inner, seat);
         }
-        if let Err(failure) = self.settle_handle(inner, seat, base, reading) {
-            if !reading {
-                self.give_up(inner);
-            }
-            return Err(failure);
+        let settled = self.settle_handle(inner, seat, base, reading);
+        if settled.is_err() && !reading {
+            self.give_up(inner);
         }
-        let node = inner.node.as_mut().ok_or_else(Failure::no_node)?;
-        seat.lease = Some(node.lease().clone());
-        seat.level = Level::Shared;
-        inner.arbiter.set(seat.id, Level::Shared, seat.lease.clone(), seat.copy);
+        settled?;
+        if let Some(node) = &mut inner.node {
+            node.withdraw_wish();
+        }
         Ok(())
     }
 
@@ -143,9 +152,9 @@ impl Database {
         if !inner.arbiter.admits(seat.id, Level::Reserved) {
             return Err(Failure::Lock(LockError::Busy));
         }
-        match inner.node.as_ref().is_some_and(Node::holds_write_lock) {
-            true => self.resume_write_lock(inner, seat, base)?,
-            false => self.take_write_lock(inner, seat, base)?,
+        let kept = inner.node.as_ref().is_some_and(Node::holds_write_lock);
+        if !(kept && self.resume_write_lock(inner, seat, base)?) {
+            self.take_write_lock(inner, seat, base)?;
         }
         seat.level = Level::Reserved;
         seat.wrote = true;
@@ -169,6 +178,7 @@ impl Database {
             self.storage.sync_dir(&self.paths.parent).map_err(Denied::io("sync", &self.paths.parent))?;
             inner.names_are_safe = true;
         }
+        self.drop_old_journal(inner, seat, base);
         base.open_journal().map_err(Denied::io("open", &self.paths.journal))?;
         let Some(mut node) = inner.node.take() else { return Err(Failure::no_node()) };
         let mut acquired = node.acquire_write_lock(&mut Handles::new(self, inner, seat, base));
@@ -185,7 +195,8 @@ impl Database {
             base.close_journal();
         }
         acquired?;
-        inner.linger.write_lock_taken();
+        let journal = self.storage.attributes(&self.paths.journal).ok().map(|found| found.id);
+        inner.linger.write_lock_taken(journal, self.storage.now());
         (seat.hold, seat.fresh_journal) = (inner.linger.hold, true);
         Ok(())
     }
@@ -251,15 +262,14 @@ impl Database {
         inner.takeovers += node.take_takeovers();
         inner.node = Some(node);
         exclusive?;
-        // What is left by a dead writer is rolled back under it, once: that is not kept.
-        inner.linger.exclusive = !recovering;
         if recovering {
             inner.journal_is_hot = inner.own.look(&self.paths)?;
         }
-        if !inner.arbiter.admits(seat.id, Level::Exclusive) {
-            return Err(Failure::Lock(LockError::Busy));
-        }
-        Ok(())
+        // What is left by a dead writer is rolled back under it, once: that is not kept. Nor is what another connection of ours
+        // stands in the way of: it may still have the files that were there before a fence.
+        let alone = inner.arbiter.admits(seat.id, Level::Exclusive);
+        inner.linger.exclusive = !recovering && (alone || switches::off(Guard::LingerGeneration));
+        if alone { Ok(()) } else { Err(Failure::Lock(LockError::Busy)) }
     }
 
     /// Nothing may be built on a lock whose node was deposed meanwhile: SQLite's cache may be old.
@@ -298,6 +308,9 @@ impl Database {
         if level == Level::None {
             seat.waited_for.clear();
             seat.writes = std::mem::take(&mut seat.wrote);
+            if !seat.writes && !inner.arbiter.reserved() {
+                self.turn_done(inner);
+            }
             inner.park(seat.id, base);
             let Some(lease) = seat.lease.take() else { return };
             let last = !inner.arbiter.others_under(seat.id, &lease);

@@ -236,14 +236,9 @@ pub fn manager_of(path: &Path) -> Option<Arc<Database>> {
     databases().into_iter().find(|database| database.paths().database == path)
 }
 
-/// The service thread must look at this database by `due`.
-pub(super) fn wake_service(database: &Database, due: Instant) {
-    let process = process();
-    process.service.attend(database.device(), due, || {
-        let mut databases = databases();
-        databases.retain(|other| other.device() == database.device());
-        databases
-    });
+/// The service thread must look at this database by `due`. False if there is none.
+pub(super) fn wake_service(database: &Database, due: Instant) -> bool {
+    process().service.attend(database.device(), due)
 }
 
 /// Resolves a path as the shim does: absolute, with symbolic links followed as far as the file exists.

@@ -191,6 +191,7 @@ fn kind_word(kind: Kind) -> &'static str {
         Kind::New => "new",
         Kind::Reader => "reader",
         Kind::Exclusive => "exclusive",
+        Kind::Wish => "wish",
         Kind::Deposed { .. } => "deposed",
         Kind::Epoch => "epoch",
     }

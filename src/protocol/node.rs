@@ -52,7 +52,7 @@ pub struct Node {
     /// Names that heartbeats tried since the last success, with the moment before they were sent.
     pub(super) tried: Vec<(u64, Instant)>,
     pub(super) reader: Option<Name>,
-    /// A reader's name that stays while we wait, so that a holder who only keeps the lock sees that it is wanted.
+    /// Stands while we wait for SHARED, so that a holder who only keeps the lock sees that it is wanted.
     pub(super) wish: Option<Name>,
     pub(super) exclusive: Option<Name>,
     pub(super) write: Option<Name>,
@@ -179,7 +179,7 @@ impl Node {
 
     pub(super) fn next(&mut self, kind: Kind) -> Name {
         self.n += 1;
-        let presence = matches!(kind, Kind::Reader | Kind::Exclusive | Kind::Write);
+        let presence = matches!(kind, Kind::Reader | Kind::Exclusive | Kind::Wish | Kind::Write);
         let n = if presence && switches::off(Guard::FreshNames) { 0 } else { self.n };
         Name { node: self.id.clone(), n, kind }
     }
@@ -255,7 +255,7 @@ impl Node {
     /// Names of ours in G that we do not hold come from creates that failed and landed: away with them.
     fn remove_unheld(&mut self, census: &Census) {
         let held = [self.reader.clone(), self.exclusive.clone(), self.wish.clone()];
-        let stray = census.readers.iter().chain(&census.exclusives).chain(&census.litter);
+        let stray = census.presence().chain(&census.litter);
         let stray: Vec<PathBuf> = stray
             .filter(|name| name.node == self.id && !held.contains(&Some((*name).clone())))
             .filter(|name| !matches!(name.kind, Kind::Beat { .. }))

@@ -5,16 +5,36 @@ use std::time::Duration;
 
 use super::depose::Verdict;
 use super::error::{Denied, Holder};
-use super::names::{Kind, Name};
+use super::names::{Kind, Name, NodeId};
 use super::node::{Files, Node};
+use super::paths::Paths;
 use super::registry::Census;
 use super::switches::{self, Guard};
 use super::takeover::Scope;
+use crate::storage::{Instant, Storage};
+
+/// See [`Node::glimpse`].
+pub struct Glimpse {
+    node: NodeId,
+    exclusive: bool,
+}
+
+impl Glimpse {
+    /// Whether the registry shows anything that the node has to look at itself: somebody who waits for what it has, or that
+    /// it may have been deposed. A listing that need not be fresh.
+    pub fn finds(&self, storage: &dyn Storage, paths: &Paths) -> bool {
+        let Ok(names) = storage.list(&paths.registry) else { return true };
+        let census = Census::sort(names, Instant::default(), Instant::default());
+        let foreign = |name: &Name| name.node != self.node;
+        census.exclusives.iter().any(foreign)
+            || (self.exclusive && census.wishes.iter().any(foreign))
+            || census.tombstone(&self.node).is_some()
+            || census.beat(&self.node).is_none()
+    }
+}
 
 impl Node {
-    /// SHARED: puts up `reader.*` and confirms it. On success the handles are on the live files and nobody is exclusive. Busy
-    /// leaves the name there as a wish, until [`Node::withdraw_wish`] or the next attempt, which puts up another: a writer who
-    /// came between name and listing waits for that name while we wait for him.
+    /// SHARED: puts up `reader.*` and confirms it. On success the handles are on the live files and nobody is exclusive.
     pub fn enter_reader(&mut self, files: &mut dyn Files) -> Result<(), Denied> {
         debug_assert!(self.reader.is_none(), "one reader's name a node");
         self.heartbeat_if_due()?;
@@ -24,19 +44,30 @@ impl Node {
             self.discard(path.clone());
             return Err(Denied::io("announce a reader at", &path)(error));
         }
-        self.withdraw_wish();
         self.reader = Some(name);
         switches::stop_point("reader-announced");
         let entered = self.confirm_reader(files);
-        match entered {
-            Err(Denied::Busy(_)) => self.wish = self.reader.take(),
-            Err(_) => self.leave_reader(),
-            Ok(()) => {}
+        if entered.is_err() {
+            self.leave_reader();
         }
         entered
     }
 
-    /// Takes back what a busy attempt at SHARED has left.
+    /// Says on disk that we wait for SHARED, for holders elsewhere who merely keep their lock. Nothing rests on it, so nothing is
+    /// made of an error; a name that could not be made is unlinked like one of ours.
+    pub fn wish(&mut self) {
+        if self.wish.is_some() || self.lease().is_deposed() {
+            return;
+        }
+        let name = self.next(Kind::Wish);
+        let path = self.in_registry(&name);
+        match self.storage.create_new(&path, b"", self.settings.owner) {
+            Ok(()) => self.wish = Some(name),
+            Err(_) => self.discard(path),
+        }
+    }
+
+    /// We wait no longer.
     pub fn withdraw_wish(&mut self) {
         if let Some(name) = self.wish.take() {
             self.discard(self.in_registry(&name));
@@ -89,8 +120,9 @@ impl Node {
         // Where a listing is made anyway, it also says whether we are still somebody.
         self.confirm(&census)?;
         (self.writer, self.reader_waits) = (None, false);
-        let readers = if self.exclusive.is_some() { census.readers.clone() } else { Vec::new() };
-        for name in census.exclusives.iter().chain(&readers) {
+        // Beside SHARED alone nobody waits for SHARED because of us.
+        let wishes = if self.exclusive.is_some() { &census.wishes[..] } else { &[] };
+        for name in census.exclusives.iter().chain(wishes) {
             // A dead one waits for nobody.
             if name.node == *self.id() || matches!(self.judge(&name.node, &census)?, Verdict::Deposed { .. }) {
                 continue;
@@ -101,6 +133,17 @@ impl Node {
             }
         }
         Ok(self.writer.is_some() || self.reader_waits)
+    }
+
+    /// What somebody needs to know of us who looks into the registry without us.
+    pub fn glimpse(&self) -> Glimpse {
+        Glimpse { node: self.id().clone(), exclusive: self.exclusive.is_some() }
+    }
+
+    /// A listing that was asked for at `asked` and made without us showed nobody who waits.
+    pub fn seen_by_nobody(&mut self, asked: Instant) {
+        self.looked_for_writers = asked;
+        (self.writer, self.reader_waits) = (None, false);
     }
 
     /// Takes L for no other purpose than to clear up after deposed nodes.
@@ -204,7 +247,8 @@ impl Node {
         Ok(())
     }
 
-    pub(super) fn withdraw_exclusive(&mut self) {
+    /// Back from EXCLUSIVE or PENDING to what L alone is: readers may come.
+    pub fn withdraw_exclusive(&mut self) {
         self.blockers = None;
         if let Some(name) = self.exclusive.take() {
             self.discard(self.in_registry(&name));

@@ -8,22 +8,24 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
-use std::time::Duration;
 
 /// The byte that is locked while a ticket is drawn.
 const DRAWING: i64 = 0;
 /// From here on one byte a ticket, and from there on one more for each waiter who is going to write.
 const TICKETS: i64 = 1 << 20;
 const WRITERS: i64 = 1 << 61;
-/// Milliseconds for which drawing is tried: whoever stands still with it must not stop the others.
-const DRAWING_MS: u32 = 20;
-
 /// See the module's head.
 #[derive(Debug)]
 pub struct LocalQueue {
     file: File,
     /// Ours, while we have one.
-    ticket: Option<i64>,
+    ticket: Option<Ticket>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Ticket {
+    number: i64,
+    writes: bool,
 }
 
 impl LocalQueue {
@@ -59,22 +61,16 @@ impl LocalQueue {
         self.ticket.is_some()
     }
 
-    /// Takes the last place, unless we have one already. Without success we simply have none.
+    /// Takes the last place, unless we have one already. Waits for nobody: where another process draws its ticket at this very
+    /// moment, or stands still while it does, we have none yet.
     pub fn join(&mut self, writes: bool) {
-        if self.ticket.is_some() {
-            return;
-        }
-        for _ in 0..DRAWING_MS {
-            if self.set(libc::F_WRLCK, DRAWING, 1) {
-                self.ticket = self.draw(writes).ok();
-                self.set(libc::F_UNLCK, DRAWING, 1);
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(1));
+        if self.ticket.is_none() && self.set(libc::F_WRLCK, DRAWING, 1) {
+            self.ticket = self.draw(writes).ok();
+            self.set(libc::F_UNLCK, DRAWING, 1);
         }
     }
 
-    fn draw(&self, writes: bool) -> io::Result<i64> {
+    fn draw(&self, writes: bool) -> io::Result<Ticket> {
         let mut number = [0; 8];
         let got = self.file.read_at(&mut number, 0)?;
         let ticket = if got == 8 { i64::from_le_bytes(number) } else { 0 };
@@ -88,14 +84,17 @@ impl LocalQueue {
         if writes {
             self.set(libc::F_WRLCK, WRITERS + ticket, 1);
         }
-        Ok(ticket)
+        Ok(Ticket { number: ticket, writes })
     }
 
-    /// Whether nobody who came before us still waits, or is still served.
+    /// Whether nobody stands before us who still waits, or is still served. Who only reads has nothing to wait for from others
+    /// who only read.
     pub fn is_first(&self) -> bool {
         match self.ticket {
-            Some(0) => true,
-            Some(ticket) => !self.is_taken(TICKETS, ticket),
+            // A length of zero would mean: to the end.
+            Some(Ticket { number: 0, .. }) => true,
+            Some(Ticket { number, writes: true }) => !self.is_taken(TICKETS, number),
+            Some(Ticket { number, writes: false }) => !self.is_taken(WRITERS, number),
             None => !self.is_taken(TICKETS, WRITERS - TICKETS),
         }
     }
@@ -197,25 +196,39 @@ mod tests {
         let mut mine = LocalQueue::on(File::options().read(true).write(true).open(&path).unwrap());
         assert!(mine.is_first() && !mine.others_wait());
         for (at, other) in others.iter_mut().enumerate() {
-            assert!(other.ask(if at == 1 { b'w' } else { b'r' }));
+            assert!(other.ask(if at == 3 { b'r' } else { b'w' }));
         }
-        mine.join(false);
+        mine.join(true);
         assert!(mine.others_wait() && mine.writers_wait() && !mine.is_first());
         assert_eq!(others.iter_mut().map(|other| other.ask(b'f')).collect::<Vec<_>>(), [true, false, false, false]);
         // One in the middle dies: nobody is first by that.
         others.remove(1).kill();
-        assert!(!mine.writers_wait());
         assert_eq!(others.iter_mut().map(|other| other.ask(b'f')).collect::<Vec<_>>(), [true, false, false]);
         assert!(others[0].ask(b'l'));
         assert_eq!(others.iter_mut().map(|other| other.ask(b'f')).collect::<Vec<_>>(), [false, true, false]);
-        // The first dies.
+        // The first dies: behind it is one who only reads, and we.
         others.remove(1).kill();
         assert!(others[1].ask(b'f') && !mine.is_first());
         others.remove(1).kill();
-        assert!(mine.is_first());
+        assert!(mine.is_first() && !mine.writers_wait());
         mine.leave();
-        assert!(others[0].ask(b'r') && !mine.is_first());
+        assert!(others[0].ask(b'w') && !mine.is_first());
         others.remove(0).kill();
         assert!(mine.is_first() && !mine.others_wait());
+    }
+
+    #[test]
+    fn who_only_reads_waits_for_writers_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("queue");
+        std::fs::write(&path, b"").unwrap();
+        let mut others: Vec<Other> = (0..3).map(|_| Other::at(&path)).collect();
+        for (other, word) in others.iter_mut().zip([b'w', b'r', b'r']) {
+            assert!(other.ask(word));
+        }
+        assert_eq!(others.iter_mut().map(|other| other.ask(b'f')).collect::<Vec<_>>(), [true, false, false]);
+        assert!(others[0].ask(b'l') && others[0].ask(b'w'));
+        assert_eq!(others.iter_mut().map(|other| other.ask(b'f')).collect::<Vec<_>>(), [false, true, true]);
+        others.into_iter().for_each(Other::kill);
     }
 }

@@ -71,7 +71,7 @@ impl DatabaseFile {
                     code => code,
                 },
                 SQLITE_FCNTL_HAS_MOVED if self.database.mode() == Mode::NetworkExclusive => {
-                    let moved = self.database.has_moved() && !switches::off(Guard::HasMoved);
+                    let moved = self.database.has_moved(&self.seat) && !switches::off(Guard::HasMoved);
                     argument.cast::<c_int>().write(c_int::from(moved));
                     SQLITE_OK
                 }

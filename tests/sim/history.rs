@@ -80,6 +80,7 @@ pub enum Fate {
 #[derive(Default)]
 pub struct History {
     pub fates: HashMap<u64, Fate>,
+    /// What everybody must see from then on: what was reported, or was seen by somebody.
     pub reported: Vec<u64>,
     pub violations: Vec<String>,
     pub reads: u64,
@@ -94,7 +95,9 @@ impl History {
 
     pub fn report(&mut self, tag: u64) {
         self.fates.insert(tag, Fate::Reported);
-        self.reported.push(tag);
+        if !self.reported.contains(&tag) {
+            self.reported.push(tag);
+        }
     }
 
     /// Somebody saw this under a lock. `known`: how many commits had been reported when the lock was asked for, if it must
@@ -116,6 +119,10 @@ impl History {
                 None => self.violated(format!("{who} saw commit {tag:x}, which nobody made")),
                 _ => {}
             }
+        }
+        if known.is_some() {
+            // What was seen once must be there from then on, reported or not.
+            self.reported.extend(tags.iter().filter(|tag| !self.reported.contains(tag)).collect::<Vec<_>>());
         }
         if let Some(known) = known {
             let missing: Vec<u64> = self.reported[..known].iter().copied().filter(|tag| !seen.contains(tag)).collect();

@@ -336,8 +336,13 @@ impl Connection {
         if done.is_err() {
             self.cache = None;
         }
-        if matches!(done, Err(Stop::Busy | Stop::Lost)) {
-            // Its journal may not be finalised.
+        // Who does not get EXCLUSIVE rolls back: he has written nothing but his journal. Otherwise it may not be finalised.
+        let clean = match done {
+            Err(Stop::Busy) if self.seat.level() >= Level::Reserved => self.finalise().is_ok(),
+            Err(Stop::Busy | Stop::Lost) => false,
+            _ => true,
+        };
+        if !clean {
             self.manager.doubt();
         }
         if done.is_ok() {
@@ -352,6 +357,11 @@ impl Connection {
         self.shared()?;
         let before = self.content()?;
         self.saw(&before, known);
+        if self.draw(8) == 0 {
+            // It thinks, while others of its process go on.
+            let span = self.draw(400);
+            self.handles.storage.sleep(std::time::Duration::from_millis(span));
+        }
         self.lock(Level::Reserved)?;
         let after = before.next(tag);
         self.journal(|journal| journal.write_at(&[0; HEADER], 0))?;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use coord::protocol::switches::{self, Guard};
 
 use super::events::Event;
+use super::history::Fate;
 use super::roles::{Role, Slot, act};
 use super::turns::{self, Work};
 use super::weather::{Broken, Faults, Profile, Rng};
@@ -202,7 +203,7 @@ fn run_pager(plan: &Plan) -> Outcome {
         violations: std::mem::take(&mut state.history.violations),
         steps: state.steps,
         injected: state.injected,
-        commits: state.history.reported.len(),
+        commits: state.history.fates.values().filter(|fate| **fate == Fate::Reported).count(),
         reads: state.history.reads,
         longest_wait: state.longest_wait / MS,
         trace: state.trace.take().unwrap_or_default(),

@@ -49,6 +49,8 @@ pub struct State {
     pub broken: Option<Broken>,
     /// How long connections keep an unused lock.
     pub linger_ms: u64,
+    /// Somebody has died between the end of his journal and its sync: until then losses of power are aimed at that.
+    pub unsynced_end_until: u64,
     pub history: History,
     pub(super) held: Vec<Held>,
     /// When each node's last heartbeat reached the server.
@@ -105,6 +107,7 @@ impl World {
             memory: profile.memory(rng.below(2) == 0),
             broken: None,
             linger_ms: 0,
+            unsynced_end_until: 0,
             history: History::default(),
             held: Vec::new(),
             beats: HashMap::new(),
