@@ -2,9 +2,10 @@
 
 from . import results
 from .bed import HERE
-from .faults import ALL_STEPS, FAULTS
+from .faults import FAULTS
 from .mounts import BY_KEY, PLACES
 from .report import WRONG
+from .steps import ALL_STEPS
 
 FILE = HERE.parent.parent / "docs/filesystems.md"
 

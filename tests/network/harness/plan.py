@@ -1,9 +1,10 @@
 """Which cells are run: a few for every change, or all."""
 
 from .cells import Cell
-from .faults import ALL_STEPS, FAULTS, SPILLED
+from .faults import FAULTS
 from .flavours import COORD, DOTFILE, EXCLUSIVE, STEPPED, UNIX, without
 from .mounts import BY_KEY, PLACES
+from .steps import ALL_STEPS, SPILLED
 
 WRITTEN = "pages written, not synced"
 # Of every kind one: in the pages, at the end, in a takeover.
