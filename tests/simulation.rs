@@ -174,6 +174,7 @@ controls! {
     without_the_commit_check => without, Guard::CommitCheck, ENOUGH;
     without_the_fence => without, Guard::Fence, ENOUGH;
     without_the_listing_of_the_lock => without, Guard::LockListing, ENOUGH;
+    without_moving_live_files_aside => without, Guard::Aside, ENOUGH;
     without_the_cache_drop => without, Guard::CacheDrop, ENOUGH;
     without_the_readers_registry => without, Guard::ReaderRegistry, ENOUGH;
     without_noticing_replaced_files => without, Guard::Epoch, ENOUGH;

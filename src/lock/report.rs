@@ -192,6 +192,7 @@ fn kind_word(kind: Kind) -> &'static str {
         Kind::Exclusive => "exclusive",
         Kind::Deposed { .. } => "deposed",
         Kind::Epoch => "epoch",
+        Kind::Aside(_) => "aside",
     }
 }
 

@@ -21,6 +21,7 @@ pub struct Census {
     /// `new.*` and superseded beats.
     pub litter: Vec<Name>,
     pub epochs: BTreeSet<Name>,
+    pub asides: Vec<Name>,
     pub strangers: Vec<OsString>,
 }
 
@@ -41,6 +42,7 @@ impl Census {
                 Kind::Exclusive => census.exclusives.push(name),
                 Kind::New => census.litter.push(name),
                 Kind::Epoch => drop(census.epochs.insert(name)),
+                Kind::Aside(_) => census.asides.push(name),
                 Kind::Write | Kind::Fence(_) => census.strangers.push(text),
             }
         }

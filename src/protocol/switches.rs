@@ -17,6 +17,8 @@ pub enum Guard {
     Fence,
     /// The listing of the lock directory after entering it.
     LockListing,
+    /// Moving live files aside, in place of renaming over them.
+    Aside,
     /// Dropping the client's cached pages on SHARED.
     CacheDrop,
     /// The readers' names in the registry.
@@ -85,6 +87,7 @@ impl Guard {
             Guard::CommitCheck => "commit-check",
             Guard::Fence => "fence",
             Guard::LockListing => "lock-listing",
+            Guard::Aside => "aside",
             Guard::CacheDrop => "cache-drop",
             Guard::ReaderRegistry => "reader-registry",
             Guard::ReservedCheck => "reserved-check",

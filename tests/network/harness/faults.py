@@ -12,9 +12,8 @@ def kill(rank):
 def power_off(rank):
     rank.approach()
     rank.right.power_off()
-    for case in rank.cases:
-        for role in ("victim", "watcher"):
-            case.bank.drain(case.programs[role])
+    rank.each(lambda case: case.bank.drain(case.victim))
+    rank.rest()
     rank.dead()
     rank.take_over()
     rank.bed.restart_client(rank.right)

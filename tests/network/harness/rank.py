@@ -10,7 +10,7 @@ from .machine import PATIENCE, Gone
 from .steps import MID_PAGES, SPILLED, STEPS, TAKEOVER, schedule
 
 # Databases at once. More would only wait for each other: two processors carry all three machines.
-WIDTH = 30
+WIDTH = 34
 # Each step has its rounds in at least so many events, so that not all of them are the same moment.
 EVENTS = 2
 
@@ -70,7 +70,7 @@ class Rank:
         self.left_over = {step: cell.rounds for step in cell.steps}
         numbered = enumerate(step for step in cell.steps for _ in range(each))
         self.all_cases = [Case(self, step, number) for number, step in numbered]
-        self.cases, self.times = [], []
+        self.cases, self.times, self.looking = [], [], False
 
     def mark(self, phase):
         self.times.append((phase, time.monotonic()))
@@ -125,7 +125,14 @@ class Rank:
         self.kill("first", firsts)
         self.stand(self.cases, "victim", lambda case: TAKEOVER.get(case.step) or STEPS.get(case.step), lambda case: (case.worker, 1))
         self.each(lambda case: case.watcher.tell(views=2))
+        self.looking = True
         self.mark("approached")
+
+    def rest(self):
+        """The watchers have looked, or are dead."""
+        if self.looking:
+            self.each(lambda case: case.bank.drain(case.watcher))
+        self.looking = False
 
     def stand(self, cases, role, points, transfer):
         for case in cases:
@@ -169,6 +176,8 @@ class Rank:
 
     def take_over(self, role="heir"):
         """Somebody else looks and commits on every database."""
+        if role == "watcher":
+            self.rest()
         worker = {case: case.bank.worker() for case in self.cases}
         for case in self.cases:
             self.each(lambda case: case.programs[role].tell(view=1), [case])
@@ -218,7 +227,7 @@ class Rank:
         self.mark("committed again")
         nodes = set()
         roles = [role for role in ("heir", "watcher") if role in self.cases[0].programs]
-        self.each(lambda case: case.bank.drain(case.watcher))
+        self.rest()
         for role in roles:
             self.each(lambda case: case.programs[role].tell(state=1))
         for role in roles:

@@ -17,7 +17,9 @@ TAKEOVER = {
     "takeover: copies made": ["fence-copied"],
     "takeover: copies named": ["fence-named"],
     "takeover: ready": ["fence-ready"],
-    "takeover: between the renames": ["fence-between"],
+    "takeover: journal moved aside": ["fence-aside"],
+    "takeover: journal replaced": ["fence-between"],
+    "takeover: database moved aside": ["fence-aside"] * 2,
     "takeover: replaced": ["fence-replaced"],
 }
 # Needs no stop point, so it is there for every build and every VFS: the page cache was too small and SQLite has written pages into
