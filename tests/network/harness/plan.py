@@ -7,8 +7,8 @@ from .mounts import BY_KEY, PLACES
 from .steps import ALL_STEPS, SPILLED
 
 WRITTEN = "pages written, not synced"
-# Of every kind one: in the pages, at the end, in a takeover.
-FEW = (WRITTEN, "journal finalised", "takeover: ready")
+# Of every kind some: in the pages, at the end, in a takeover.
+FEW = (SPILLED, WRITTEN, "journal finalised", "takeover: ready", "takeover: database moved aside")
 
 
 def quick():
@@ -42,7 +42,9 @@ def full(rounds, few_steps):
         faults = [fault for fault in FAULTS if place.server or fault != "disk-full"]
         for fault in faults:
             steps = tuple(ALL_STEPS) if thorough and not few_steps else FEW
-            cells += [Cell(place, STEPPED, fault, steps, rounds), Cell(place, COORD, fault, (SPILLED,), rounds)]
+            cells.append(Cell(place, STEPPED, fault, steps, rounds))
+            if thorough:
+                cells.append(Cell(place, COORD, fault, (SPILLED,), rounds))
         for native in (UNIX, DOTFILE):
             cells += [Cell(place, native, "turns", rounds=several), Cell(place, native, "bank", rounds=several)]
             cells += [Cell(place, native, fault, (SPILLED,), rounds) for fault in faults]

@@ -11,7 +11,7 @@ from .steps import MID_PAGES, SPILLED, STEPS, TAKEOVER, schedule
 
 # Databases at once. More would only wait for each other: two processors carry all three machines.
 WIDTH = 34
-# Each step has its rounds in at least so many events, so that not all of them are the same moment.
+# Each step has its rounds in at least so many events, if there are as many, so that not all of them are the same moment.
 EVENTS = 2
 
 
