@@ -48,6 +48,10 @@ impl State {
         if self.is_exclusive(task) {
             faults.freeze += faults.exposed;
         }
+        if faults.aimed > 0 && matches!(change, Some(Change::Rename(_, to)) if to.to_string_lossy().contains("/.nfs")) {
+            // The client is between the two steps of one rename.
+            faults.freeze += 4000;
+        }
         if rng.chance(faults.crash) {
             if self.happens(task, "process killed") {
                 self.crash(task, change, &mut rng);

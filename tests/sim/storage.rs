@@ -73,7 +73,12 @@ impl SimStorage {
             state.count("an open file moved aside by the client");
             silly
         };
-        self.change(Change::Rename(to.to_path_buf(), silly))
+        self.change(Change::Rename(to.to_path_buf(), silly.clone()))?;
+        let mut state = self.world.state();
+        if state.server.look_up(&silly).is_ok_and(|moved| moved != known) {
+            state.count("a client moved aside what others had put there");
+        }
+        Ok(())
     }
 
     fn file(&self, inode: Inode) -> Box<dyn DataFile> {

@@ -52,7 +52,7 @@ def say(**message):
     os.write(1, (json.dumps(message) + "\n").encode())
 
 
-loader = sqlite3.connect(":memory:")
+loader = None  # the connection that has loaded coord
 
 
 def error(failure):
@@ -79,6 +79,8 @@ def look(run):
 class Client:
     def __init__(self, plan):
         self.plan = plan
+        global loader
+        loader = sqlite3.connect(":memory:")
         if plan["extension"]:
             loader.enable_load_extension(True)
             loader.load_extension(plan["extension"])
@@ -280,9 +282,9 @@ class Client:
             sys.exit(0)
 
 
-def main():
+def main(plan):
     try:
-        client = Client(json.loads(sys.argv[1]))
+        client = Client(plan)
     except sqlite3.Error as failure:
         return say(refused=1, **error(failure))
     say(ready=1)
@@ -295,4 +297,5 @@ def main():
             say(**error(failure))
 
 
-main()
+if __name__ == "__main__":
+    main(json.loads(sys.argv[1]))

@@ -12,7 +12,6 @@ import sys
 from .machine import PATIENCE, Gone
 
 SUM = 16_000
-CLIENT = "/host/guest/client.py"
 
 
 class Bank:
@@ -40,7 +39,7 @@ class Bank:
         if stops:
             environment["COORD_TEST_STOPS"] = stops
         plan = self.flavour.plan(self.database, prelude, self.place.refused) | {"pause_ms": pause_ms}
-        return machine.program(["python3", "-u", CLIENT, json.dumps(plan)], environment)
+        return machine.client(plan, environment)
 
     def ready(self, program):
         """Waits until it has the database open."""
@@ -190,7 +189,7 @@ def states_at_server(bed, place, names):
         copies = "/tmp/copies"
         copy = "".join(f"mkdir -p {copies}/{name}; cp {place.server}/{name}/bank.db* {copies}/{name}/ 2>/dev/null;" for name in names)
         bed.server.ok(f"rm -rf {copies}; {copy} true")
-        program = bed.server.program(["python3", "-u", CLIENT, json.dumps(plan)])
+        program = bed.server.client(plan)
         program.next()
         answer = program.ask(states=[f"{copies}/{name}/bank.db" for name in names])
         program.tell(close=1)

@@ -30,6 +30,8 @@ class Bed:
         for name, path in libraries.items():
             (host / name).mkdir()
             shutil.copy(path, host / name / "coord.so")
+            if (path.parent / "coord").exists():
+                shutil.copy(path.parent / "coord", host / name / "coord")
         (host / "hosts").write_text("127.0.0.1 localhost\n10.9.0.1 server\n10.9.0.2 left\n10.9.0.3 right\n")
         disk = self.folder / "server.disk"
         with open(disk, "wb") as file:

@@ -4,6 +4,7 @@ import time
 from dataclasses import asdict, dataclass, field
 
 from .bank import Bank, Refused
+from .check import check
 from .faults import FAULTS
 from .flavours import Flavour
 from .machine import PATIENCE, Gone
@@ -57,7 +58,9 @@ def run(bed, cell, number):
     begun = time.monotonic()
     bank = None
     try:
-        if cell.fault in FAULTS:
+        if cell.fault == "check":
+            check(bed, cell, result)
+        elif cell.fault in FAULTS:
             faults(bed, cell, number, result)
         else:
             bank = Bank(bed, cell.place, cell.flavour, f"cell{number}")

@@ -32,7 +32,7 @@ class Program:
         except queue.Empty:
             raise Gone(f"{self.machine.name}: no word from program {self.number} for {timeout} s") from None
         if line is None:
-            raise Gone(f"{self.machine.name}: program {self.number} has ended ({self.status})")
+            raise Gone(f"{self.machine.name}: program {self.number} has ended")
         try:
             return json.loads(line)
         except ValueError:
@@ -41,15 +41,6 @@ class Program:
     def ask(self, timeout=PATIENCE, **message):
         self.tell(**message)
         return self.next(timeout)
-
-    def wait_still(self):
-        """Until it has stopped itself (SIGSTOP). It has not if it says something instead, or nothing for long."""
-        end = time.monotonic() + PATIENCE
-        while time.monotonic() < end and self.lines.empty():
-            state = self.machine.ask({"still": self.number}, PATIENCE)["state"]
-            if state in "Tt":
-                return
-        raise Gone(f"{self.machine.name}: program {self.number} did not stop where it was to: {list(self.lines.queue)}")
 
     def alive(self):
         """Whether it has not ended, nor its machine been started anew."""
@@ -190,11 +181,11 @@ class Machine:
             raise Gone(f"{self.name}: status {status} from: {command}\n{out[-1000:]}")
         return out
 
-    def program(self, arguments, environment=None):
-        """Starts a program to talk with."""
+    def client(self, plan, environment=None):
+        """Starts a program that uses a database, to talk with."""
         program = Program(self, self.number())
         self.programs[program.number] = program
-        answer = self.ask({"id": program.number, "start": arguments, "env": environment or {}}, PATIENCE)
+        answer = self.ask({"id": program.number, "client": plan, "env": environment or {}}, PATIENCE)
         program.pid = answer["pid"]
         return program
 

@@ -31,6 +31,7 @@ def full(rounds, few_steps):
     cells, several = [], max(3, rounds)
     for place in PLACES:
         thorough = place.key == "nfs42"
+        cells.append(Cell(place, COORD, "check"))
         if place.key.startswith("nfs"):
             cells += [Cell(place, flavour, "requests") for flavour in (COORD, UNIX)]
         if thorough:
