@@ -10,6 +10,7 @@ from .flavours import Flavour
 from .machine import PATIENCE, Gone
 from .mounts import Place
 from .rank import Rank
+from .replace import replace
 from .requests import TIMES, count
 from .say import progress
 
@@ -60,6 +61,8 @@ def run(bed, cell, number):
     try:
         if cell.fault == "check":
             check(bed, cell, result)
+        elif cell.fault == "replace":
+            replace(bed, cell, result)
         elif cell.fault in FAULTS:
             faults(bed, cell, number, result)
         else:

@@ -59,7 +59,7 @@ def write():
         rounds = sum(c["rounds"] for c in used)
         columns = [place.title, place.options or "default", verdict(place, used), rounds, checked(mine), missing(place, used)]
         lines.append("| " + " | ".join(map(str, columns)) + " |")
-    lines += steps(cells) + natives(cells) + controls(cells) + costs(cells) + details(cells)
+    lines += replaced(cells) + steps(cells) + natives(cells) + controls(cells) + costs(cells) + details(cells)
     FILE.write_text("\n".join(lines) + "\n" + NOT_AT_ALL)
 
 
@@ -67,6 +67,18 @@ def checked(cells):
     """What `coord check` said there."""
     said = sorted({text.split(": ")[1] for cell in cells if cell["fault"] == "check" for text in cell["told"]})
     return " / ".join(said) or "not run"
+
+
+def replaced(cells):
+    """What happens to an open file whose name another takes."""
+    lines = ["", "## Replacing a file that somebody has open", "", "A fence replaces the database. Tried from one client, on a file that a program of that"]
+    lines += ["client or of the other has open: renaming the new file over it; and moving it aside, linking the new one under its name and"]
+    lines += ["removing the old one. `.nfs…` is the name under which an NFS client keeps what it has open: it moves the file there in a step of"]
+    lines += ["its own, and removes it when it is closed.", "", "| filesystem | the file is | what happened |", "|---|---|---|"]
+    for cell in cells:
+        if cell["fault"] == "replace":
+            lines += [f"| {title(cell)} | {key} | {told} |" for key, told in sorted(cell["told"].items())]
+    return lines
 
 
 def steps(cells):

@@ -39,6 +39,8 @@ COORD = Flavour("coord", "coord", "release")
 EXCLUSIVE = Flavour("coord-exclusive", "coord", "release", uri="&coord_mode=network-exclusive")
 STEPPED = Flavour("coord-debug", "coord", "debug")
 UNIX = Flavour("unix", "unix")
+# No database at all: what the filesystem itself does.
+NOBODY = Flavour("the filesystem", "")
 DOTFILE = Flavour("unix-dotfile", "unix-dotfile")
 
 

@@ -2,7 +2,7 @@
 
 from .cells import Cell
 from .faults import FAULTS
-from .flavours import COORD, DOTFILE, EXCLUSIVE, STEPPED, UNIX, without
+from .flavours import COORD, DOTFILE, EXCLUSIVE, NOBODY, STEPPED, UNIX, without
 from .mounts import BY_KEY, PLACES
 from .steps import ALL_STEPS, SPILLED
 
@@ -17,12 +17,12 @@ def quick():
     return [
         Cell(nfs, COORD, "turns", rounds=4),
         Cell(nfs, COORD, "bank", rounds=3),
-        Cell(nfs, STEPPED, "freeze", (WRITTEN, "takeover: ready")),
-        Cell(nfs, STEPPED, "kill", (WRITTEN,)),
+        Cell(nfs, STEPPED, "freeze", FEW),
         Cell(nfs, COORD, "requests"),
         Cell(nfs, UNIX, "requests"),
         Cell(nfs, without("cache-drop"), "turns", rounds=3),
         Cell(nfs, without("fence"), "freeze", (WRITTEN,)),
+        Cell(nfs, without("aside"), "freeze", ("takeover: journal replaced",)),
     ]
 
 
@@ -32,6 +32,8 @@ def full(rounds, few_steps):
     for place in PLACES:
         thorough = place.key == "nfs42"
         cells.append(Cell(place, COORD, "check"))
+        if place.shared and place.key != "9p-loose":
+            cells.append(Cell(place, NOBODY, "replace"))
         if place.key.startswith("nfs"):
             cells += [Cell(place, flavour, "requests") for flavour in (COORD, UNIX)]
         if thorough:
@@ -57,6 +59,7 @@ def full(rounds, few_steps):
 CONTROLS = [
     Cell(BY_KEY["nfs42"], without("cache-drop"), "turns", rounds=3),
     Cell(BY_KEY["nfs42"], without("fence"), "freeze", (WRITTEN,), 3),
+    Cell(BY_KEY["nfs42"], without("aside"), "freeze", ("takeover: journal replaced",), 3),
     Cell(BY_KEY["9p"], without("commit-check"), "freeze", ("journal to be finalised",), 8),
 ]
 
