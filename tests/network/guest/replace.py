@@ -1,6 +1,6 @@
 """What happens to a file that somebody has open when another takes its name, as a program on this machine sees it.
 
-replace.py hold FILE          opens it for reading and writing, says "held", and waits for a line
+replace.py hold FILE          opens it for reading and writing, says "held", and waits to be killed
 replace.py over FILE NEW      renames NEW over FILE
 replace.py aside FILE NEW     moves FILE to FILE.aside, links NEW as FILE, removes NEW and then FILE.aside
 
@@ -11,13 +11,13 @@ import errno
 import json
 import os
 import sys
+import time
 
 what, path, *more = sys.argv[1:]
 if what == "hold":
     with open(path, "r+b"):
         print("held", flush=True)
-        sys.stdin.readline()
-    sys.exit()
+        time.sleep(3600)
 
 steps = {}
 

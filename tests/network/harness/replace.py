@@ -14,13 +14,11 @@ def replace(bed, cell, result):
         for way in ("over", "aside"):
             folder = f"{place.directory}/replace-{who.name}-{way}"
             left.ok(f"rm -rf {folder}; mkdir {folder}; echo -n old >{folder}/file; echo -n new >{folder}/new; sync")
-            # Held until the fifo is closed.
-            fifo = f"/tmp/{who.name}-{way}"
-            who.ok(f"mkfifo {fifo}; (sleep 1000 >{fifo} & echo $! >{fifo}.pid); {SCRIPT} hold {folder}/file <{fifo} >{fifo}.says & sleep 0.2")
-            who.ok(f"for i in $(seq 300); do grep -q held {fifo}.says && exit; sleep 0.1; done; exit 1")
+            holder = who.ok(f"{SCRIPT} hold {folder}/file >/tmp/says 2>&1 </dev/null & echo $!").strip()
+            who.ok("for i in $(seq 300); do grep -q held /tmp/says && exit; sleep 0.1; done; cat /tmp/says; exit 1")
             status, out = left.run(f"{SCRIPT} {way} {folder}/file {folder}/new")
             later = left.ok(f"sleep 2; ls -A {folder}").split()
-            who.ok(f"kill $(cat {fifo}.pid); rm {fifo}*")
+            who.ok(f"kill {holder}; rm /tmp/says")
             at_end = bed.server.ok(f"sleep 1; ls -A {place.server}/{folder.rpartition('/')[2]}").split() if place.server else later
             where = "by a program of the same host" if who is left else "by another host"
             key = f"open {where}, {'renamed over' if way == 'over' else 'moved aside'}"
