@@ -5,6 +5,7 @@ use std::io;
 use std::path::Path;
 
 use super::database::{Database, Inner};
+use super::known::Known;
 use super::seat::{Base, Seat};
 use crate::protocol::node::Files;
 use crate::protocol::switches::{self, Guard};
@@ -180,6 +181,7 @@ impl Files for Handles<'_> {
         // First of all nobody may go on with what he has, whatever becomes of the opening.
         self.inner.generation += 1;
         self.inner.baseline = None;
+        self.inner.known = Known::default();
         self.inner.own = OwnHandles::default();
         for round in 0..REPLACEMENTS {
             self.open_own(node, listed || round > 0)?;

@@ -28,6 +28,7 @@ impl Database {
             return Ok(());
         }
         if let Some(mut old) = inner.node.take() {
+            old.withdraw_wish();
             old.leave_reader();
         }
         self.make_registry(inner)?;
@@ -42,6 +43,7 @@ impl Database {
         inner.node = Some(Node::register(self.storage.clone(), self.paths.clone(), settings)?);
         // What handles were opened before this is not known any more, those of the connections included: without a node nothing
         // said that the file was replaced meanwhile, by a restored backup perhaps.
+        self.forget(inner);
         inner.own = OwnHandles::default();
         if !switches::off(Guard::HandlesAnew) {
             inner.generation += 1;

@@ -14,6 +14,7 @@ mod io_methods;
 mod journal_file;
 mod methods;
 mod open;
+mod patience;
 mod reading;
 mod refusals;
 mod transaction;

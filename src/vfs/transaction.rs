@@ -48,6 +48,11 @@ impl Transaction {
         level == Level::Exclusive && (self.has_header || self.recovering) && !self.finalised
     }
 
+    /// Whether anything was left undone or went wrong, so that nothing may rest on it.
+    pub fn is_unclean(&self) -> bool {
+        (self.has_header && !self.finalised) || self.failed || self.sync_failed || self.poisoned
+    }
+
     pub fn unlocked(&mut self, level: Level) {
         let poisoned = self.poisoned && level != Level::None;
         *self = Transaction { poisoned, ..Transaction::default() };
@@ -107,6 +112,10 @@ impl DatabaseFile {
     /// RESERVED was taken: an older use of the file without coord may have left the name of a super-journal at the journal's
     /// end, which would hide a hot journal from whoever comes after us.
     pub(super) fn prepare_journal(&mut self) -> c_int {
+        if !self.seat.take_fresh_journal() {
+            // It is the one that we finalised last, under the same holding of the lock.
+            return SQLITE_OK;
+        }
         let Some(journal) = self.handles.journal.as_ref().filter(|_| !self.database.journal_is_hot()) else {
             return SQLITE_OK;
         };
@@ -135,6 +144,22 @@ impl DatabaseFile {
             return Some(false);
         }
         Some(self.transaction.has_header || self.database.journal_is_hot())
+    }
+
+    /// Whether there is a file by the name of a WAL: asked of the platform's VFS once while a lock is held or kept. `None`: let
+    /// that say.
+    pub fn wal_exists(&mut self, ask: impl FnOnce() -> Option<bool>) -> Option<bool> {
+        if self.is_trusted() || self.seat.level() == Level::None || lock::check(self.seat.fork()).is_err() {
+            return None;
+        }
+        if self.database.recall(&self.seat).no_wal {
+            return Some(false);
+        }
+        let found = ask()?;
+        if !found && self.check_lease(SQLITE_IOERR_ACCESS) == SQLITE_OK {
+            self.database.learn(&self.seat, |known| known.no_wal = true);
+        }
+        Some(found)
     }
 
     // --- what SQLite does to the journal ---

@@ -40,9 +40,11 @@ impl State {
             return;
         }
         self.watch_takeover(task, change);
+        let cuts = matches!(change, Some(Change::Truncate(..)));
+        let has_cut = std::mem::replace(&mut self.processes[process].has_cut, cuts);
         let mut rng = Rng::of(self.seed, task, self.tasks[task].steps);
         let mut faults = self.faults;
-        if self.is_delicate(process, change) {
+        if self.is_delicate(process, change) || (has_cut && faults.aimed > 0) {
             (faults.freeze, faults.crash) = (faults.freeze + faults.aimed, faults.crash + faults.aimed / 2);
         }
         if self.is_exclusive(task) {
@@ -52,8 +54,14 @@ impl State {
             // The client is between the two steps of one rename.
             faults.freeze += 4000;
         }
+        if self.now < self.unsynced_end_until {
+            faults.power += faults.aimed / 4;
+        }
         if rng.chance(faults.crash) {
             if self.happens(task, "process killed") {
+                if has_cut {
+                    self.unsynced_end_until = self.now + 300 * MS;
+                }
                 self.crash(task, change, &mut rng);
             }
         } else if rng.chance(faults.freeze) {

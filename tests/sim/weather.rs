@@ -117,12 +117,13 @@ impl Faults {
 
     /// Far more of it.
     pub fn draw_storm(rng: &mut Rng) -> Faults {
-        match rng.below(6) {
+        match rng.below(7) {
             0 => Faults { freeze: 250, ..Faults::NONE },
             1 => Faults { freeze: 120, crash: 60, ..Faults::NONE },
             2 => Faults { crash: 120, power: 20, ..Faults::NONE },
             3 => Faults { freeze: 80, crash: 20, aimed: 1000, ..Faults::NONE },
             4 => Faults { freeze: 40, repeat: 40, aimed: 2000, ..Faults::NONE },
+            5 => Faults { power: 5, aimed: 800, ..Faults::NONE },
             _ => {
                 Faults { freeze: 120, crash: 30, lie: 30, repeat: 60, power: 10, outage: 8, aimed: 200, ..Faults::NONE }
             }

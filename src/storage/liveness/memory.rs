@@ -33,11 +33,7 @@ pub(super) fn known_for(dir: &Path, key: &str) -> Duration {
 
 /// The file that stands for `path` among this user's processes, made if need be and locked.
 pub(super) fn local_guard(dir: &Path, path: &Path) -> Option<File> {
-    use std::os::unix::ffi::OsStrExt;
-    let name = format!("guard-{:016x}", fnv1a(path.as_os_str().as_bytes()));
-    let mut options = File::options();
-    options.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(libc::O_NOFOLLOW);
-    let file = options.open(dir.join(name)).ok()?;
+    let file = stand_in("guard", dir, path)?;
     // Bounded: a process that was stopped with it must not stop the others, and the native locks decide all the same.
     for _ in 0..50 {
         if file.try_lock().is_ok() {
@@ -46,6 +42,19 @@ pub(super) fn local_guard(dir: &Path, path: &Path) -> Option<File> {
         std::thread::sleep(Duration::from_millis(1));
     }
     None
+}
+
+/// The file in whose bytes this user's processes wait for `path`, made if need be.
+pub(super) fn local_queue(dir: &Path, path: &Path) -> Option<File> {
+    stand_in("queue", dir, path)
+}
+
+fn stand_in(word: &str, dir: &Path, path: &Path) -> Option<File> {
+    use std::os::unix::ffi::OsStrExt;
+    let name = format!("{word}-{:016x}", fnv1a(path.as_os_str().as_bytes()));
+    let mut options = File::options();
+    options.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(libc::O_NOFOLLOW);
+    options.open(dir.join(name)).ok()
 }
 
 /// Time since the file was written, by this host's clock; zero if that lies ahead.

@@ -86,13 +86,18 @@ def steps(cells):
     lines = ["", "## Faults through coord, step by step", "", "Rounds; those that were wrong, if any, in brackets. Debug builds, which can be held at"]
     lines += ["named points. “pages spilled” is before the COMMIT: the page cache was too small, and pages wait in the client's kernel."]
     for place in PLACES:
-        mine = {c["fault"]: c for c in cells if c["place"] == place.key and c["flavour"] == "coord-debug" and c.get("by_step")}
-        if not mine:
-            continue
+        mine = {}
+        for cell in cells:
+            if cell["place"] == place.key and cell["flavour"] == "coord-debug":
+                for step, figures in cell.get("by_step", {}).items():
+                    before = mine.setdefault(cell["fault"], {}).get(step, (0, 0))
+                    mine[cell["fault"]][step] = [a + b for a, b in zip(before, figures)]
         columns = [fault for fault in FAULTS if fault in mine]
+        if not columns:
+            continue
         lines += ["", f"### {place.title}", "", "| step | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
         for step in ALL_STEPS:
-            figures = [mine[fault]["by_step"].get(step, (0, 0)) for fault in columns]
+            figures = [mine[fault].get(step, (0, 0)) for fault in columns]
             if any(rounds for rounds, _ in figures):
                 texts = [f"{rounds} **({wrong})**" if wrong else str(rounds or "") for rounds, wrong in figures]
                 lines.append(f"| {step} | " + " | ".join(texts) + " |")

@@ -36,6 +36,7 @@ class Flavour:
 
 
 COORD = Flavour("coord", "coord", "release")
+ASAP = Flavour("coord-unlock-asap", "coord", "release", uri="&coord_unlock_asap=1")
 EXCLUSIVE = Flavour("coord-exclusive", "coord", "release", uri="&coord_mode=network-exclusive")
 STEPPED = Flavour("coord-debug", "coord", "debug")
 UNIX = Flavour("unix", "unix")

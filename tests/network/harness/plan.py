@@ -2,7 +2,7 @@
 
 from .cells import Cell
 from .faults import FAULTS
-from .flavours import COORD, DOTFILE, EXCLUSIVE, NOBODY, STEPPED, UNIX, without
+from .flavours import ASAP, COORD, DOTFILE, EXCLUSIVE, NOBODY, STEPPED, UNIX, without
 from .mounts import BY_KEY, PLACES
 from .steps import ALL_STEPS, SPILLED
 
@@ -19,6 +19,7 @@ def quick():
         Cell(nfs, COORD, "bank", rounds=3),
         Cell(nfs, STEPPED, "freeze", FEW),
         Cell(nfs, COORD, "requests"),
+        Cell(nfs, ASAP, "requests"),
         Cell(nfs, UNIX, "requests"),
         Cell(nfs, without("cache-drop"), "turns", rounds=3),
         Cell(nfs, without("fence"), "freeze", (WRITTEN,)),
@@ -35,7 +36,7 @@ def full(rounds, few_steps):
         if place.shared and place.key != "9p-loose":
             cells.append(Cell(place, NOBODY, "replace"))
         if place.key.startswith("nfs"):
-            cells += [Cell(place, flavour, "requests") for flavour in (COORD, UNIX)]
+            cells += [Cell(place, flavour, "requests") for flavour in (COORD, ASAP, UNIX)]
         if thorough:
             cells += [Cell(place, flavour, "maintenance", rounds=several) for flavour in (COORD, UNIX)]
         if not place.shared:
