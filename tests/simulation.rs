@@ -184,7 +184,7 @@ controls! {
     with_remembered_sources_of_a_fence => without, Guard::FreshSources, ENOUGH;
     without_ghosts => without, Guard::Ghosts, ENOUGH;
     without_the_watch_on_stray_copies => without, Guard::StrayCopies, ENOUGH;
-    without_renewing_again => without, Guard::RenewLoop, ENOUGH;
+    without_renewing_again => without, Guard::RenewLoop, 3 * ENOUGH;
     without_the_joiners_rule => without, Guard::Joiners, ENOUGH;
     without_the_lease_check_of_lingering_locks => without, Guard::LingerLease, ENOUGH;
     without_forgetting_with_the_lock => without, Guard::LingerForget, ENOUGH;
