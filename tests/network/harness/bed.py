@@ -46,8 +46,8 @@ class Bed:
             return Machine(name, f"10.9.0.{number}", memory_mb, image, self.folder, group, **more)
 
         self.server = machine("server", 1, 768, disks=[disk], shares=[programs])
-        self.left = machine("left", 2, 1536, shares=shares)
-        self.right = machine("right", 3, 1536, shares=shares)
+        self.left = machine("left", 2, 1536, shares=shares, virtiofs=self.shared)
+        self.right = machine("right", 3, 1536, shares=shares, virtiofs=self.shared)
         self.clients = (self.left, self.right)
 
     def __enter__(self):

@@ -1,6 +1,7 @@
 """One QEMU machine: booted, spoken to, frozen, cut off, switched off."""
 
 import json
+import os
 import queue
 import socket
 import subprocess
@@ -9,6 +10,7 @@ import time
 
 # TCG is slow, and others use the processor as well: nothing follows from how long something took, so limits are generous.
 PATIENCE = 240
+VIRTIOFSD = "/usr/lib/qemu/virtiofsd"  # from Debian's qemu-system-common; it needs root
 
 
 class Gone(Exception):
@@ -52,10 +54,12 @@ class Program:
 
 
 class Machine:
-    def __init__(self, name, address, memory_mb, image, folder, network, disks=(), shares=()):
+    def __init__(self, name, address, memory_mb, image, folder, network, disks=(), shares=(), virtiofs=None):
+        """`virtiofs`: a folder of the host that the machine may mount under the tag `virtiofs`."""
         self.name, self.address, self.memory_mb, self.image = name, address, memory_mb, image
         self.folder, self.network, self.disks, self.shares = folder, network, disks, shares
-        self.qemu = None
+        self.virtiofs = virtiofs if os.geteuid() == 0 and os.path.exists(VIRTIOFSD) else None
+        self.qemu = self.daemon = None
         self.boots = 0
 
     def start(self):
@@ -84,6 +88,8 @@ class Machine:
         for tag, path, rights in self.shares:
             options = f"local,path={path},mount_tag={tag},security_model=none,multidevs=remap{rights}"
             arguments += ["-virtfs", options]
+        if self.virtiofs:
+            arguments += self.start_virtiofsd()
         log = open(self.folder / f"{self.name}.{self.boots}.qemu", "w")
         command = ["qemu-system-x86_64", *map(str, arguments)]
         self.qemu = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
@@ -91,6 +97,23 @@ class Machine:
         self.lock = threading.Lock()
         self.channel = self.connect("control")
         threading.Thread(target=self.listen, args=(self.channel,), daemon=True).start()
+
+    def start_virtiofsd(self):
+        """The daemon shares the machine's memory; it ends when QEMU does. Returns QEMU's options."""
+        path = self.folder / f"{self.name}.{self.boots}.virtiofs"
+        command = [VIRTIOFSD, f"--socket-path={path}", "-o", f"source={self.virtiofs},cache=none,sandbox=chroot", "-f"]
+        with open(f"{path}.log", "w") as log:
+            self.daemon = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        end = time.monotonic() + 20
+        while not path.exists():
+            if self.daemon.poll() is not None or time.monotonic() > end:
+                raise Gone(f"{self.name}: virtiofsd did not start: {open(f'{path}.log').read()[-300:]}")
+            time.sleep(0.05)
+        memory = f"memory-backend-memfd,id=memory,size={self.memory_mb}M,share=on"
+        return [
+            *["-object", memory, "-numa", "node,memdev=memory", "-chardev", f"socket,id=v0,path={path}"],
+            *["-device", "vhost-user-fs-pci,chardev=v0,tag=virtiofs"],
+        ]
 
     def connect(self, which):
         end = time.monotonic() + 20
@@ -222,4 +245,7 @@ class Machine:
         if self.qemu and self.qemu.poll() is None:
             self.qemu.kill()
             self.qemu.wait()
+        if self.daemon:
+            self.daemon.kill()
+            self.daemon.wait()
         self.channel.close()
