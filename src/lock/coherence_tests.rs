@@ -61,6 +61,9 @@ impl Storage for Client {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.server.rename(from, to)
     }
+    fn link(&self, file: &Path, name: &Path) -> io::Result<()> {
+        self.server.link(file, name)
+    }
     fn unlink(&self, path: &Path) -> io::Result<()> {
         self.server.unlink(path)
     }

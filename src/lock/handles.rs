@@ -170,6 +170,7 @@ impl<'a> Handles<'a> {
             return Err(Denied::io("open", &paths.database)(missing));
         }
         node.become_exclusive(self, false)?;
+        node.nothing_aside()?;
         self.base.reopen(false, true).map_err(Denied::io("make", &paths.database))?;
         self.seat.generation = self.inner.generation;
         self.database.storage.sync_dir(&paths.parent).map_err(Denied::io("sync", &paths.parent))

@@ -194,6 +194,7 @@ fn kind_word(kind: Kind) -> &'static str {
         Kind::Wish => "wish",
         Kind::Deposed { .. } => "deposed",
         Kind::Epoch => "epoch",
+        Kind::Aside(_) => "aside",
     }
 }
 

@@ -67,16 +67,19 @@ impl Node {
         files.release();
         let (live_journal, live_database) = (self.paths.journal.clone(), self.paths.database.clone());
         let replaced = match journal {
-            true => self.replace(&journal_copy, &live_journal, false),
+            true => self.replace(&journal_copy, &live_journal, Copy::Journal),
             false => Ok(()),
         };
         switches::stop_point("fence-between");
         let replaced = replaced.and_then(|()| match database {
-            true => self.replace(&ready, &live_database, false),
+            true => self.replace(&ready, &live_database, Copy::Database),
             false => Ok(()),
         });
         switches::stop_point("fence-replaced");
-        let known = replaced.and_then(|()| self.new_epoch(census));
+        let known = replaced.and_then(|()| self.new_epoch(census)).and_then(|()| {
+            let ready = database.then_some(ready);
+            self.end_replacement(journal.then_some(journal_copy), ready)
+        });
         if known.is_err() {
             // Half done: the next holder finishes it, and must see that it has to.
             self.depose_self();
@@ -88,12 +91,8 @@ impl Node {
     }
 
     /// Whether there is no such file, which only a fresh listing can say.
-    fn is_missing(&mut self, path: &Path) -> Result<bool, Denied> {
+    pub(super) fn is_missing(&mut self, path: &Path) -> Result<bool, Denied> {
         let not_found = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
-        match self.storage.attributes(path) {
-            Err(error) if not_found(&error) => {}
-            _ => return Ok(false),
-        }
         let scratch = self.scratch();
         match self.storage.open_listed(path, Access::Read, &scratch) {
             Ok(_) => Ok(false),
@@ -220,21 +219,6 @@ impl Node {
                 return Ok(true);
             }
             offset += got as u64;
-        }
-    }
-
-    /// Renames a copy over what it replaces. A rename that reported an error is done if the copy's name is gone.
-    pub(super) fn replace(&mut self, copy: &Path, live: &Path, may_be_gone: bool) -> Result<(), Denied> {
-        match self.storage.rename(copy, live) {
-            Ok(()) => Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound && may_be_gone => Ok(()),
-            Err(error) => {
-                let gone = self.lock_view().is_ok_and(|view| {
-                    let here = |name: &Name| self.in_lock(name) == copy;
-                    !view.copies.iter().any(|(name, _)| here(name))
-                });
-                if gone { Ok(()) } else { Err(Denied::io("replace", live)(error)) }
-            }
         }
     }
 

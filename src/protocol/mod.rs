@@ -5,6 +5,7 @@
 //! One [`Node`] is this process's side of one database. All its calls are made under one lock of the caller's, so that
 //! heartbeats and listings of a node never overlap.
 
+mod aside;
 pub mod beat;
 pub mod depose;
 pub mod error;
@@ -23,6 +24,6 @@ pub mod write_lock;
 
 pub use error::{Denied, Holder};
 pub use lease::Lease;
-pub use names::NodeId;
+pub use names::{Name, NodeId};
 pub use node::{Node, Settings};
 pub use paths::Paths;

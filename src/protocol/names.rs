@@ -94,6 +94,8 @@ pub enum Kind {
     Deposed { by: u64, m: u64 },
     /// In G: database and journal were replaced since the epoch before.
     Epoch,
+    /// In G: what was live until a copy took its place; removed then.
+    Aside(Copy),
 }
 
 /// One name of the protocol.
@@ -129,6 +131,11 @@ impl Name {
                 "ready" => Copy::Ready,
                 _ => return None,
             }),
+            "aside" => Kind::Aside(match parts.next()? {
+                "journal" => Copy::Journal,
+                "database" => Copy::Database,
+                _ => return None,
+            }),
             _ => return None,
         };
         match parts.next() {
@@ -150,6 +157,8 @@ impl fmt::Display for Name {
             Kind::Epoch => write!(f, "epoch.{node}.{n}"),
             Kind::Beat { lease_ms } => write!(f, "beat.{node}.{n}.{lease_ms}"),
             Kind::Deposed { by, m } => write!(f, "deposed.{node}.{n}.{by:016x}.{m}"),
+            Kind::Aside(Copy::Journal) => write!(f, "aside.{node}.{n}.journal"),
+            Kind::Aside(_) => write!(f, "aside.{node}.{n}.database"),
             Kind::Fence(Copy::Journal) => write!(f, "fence.{node}.{n}.journal"),
             Kind::Fence(Copy::Database) => write!(f, "fence.{node}.{n}.database"),
             Kind::Fence(Copy::Ready) => write!(f, "fence.{node}.{n}.ready"),
@@ -191,6 +200,8 @@ mod tests {
             Kind::Fence(Copy::Journal),
             Kind::Fence(Copy::Database),
             Kind::Fence(Copy::Ready),
+            Kind::Aside(Copy::Journal),
+            Kind::Aside(Copy::Database),
         ];
         for kind in kinds {
             let name = Name { node: node(), n: 42, kind };
@@ -220,6 +231,7 @@ mod tests {
             format!("beat.{node}.1"),
             format!("beat.{node}.1.2.json"),
             format!("fence.{node}.1.other"),
+            format!("aside.{node}.1.ready"),
             "write.host-1-xyz.1".to_string(),
             "write.HOST-1-00abcdef01234567.1".to_string(),
             "write.-1-00abcdef01234567.1".to_string(),

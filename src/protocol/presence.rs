@@ -82,8 +82,8 @@ impl Node {
             let census = self.census()?;
             self.confirm(&census)?;
             let foreign: Vec<Name> = census.exclusives.iter().filter(|name| name.node != *self.id()).cloned().collect();
-            if self.judge_all(&foreign, &census, "being written")? {
-                // All of them are deposed: what they left is cleared up under L, then we look again.
+            if self.judge_all(&foreign, &census, "being written")? || !census.asides.is_empty() {
+                // All of them are deposed, or a late rename has moved a file aside: that is cleared up under L, then we look again.
                 self.clear_up_as_cleaner(files)?;
                 continue;
             }

@@ -23,6 +23,7 @@ pub struct Census {
     /// `new.*` and superseded beats.
     pub litter: Vec<Name>,
     pub epochs: BTreeSet<Name>,
+    pub asides: Vec<Name>,
     pub strangers: Vec<OsString>,
 }
 
@@ -44,6 +45,7 @@ impl Census {
                 Kind::Wish => census.wishes.push(name),
                 Kind::New => census.litter.push(name),
                 Kind::Epoch => drop(census.epochs.insert(name)),
+                Kind::Aside(_) => census.asides.push(name),
                 Kind::Write | Kind::Fence(_) => census.strangers.push(text),
             }
         }

@@ -17,6 +17,8 @@ pub enum Guard {
     Fence,
     /// The listing of the lock directory after entering it.
     LockListing,
+    /// Moving live files aside, in place of renaming over them.
+    Aside,
     /// Dropping the client's cached pages on SHARED.
     CacheDrop,
     /// The readers' names in the registry.
@@ -97,6 +99,7 @@ impl Guard {
             Guard::CommitCheck => "commit-check",
             Guard::Fence => "fence",
             Guard::LockListing => "lock-listing",
+            Guard::Aside => "aside",
             Guard::CacheDrop => "cache-drop",
             Guard::ReaderRegistry => "reader-registry",
             Guard::ReservedCheck => "reserved-check",
@@ -180,7 +183,9 @@ pub fn clock(now: u64) -> u64 {
 /// Stops this process (SIGSTOP) at a named point of the protocol, once, so that a test can freeze a node exactly there
 /// instead of hoping to hit it. Only in builds with debug assertions, only where `COORD_TEST_STOP_AT` names the point; the
 /// file named by `COORD_TEST_STOP_ONCE`, if set, must exist and is removed first. Or where the first line of the file named
-/// by `COORD_TEST_STOPS` names the point; that line is taken away first, so that the file is a schedule.
+/// by `COORD_TEST_STOPS` names the point; that line is taken away first, so that the file is a schedule. With `pass ` before
+/// the point it is only passed; with `hold ` this thread alone stands still, while a file `….held` beside the schedule exists,
+/// and the process's heartbeats go on as far as they do not need what the thread has locked.
 /// `COORD_TEST_PANIC_AT` and `COORD_TEST_PANIC_ONCE` make it panic there in the same way.
 pub fn stop_point(point: &str) {
     if !cfg!(debug_assertions) {
@@ -203,9 +208,24 @@ fn stop_as_scheduled(point: &str) {
         return;
     };
     let Ok(text) = std::fs::read_to_string(file) else { return };
-    if let Some(rest) = text.strip_prefix(point).and_then(|rest| rest.strip_prefix('\n')) {
-        let _ = std::fs::write(file, rest);
-        stop();
+    let Some((line, rest)) = text.split_once('\n') else { return };
+    let (what, named) = line.split_once(' ').unwrap_or(("stop", line));
+    if named != point {
+        return;
+    }
+    let _ = std::fs::write(file, rest);
+    match what {
+        "pass" => {}
+        "hold" => hold(&file.with_added_extension("held")),
+        _ => stop(),
+    }
+}
+
+fn hold(sign: &std::path::Path) {
+    if std::fs::write(sign, "").is_ok() {
+        while sign.exists() {
+            std::thread::sleep(std::time::Duration::from_millis(100));
+        }
     }
 }
 

@@ -56,16 +56,17 @@ impl Node {
         scope: Scope,
     ) -> Result<bool, Denied> {
         let remains = self.remains(census, view);
-        if remains.is_empty() {
+        if remains.is_empty() && census.asides.is_empty() {
             return Ok(false);
         }
         switches::stop_point("takeover-listed");
         let copies: Vec<&(Name, Copy)> = remains.iter().flat_map(|one| &one.copies).collect();
-        self.finish_copies(&copies, census, files)?;
+        self.finish_copies(&copies, view, census, files)?;
         let known = self.epoch.clone();
+        let settled = self.settle_asides(census, scope)?;
         let fenced = self.fence_off(&remains, census, files, scope)?;
         self.settle_end(&remains)?;
-        let may_have_replaced = remains.iter().any(|one| one.had(Kind::Exclusive) || !one.copies.is_empty());
+        let may_have_replaced = settled || remains.iter().any(|one| one.had(Kind::Exclusive) || !one.copies.is_empty());
         if may_have_replaced && self.epoch == known && !switches::off(Guard::DoubtfulEpoch) {
             // It may have died between its last rename and saying so. We open everything anew as well: nothing is known.
             self.new_epoch(census)?;
@@ -108,6 +109,7 @@ impl Node {
     fn finish_copies(
         &mut self,
         copies: &[&(Name, Copy)],
+        view: &LockView,
         census: &Census,
         files: &mut dyn Files,
     ) -> Result<(), Denied> {
@@ -122,7 +124,7 @@ impl Node {
             if stray || switches::off(Guard::RollForward) {
                 self.remove_foreign(&self.in_lock(ready))?;
             } else {
-                self.roll_forward(ready, census, files)?;
+                self.roll_forward(ready, view, census, files)?;
             }
         }
         for copy in of(Copy::Database) {
@@ -132,8 +134,9 @@ impl Node {
             // It may have got its final name since we looked.
             let ready = Name { kind: Kind::Fence(Copy::Ready), ..copy.clone() };
             self.change_lock()?;
-            if self.lock_view()?.copies.iter().any(|(name, _)| *name == ready) {
-                self.roll_forward(&ready, census, files)?;
+            let view = self.lock_view()?;
+            if view.copies.iter().any(|(name, _)| *name == ready) {
+                self.roll_forward(&ready, &view, census, files)?;
             }
         }
         for copy in of(Copy::Journal) {
@@ -152,7 +155,13 @@ impl Node {
     }
 
     /// Does with a complete pair what its maker did not come to.
-    fn roll_forward(&mut self, ready: &Name, census: &Census, files: &mut dyn Files) -> Result<(), Denied> {
+    fn roll_forward(
+        &mut self,
+        ready: &Name,
+        view: &LockView,
+        census: &Census,
+        files: &mut dyn Files,
+    ) -> Result<(), Denied> {
         let unconfirmed = !self.has_exclusive();
         self.put_up_exclusive()?;
         if let Err(denied) = self.heartbeat() {
@@ -163,10 +172,16 @@ impl Node {
         }
         let journal = Name { kind: Kind::Fence(Copy::Journal), ..ready.clone() };
         files.release();
-        let rolled = self
-            .replace(&self.in_lock(&journal), &self.paths.journal.clone(), true)
-            .and_then(|()| self.replace(&self.in_lock(ready), &self.paths.database.clone(), false));
+        // If the journal's copy has no name any more, it has taken its place.
+        let journal = view.copies.iter().any(|(name, _)| *name == journal).then(|| self.in_lock(&journal));
+        let rolled = match &journal {
+            Some(copy) => self.replace(copy, &self.paths.journal.clone(), Copy::Journal),
+            None => Ok(()),
+        };
+        let ready_path = self.in_lock(ready);
+        let rolled = rolled.and_then(|()| self.replace(&ready_path, &self.paths.database.clone(), Copy::Database));
         let epoch = rolled.and_then(|()| self.new_epoch(census));
+        let epoch = epoch.and_then(|()| self.end_replacement(journal, Some(ready_path)));
         let reopened = files.reopen(self, false);
         epoch?;
         reopened?;

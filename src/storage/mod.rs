@@ -92,6 +92,9 @@ pub trait Storage: Send + Sync {
     fn create_new(&self, path: &Path, contents: &[u8], owner: Owner) -> io::Result<()>;
     /// Renames, replacing `to` atomically.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Gives a file a second name. `AlreadyExists` if that is taken; `Unsupported` or `PermissionDenied` on a filesystem where a
+    /// file has one name only.
+    fn link(&self, file: &Path, name: &Path) -> io::Result<()>;
     /// Removes a file's name.
     fn unlink(&self, path: &Path) -> io::Result<()>;
     /// The names in a directory without `.` and `..`, read whole from a newly opened directory. Fresh if this process has just

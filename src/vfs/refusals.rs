@@ -43,7 +43,7 @@ pub fn before_opening(path: &Path) -> Option<String> {
     if !found.is_file() {
         return Some(format!("coord: {} is not a regular file", path.display()));
     }
-    if found.nlink() > 1 {
+    if found.nlink() > 1 && found.nlink() > 1 + names_of_a_takeover(path, found.ino()) {
         return Some(format!(
             "coord: {} has {} names (hard links); programs that use another name would use other locks. Remove all names but one",
             path.display(),
@@ -60,6 +60,18 @@ pub fn before_opening(path: &Path) -> Option<String> {
         ));
     }
     None
+}
+
+/// How many names the file has in the directories of coord's own: a copy that takes a database's place keeps its first name for a
+/// moment, or until the next writer where somebody died in that moment.
+fn names_of_a_takeover(path: &Path, inode: u64) -> u64 {
+    let paths = crate::protocol::Paths::new(path);
+    let of = |dir: &Path| -> u64 {
+        let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+        let ours = entries.filter(|entry| crate::protocol::Name::parse(&entry.file_name()).is_some());
+        ours.filter(|entry| entry.metadata().is_ok_and(|found| found.ino() == inode)).count() as u64
+    };
+    of(&paths.lock) + of(&paths.registry)
 }
 
 /// Mounted by itself within the same filesystem (a bind mount), which its device does not tell.

@@ -50,6 +50,10 @@ impl State {
         if self.is_exclusive(task) {
             faults.freeze += faults.exposed;
         }
+        if faults.aimed > 0 && matches!(change, Some(Change::Rename(_, to)) if to.to_string_lossy().contains("/.nfs")) {
+            // The client is between the two steps of one rename.
+            faults.freeze += 4000;
+        }
         if self.now < self.unsynced_end_until {
             faults.power += faults.aimed / 4;
         }

@@ -13,13 +13,20 @@ use super::world::{State, World};
 /// An open file: an inode, whatever becomes of its name.
 pub struct SimFile {
     world: Arc<World>,
+    host: usize,
     inode: Inode,
 }
 
 impl SimFile {
     pub fn new(world: Arc<World>, inode: Inode) -> SimFile {
-        world.state().server.opened(inode);
-        SimFile { world, inode }
+        let host = {
+            let mut state = world.state();
+            state.server.opened(inode);
+            let host = state.tasks[task()].host;
+            *state.hosts[host].open.entry(inode).or_default() += 1;
+            host
+        };
+        SimFile { world, host, inode }
     }
 
     /// Whether this host keeps pages of its own at all.
@@ -55,7 +62,9 @@ impl SimFile {
 
 impl Drop for SimFile {
     fn drop(&mut self) {
-        self.world.state().server.closed(self.inode);
+        let mut state = self.world.state();
+        state.server.closed(self.inode);
+        state.closed(self.host, self.inode);
     }
 }
 

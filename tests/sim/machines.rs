@@ -30,6 +30,10 @@ pub struct Host {
     pub remembers: bool,
     /// Sizes of files as it was told them.
     pub sizes: BTreeMap<Inode, u64>,
+    /// Files that its processes have open, and how often.
+    pub open: BTreeMap<Inode, u32>,
+    /// Where it has moved such a file when it was renamed over; removed when the file is closed.
+    pub silly: Vec<(Inode, PathBuf)>,
     /// Listings that it has seen and not changed since.
     pub listings: BTreeMap<PathBuf, Vec<String>>,
 }
@@ -42,6 +46,7 @@ impl Host {
         self.dentries.clear();
         self.listings.clear();
         self.sizes.clear();
+        self.silly.clear();
     }
 
     /// Learns from its own change; what others did it does not see.
@@ -54,6 +59,7 @@ impl Host {
                 self.dentries.remove(from);
                 self.dentries.remove(to);
             }
+            Change::Link(_, path) => drop(self.dentries.remove(path)),
             Change::Create(path, _) | Change::Unlink(path) | Change::MakeDir(path) | Change::RemoveDir(path) => {
                 self.dentries.remove(path);
             }

@@ -36,6 +36,8 @@ pub enum Change {
     Rename(PathBuf, PathBuf),
     /// A rename of what was opened under a name before, wherever its name has gone since.
     RenameOpened(Inode, PathBuf),
+    /// A second name for a file.
+    Link(PathBuf, PathBuf),
     Unlink(PathBuf),
     Append(PathBuf, Vec<u8>),
     Write(Inode, u64, Vec<u8>),
@@ -55,6 +57,7 @@ impl Change {
             Change::RemoveDir(_) => "step: rmdir",
             Change::Create(..) => "step: create",
             Change::Rename(..) | Change::RenameOpened(..) => "step: rename",
+            Change::Link(..) => "step: link",
             Change::Unlink(_) => "step: unlink",
             Change::Append(..) => "step: append",
             Change::Write(..) => "step: write",
@@ -77,6 +80,7 @@ impl Change {
                 path.parent()
             }
             Change::Rename(from, _) => from.parent(),
+            Change::Link(_, name) => name.parent(),
             _ => None,
         }
     }
@@ -191,6 +195,16 @@ impl Server {
                 let named = self.names.iter().find(|(_, at)| *at == inode).map(|(path, _)| path.clone());
                 let from = named.ok_or_else(|| error(io::ErrorKind::NotFound))?;
                 self.apply(&Change::Rename(from, to.clone()), by)
+            }
+            Change::Link(file, name) => {
+                let inode = self.look_up(file)?;
+                if self.names.contains_key(name) {
+                    return Err(error(io::ErrorKind::AlreadyExists));
+                }
+                name.parent().map(|parent| self.look_up(parent)).transpose()?;
+                self.nodes[inode].names += 1;
+                self.rename_all(vec![(name.clone(), Some(inode))]);
+                Ok(())
             }
             Change::Unlink(path) => {
                 let gone = self.look_up(path)?;

@@ -54,6 +54,33 @@ impl SimStorage {
         })
     }
 
+    /// An NFS client that renames over a file which somebody on its host has open moves that aside first, in a step of its own,
+    /// under a name that it removes when the file is closed. What is under the name by then it does not know.
+    fn move_open_file(&self, to: &Path) -> io::Result<()> {
+        if !matches!(self.world.state().profile, Profile::Nfs3 | Profile::Nfs4) {
+            return Ok(());
+        }
+        let Ok(known) = self.inode(to) else { return Ok(()) };
+        let silly = {
+            let mut state = self.world.state();
+            let host = state.tasks[task()].host;
+            if state.hosts[host].open.get(&known).is_none_or(|open| *open == 0) {
+                return Ok(());
+            }
+            let number = state.steps;
+            let silly = to.with_file_name(format!(".nfs{host}x{number}"));
+            state.hosts[host].silly.push((known, silly.clone()));
+            state.count("an open file moved aside by the client");
+            silly
+        };
+        self.change(Change::Rename(to.to_path_buf(), silly.clone()))?;
+        let mut state = self.world.state();
+        if state.server.look_up(&silly).is_ok_and(|moved| moved != known) {
+            state.count("a client moved aside what others had put there");
+        }
+        Ok(())
+    }
+
     fn file(&self, inode: Inode) -> Box<dyn DataFile> {
         Box::new(SimFile::new(self.world.clone(), inode))
     }
@@ -89,7 +116,12 @@ impl Storage for SimStorage {
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.move_open_file(to)?;
         self.change(Change::Rename(from.to_path_buf(), to.to_path_buf()))
+    }
+
+    fn link(&self, file: &Path, name: &Path) -> io::Result<()> {
+        self.change(Change::Link(file.to_path_buf(), name.to_path_buf()))
     }
 
     fn unlink(&self, path: &Path) -> io::Result<()> {
@@ -227,6 +259,20 @@ impl Storage for SimStorage {
 }
 
 impl State {
+    /// Somebody on the host has closed the file: what the client moved aside for it goes with its last user.
+    pub fn closed(&mut self, host: usize, inode: Inode) {
+        let open = self.hosts[host].open.entry(inode).or_default();
+        *open = open.saturating_sub(1);
+        if *open == 0 {
+            let (gone, kept) =
+                std::mem::take(&mut self.hosts[host].silly).into_iter().partition(|(of, _)| *of == inode);
+            self.hosts[host].silly = kept;
+            for (_, path) in gone {
+                let _ = self.server.apply(&Change::Unlink(path), 0);
+            }
+        }
+    }
+
     fn remember(&mut self, host: usize, path: &Path, found: &io::Result<Inode>) {
         let entry = (found.as_ref().ok().copied(), self.now);
         self.hosts[host].dentries.insert(path.to_path_buf(), entry);

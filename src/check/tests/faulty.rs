@@ -210,6 +210,9 @@ impl Storage for Faulty {
             _ => self.disk.rename(from, to),
         }
     }
+    fn link(&self, file: &Path, name: &Path) -> io::Result<()> {
+        self.disk.link(file, name)
+    }
     fn unlink(&self, path: &Path) -> io::Result<()> {
         let moving = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("moving"));
         self.removed.fetch_add(u64::from(moving), Ordering::Relaxed);

@@ -1,17 +1,16 @@
 """Does what the harness asks of this machine, over one virtio serial port: JSON, a line each way.
 
 {"id": 1, "run": "a shell command", "timeout": 60}     ->  {"id": 1, "status": 0, "out": "..."}
-{"id": 2, "start": ["program", ...], "env": {...}}     ->  {"id": 2, "pid": 77}, later {"from": 2, "line": "..."} for each line it
-                                                           prints, and {"from": 2, "ended": its exit status}
+{"id": 2, "client": client.py's plan, "env": {...}}    ->  {"id": 2, "pid": 77}, later {"from": 2, "line": "..."} for each line it
+                                                           prints, and {"from": 2, "ended": 0}
 {"to": 2, "line": "..."}                                   goes to that program's standard input
-{"id": 3, "still": 2}                                  ->  {"id": 3, "state": ...}, its state in /proc, as soon as the program is stopped
-                                                           (SIGSTOP) or has ended, or after two seconds
 """
 
 import glob
 import json
 import os
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -47,41 +46,46 @@ def run(request):
     send({"id": request["id"], "status": status, "out": out.decode("utf-8", "replace")})
 
 
+class Nursery:
+    """Where clients are forked; started when the first is wanted."""
+
+    def __init__(self):
+        self.socket, self.lock = None, threading.Lock()
+
+    def fork(self, request):
+        """The new process's number, its standard input and its standard output."""
+        (stdin, to_it), (from_it, stdout) = os.pipe(), os.pipe()
+        message = json.dumps({"plan": request["client"], "env": request["env"]}).encode()
+        with self.lock:
+            if self.socket is None:
+                self.socket, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+                subprocess.Popen(["python3", "-u", "/host/guest/nursery.py"], stdin=its)
+            socket.send_fds(self.socket, [message], [stdin, stdout])
+            pid = int(self.socket.recv(64))
+        os.close(stdin)
+        os.close(stdout)
+        return pid, os.fdopen(to_it, "wb"), os.fdopen(from_it, "rb")
+
+
+nursery = Nursery()
+
+
 def start(request):
     number = request["id"]
-    environment = {**os.environ, **request.get("env", {})}
-    process = subprocess.Popen(
-        request["start"], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
-    started[number] = process
-    send({"id": number, "pid": process.pid})
-    for line in process.stdout:
+    pid, started[number], lines = nursery.fork(request)
+    send({"id": number, "pid": pid})
+    for line in lines:
         send({"from": number, "line": line.decode("utf-8", "replace").rstrip("\n")})
-    send({"from": number, "ended": process.wait()})
+    send({"from": number, "ended": 0})
 
 
 def tell(request):
-    pipe = started[request["to"]].stdin
+    pipe = started[request["to"]]
     try:
         pipe.write((request["line"] + "\n").encode())
         pipe.flush()
     except OSError:
         pass  # it has ended, and says so itself
-
-
-def still(request):
-    pid = started[request["still"]].pid
-    state, end = "X", time.monotonic() + 2
-    while time.monotonic() < end:
-        try:
-            with open(f"/proc/{pid}/stat") as file:
-                state = file.read().rpartition(") ")[2][:1]
-        except OSError:
-            state = "X"
-        if state in "TtZX":
-            break
-        time.sleep(0.05)
-    send({"id": request["id"], "state": state})
 
 
 def find_port():
@@ -109,5 +113,5 @@ while True:
         if "to" in request:
             tell(request)
         else:
-            work = run if "run" in request else start if "start" in request else still
+            work = run if "run" in request else start
             threading.Thread(target=work, args=(request,), daemon=True).start()

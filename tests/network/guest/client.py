@@ -1,6 +1,8 @@
 """A program that uses the bank's database: one process, one connection. It gets JSON lines and answers with JSON lines.
 
-Its argument: {"database": path, "vfs": name or null, "extension": path or null, "uri": more of the URI, "busy_ms": n, "prelude": SQL}
+Its argument: {"database": path, "extension": path or null, "uri": more of the URI, "busy_ms": n, "pause_ms": n, "prelude": SQL}.
+With a pause it is this program that tries again so often while the database is busy, and not SQLite, which would do so ten times a
+second: where many wait at once that alone would keep the emulated machines busy.
 
 {"sql": "..."}                                    ->  {"rows": [...]} or {"error": "...", "code": n}
 {"transfer": [worker, seq, large]}                ->  {"committed": [worker, seq, n]}, {"not": [worker, seq], ...} or {"unknown": ...}
@@ -8,7 +10,10 @@ Its argument: {"database": path, "vfs": name or null, "extension": path or null,
 {"maintain": count}                               ->  {"maintained": what}, {"view": [...]} of a backup, or {"unmaintained": what} for
                                                       each VACUUM, change of the schema and backup, then {"done": how many}
 {"views": count}                                  ->  {"view": [...]} for each, then {"done": how many}
+{"view": 1}                                       ->  {"view": [...]} or {"unread": 1, ...}
 {"state": 1}                                      ->  {"state": everything that a verdict needs}
+{"states": [path, ...]}                           ->  {"states": {path: that of another database, or {"error": ...}}}
+{"node": 1}                                       ->  {"node": coord's name for this process at the database}
 
 Many at once are cut short by the next line that arrives.
 """
@@ -47,7 +52,7 @@ def say(**message):
     os.write(1, (json.dumps(message) + "\n").encode())
 
 
-loader = sqlite3.connect(":memory:")
+loader = None  # the connection that has loaded coord
 
 
 def error(failure):
@@ -59,7 +64,7 @@ def error(failure):
     return {"error": f"{failure}: {why}" if why else str(failure), "code": getattr(failure, "sqlite_errorcode", -1)}
 
 
-def look(db):
+def look(run):
     """What a reader sees, each figure by a statement of its own: the sum, the counter, the history's rows and last number, and
     how many numbers beyond one the ballast bears."""
     questions = (
@@ -68,12 +73,14 @@ def look(db):
         "SELECT count(*), ifnull(max(n), 0) FROM history",
         "SELECT count(DISTINCT n) - 1 FROM ballast",
     )
-    return [figure for question in questions for figure in db.execute(question).fetchone()]
+    return [figure for question in questions for figure in run(question)[0]]
 
 
 class Client:
     def __init__(self, plan):
         self.plan = plan
+        global loader
+        loader = sqlite3.connect(":memory:")
         if plan["extension"]:
             loader.enable_load_extension(True)
             loader.load_extension(plan["extension"])
@@ -84,9 +91,21 @@ class Client:
         if self.db:
             self.db.close()
         uri = f"file:{self.plan['database']}?{self.plan['uri']}"
-        self.db = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=self.plan["busy_ms"] / 1000)
+        timeout = 0 if self.plan.get("pause_ms") else self.plan["busy_ms"] / 1000
+        self.db = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=timeout)
         for statement in filter(None, self.plan["prelude"].split(";")):
-            self.db.execute(statement).fetchall()
+            self.run(statement)
+
+    def run(self, sql, values=()):
+        """The rows; or the error, "busy" only after the plan's time."""
+        pause, end = self.plan.get("pause_ms", 0) / 1000, time.monotonic() + self.plan["busy_ms"] / 1000
+        while True:
+            try:
+                return self.db.execute(sql, values).fetchall()
+            except sqlite3.Error as failure:
+                if not pause or error(failure)["code"] & 0xFF != 5 or time.monotonic() > end:
+                    raise
+            time.sleep(pause)
 
     def recover(self, failure):
         """What an application does after an error that is not "busy": it opens anew and goes on."""
@@ -96,9 +115,6 @@ class Client:
                     return self.open()
                 except sqlite3.Error:
                     time.sleep(0.5)
-
-    def rows(self, sql):
-        return self.db.execute(sql).fetchall()
 
     def create(self):
         self.db.executescript(
@@ -122,14 +138,14 @@ class Client:
         rng = random.Random(worker * 1_000_003 + seq)
         src, dst = rng.sample(range(ACCOUNTS), 2)
         amount = rng.randint(1, 50)
-        self.db.execute("BEGIN IMMEDIATE")
-        self.db.execute("UPDATE counter SET n = n + 1")
-        self.db.execute("UPDATE account SET balance = balance - ? WHERE id = ?", (amount, src))
-        self.db.execute("UPDATE account SET balance = balance + ? WHERE id = ?", (amount, dst))
-        [(number,)] = self.rows("SELECT n FROM counter")
-        self.db.execute("INSERT INTO history VALUES(?, ?, ?, ?, ?, ?)", (number, worker, seq, src, dst, amount))
+        self.run("BEGIN IMMEDIATE")
+        self.run("UPDATE counter SET n = n + 1")
+        self.run("UPDATE account SET balance = balance - ? WHERE id = ?", (amount, src))
+        self.run("UPDATE account SET balance = balance + ? WHERE id = ?", (amount, dst))
+        [(number,)] = self.run("SELECT n FROM counter")
+        self.run("INSERT INTO history VALUES(?, ?, ?, ?, ?, ?)", (number, worker, seq, src, dst, amount))
         if large:
-            self.db.execute("UPDATE ballast SET n = ?, padding = randomblob(3500)", (number,))
+            self.run("UPDATE ballast SET n = ?, padding = randomblob(3500)", (number,))
         return number
 
     def rollback(self):
@@ -150,7 +166,7 @@ class Client:
 
     def commit(self, worker, seq, number):
         try:
-            self.db.execute("COMMIT")
+            self.run("COMMIT")
         except sqlite3.Error as failure:
             rolled_back = self.rollback()
             busy = error(failure)["code"] & 0xFF == 5
@@ -160,9 +176,9 @@ class Client:
 
     def view(self):
         try:
-            self.db.execute("BEGIN")
-            seen = look(self.db)
-            self.db.execute("COMMIT")
+            self.run("BEGIN")
+            seen = look(self.run)
+            self.run("COMMIT")
             say(view=seen)
         except sqlite3.Error as failure:
             self.rollback()
@@ -182,7 +198,7 @@ class Client:
             else:
                 copy = sqlite3.connect(":memory:")
                 self.db.backup(copy, pages=20)
-                say(view=look(copy))
+                say(view=look(lambda sql: copy.execute(sql).fetchall()))
                 copy.close()
             say(maintained=what)
         except sqlite3.Error as failure:
@@ -192,18 +208,34 @@ class Client:
 
     def state(self):
         """By one connection, so it may be seen wrong and right at the same time only if the filesystem is."""
-        return {
-            "integrity": [row[0] for row in self.rows("PRAGMA integrity_check")],
-            "sum": self.rows("SELECT sum(balance) FROM account")[0][0],
-            "counter": self.rows("SELECT n FROM counter")[0][0],
-            "history": self.rows("SELECT worker, seq, n FROM history ORDER BY n"),
-            "ballast": self.rows("SELECT count(DISTINCT n) FROM ballast")[0][0],
-            "wrong_accounts": self.rows(
-                f"""SELECT id, balance, {FIRST_BALANCE} + ifnull((SELECT sum(amount) FROM history WHERE dst = id), 0)
-                                       - ifnull((SELECT sum(amount) FROM history WHERE src = id), 0) AS due
-                    FROM account WHERE balance <> due"""
-            ),
-        }
+        self.run("BEGIN")
+        try:
+            return {
+                "sum": self.run("SELECT sum(balance) FROM account")[0][0],
+                "counter": self.run("SELECT n FROM counter")[0][0],
+                "history": self.run("SELECT worker, seq, n FROM history ORDER BY n"),
+                "ballast": self.run("SELECT count(DISTINCT n) FROM ballast")[0][0],
+                "wrong_accounts": self.run(
+                    f"""SELECT id, balance, {FIRST_BALANCE} + ifnull((SELECT sum(amount) FROM history WHERE dst = id), 0)
+                                           - ifnull((SELECT sum(amount) FROM history WHERE src = id), 0) AS due
+                        FROM account WHERE balance <> due"""
+                ),
+                "integrity": [row[0] for row in self.run("PRAGMA integrity_check")],
+            }
+        finally:
+            self.rollback()
+
+    def states(self, paths):
+        """Of databases that nobody uses: copies, at the server."""
+        found = {}
+        for path in paths:
+            self.plan["database"] = path
+            try:
+                self.open()
+                found[path] = {"state": self.state()}
+            except sqlite3.Error as failure:
+                found[path] = error(failure)
+        return found
 
     def obey(self, request, lines):
         [(word, value)] = request.items()
@@ -230,22 +262,29 @@ class Client:
                 if done < value:
                     time.sleep(0.3)
             say(done=done)
+        elif word == "view":
+            self.view()
+        elif word == "states":
+            say(states=self.states(value))
+        elif word == "node":
+            [(status,)] = self.run("PRAGMA coord_status")
+            say(node=json.loads(status)["node"])
         elif word == "state":
             say(state=self.state())
         elif word == "create":
             self.create()
             say(created=1)
         elif word == "sql":
-            say(rows=self.rows(value))
+            say(rows=self.run(value))
         elif word == "close":
             self.db.close()
             say(closed=1)
             sys.exit(0)
 
 
-def main():
+def main(plan):
     try:
-        client = Client(json.loads(sys.argv[1]))
+        client = Client(plan)
     except sqlite3.Error as failure:
         return say(refused=1, **error(failure))
     say(ready=1)
@@ -258,4 +297,5 @@ def main():
             say(**error(failure))
 
 
-main()
+if __name__ == "__main__":
+    main(json.loads(sys.argv[1]))

@@ -12,11 +12,11 @@ import sys
 from .machine import PATIENCE, Gone
 
 SUM = 16_000
-CLIENT = "/host/guest/client.py"
 
 
 class Bank:
-    def __init__(self, bed, place, flavour, name):
+    def __init__(self, bed, place, flavour, name, mount=True):
+        """`mount`: the directory is made, too, on a filesystem that may not be mounted yet."""
         self.bed, self.place, self.flavour, self.name = bed, place, flavour, name
         self.directory = f"{place.directory}/{name}"
         self.database = f"{self.directory}/bank.db"
@@ -26,23 +26,36 @@ class Bank:
         self.workers = self.maintained = 0
         self.created = False
         self.machines = bed.clients if place.shared else (bed.left,)
-        for machine in self.machines:
-            bed.mount(place, machine)
-        bed.left.ok(f"rm -rf {self.directory}; mkdir {self.directory}")
+        if mount:
+            for machine in self.machines:
+                bed.mount(place, machine)
+            bed.left.ok(f"rm -rf {self.directory}; mkdir {self.directory}")
 
     # Programs.
 
-    def client(self, machine, prelude="PRAGMA cache_size=10", stops=None):
-        """A process with an open connection. `stops`: the file that names where it stops."""
+    def launch(self, machine, prelude="PRAGMA cache_size=10", stops=None, pause_ms=0):
+        """Starts a process that opens a connection. `stops`: the file that names where it stops."""
         environment = dict(self.flavour.environment)
         if stops:
             environment["COORD_TEST_STOPS"] = stops
-        plan = json.dumps(self.flavour.plan(self.database, prelude, self.place.refused))
-        program = machine.program(["python3", "-u", CLIENT, plan], environment)
+        plan = self.flavour.plan(self.database, prelude, self.place.refused) | {"pause_ms": pause_ms}
+        return machine.client(plan, environment)
+
+    def ready(self, program):
+        """Waits until it has the database open."""
         answer = program.next()
         if "ready" not in answer:
             raise Refused(answer.get("error") or answer.get("text") or str(answer))
         return program
+
+    def client(self, machine, **more):
+        """A process with an open connection."""
+        return self.ready(self.launch(machine, **more))
+
+    def copy_of(self, other):
+        """The database of another bank, which nobody uses, in this one's place, with its registry: quicker than `create`."""
+        self.bed.left.ok(f"rm -rf {self.directory}; cp -r {other.directory} {self.directory}")
+        self.created = True
 
     def create(self, machine=None):
         program = self.client(machine or self.bed.left)
@@ -133,38 +146,11 @@ class Bank:
             program = self.client(machine)
             states[machine.name] = program.ask(state=1)
             self.close(program)
-        states["the server"] = self.state_at_server()
+        states["the server"] = states_at_server(self.bed, self.place, [self.name])[self.name]
         for who, answer in states.items():
             self.check(who, answer)
         self.wrong += [f"a lock was left behind: {name}" for name in self.locks()]
         return self.wrong
-
-    def state_at_server(self):
-        """What plain SQLite makes of the files where they really are."""
-        plan = {"extension": None, "uri": "vfs=unix", "busy_ms": 1000, "prelude": ""}
-        if self.place.server:
-            folder = f"{self.place.server}/{self.name}"
-            self.bed.server.ok(f"rm -rf /tmp/copy; mkdir /tmp/copy; cp {folder}/bank.db* /tmp/copy/ 2>/dev/null; sync")
-            plan["database"] = "/tmp/copy/bank.db"
-            program = self.bed.server.program(["python3", "-u", CLIENT, json.dumps(plan)])
-            program.next()
-            answer = program.ask(state=1)
-            program.tell(close=1)
-            return answer
-        if not self.place.shared:
-            return None
-        copy = self.bed.folder / "copy"
-        shutil.rmtree(copy, ignore_errors=True)
-        copy.mkdir()
-        for file in (self.bed.shared / self.name).glob("bank.db*"):
-            if file.is_file():
-                shutil.copy(file, copy)
-        plan["database"] = str(copy / "bank.db")
-        client = self.bed.folder / "host/guest/client.py"
-        done = subprocess.run(
-            [sys.executable, client, json.dumps(plan)], input='{"state": 1}\n', capture_output=True, text=True
-        )
-        return json.loads(done.stdout.splitlines()[-1])
 
     def check(self, who, answer):
         if answer is None:
@@ -194,6 +180,34 @@ class Bank:
         look = f"cd {self.directory}; ls -d bank.db.lock 2>/dev/null; ls bank.db.lock bank.db.readers 2>/dev/null"
         words = ("bank.db.lock", "reader.", "exclusive.", "write.", "fence.")
         return [name for name in self.bed.left.ok(look + "; true").split() if name.startswith(words) and not name.endswith(":")]
+
+
+def states_at_server(bed, place, names):
+    """What plain SQLite makes of the files where they really are, by the bank's name; `None` where there is no such place."""
+    plan = {"extension": None, "uri": "vfs=unix", "busy_ms": 1000, "prelude": "", "database": ":memory:"}
+    if place.server:
+        copies = "/tmp/copies"
+        copy = "".join(f"mkdir -p {copies}/{name}; cp {place.server}/{name}/bank.db* {copies}/{name}/ 2>/dev/null;" for name in names)
+        bed.server.ok(f"rm -rf {copies}; {copy} true")
+        program = bed.server.client(plan)
+        program.next()
+        answer = program.ask(states=[f"{copies}/{name}/bank.db" for name in names])
+        program.tell(close=1)
+    elif place.shared:
+        copies = bed.folder / "copies"
+        shutil.rmtree(copies, ignore_errors=True)
+        for name in names:
+            (copies / name).mkdir(parents=True)
+            for file in (bed.shared / name).glob("bank.db*"):
+                if file.is_file():
+                    shutil.copy(file, copies / name)
+        request = json.dumps({"states": [f"{copies}/{name}/bank.db" for name in names]}) + "\n"
+        client = bed.folder / "host/guest/client.py"
+        done = subprocess.run([sys.executable, client, json.dumps(plan)], input=request, capture_output=True, text=True)
+        answer = json.loads(done.stdout.splitlines()[-1])
+    else:
+        return dict.fromkeys(names)
+    return {name: answer["states"][f"{copies}/{name}/bank.db"] for name in names}
 
 
 class Refused(Exception):

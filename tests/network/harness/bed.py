@@ -22,13 +22,16 @@ class Bed:
         """`libraries`: name -> path of a build of libcoord.so, put where the clients see it as /host/<name>/coord.so."""
         self.keep = keep
         self.folder = Path(tempfile.mkdtemp(prefix="coord-network."))
-        host, self.shared = self.folder / "host", self.folder / "shared"
+        host, self.shared, self.stops = (self.folder / name for name in ("host", "shared", "stops"))
         host.mkdir()
+        self.stops.mkdir()
         self.shared.mkdir(mode=0o777)
         shutil.copytree(HERE / "guest", host / "guest")
         for name, path in libraries.items():
             (host / name).mkdir()
             shutil.copy(path, host / name / "coord.so")
+            if (path.parent / "coord").exists():
+                shutil.copy(path.parent / "coord", host / name / "coord")
         (host / "hosts").write_text("127.0.0.1 localhost\n10.9.0.1 server\n10.9.0.2 left\n10.9.0.3 right\n")
         disk = self.folder / "server.disk"
         with open(disk, "wb") as file:
@@ -37,14 +40,14 @@ class Bed:
         # A multicast group of this run's own, on the loopback interface only.
         group = f"239.{random.randint(1, 254)}.{random.randint(1, 254)}.{random.randint(1, 254)}:{random.randint(20000, 30000)}"
         programs = ("host", host, ",readonly=on")
-        shares = [programs, ("shared", self.shared, ""), ("loose", self.shared, "")]
+        shares = [programs, ("shared", self.shared, ""), ("loose", self.shared, ""), ("stops", self.stops, "")]
 
         def machine(name, number, memory_mb, **more):
             return Machine(name, f"10.9.0.{number}", memory_mb, image, self.folder, group, **more)
 
         self.server = machine("server", 1, 768, disks=[disk], shares=[programs])
-        self.left = machine("left", 2, 512, shares=shares)
-        self.right = machine("right", 3, 512, shares=shares)
+        self.left = machine("left", 2, 1536, shares=shares, virtiofs=self.shared)
+        self.right = machine("right", 3, 1536, shares=shares, virtiofs=self.shared)
         self.clients = (self.left, self.right)
 
     def __enter__(self):

@@ -4,11 +4,15 @@ import time
 from dataclasses import asdict, dataclass, field
 
 from .bank import Bank, Refused
-from .faults import FAULTS, Round
+from .check import check
+from .faults import FAULTS
 from .flavours import Flavour
 from .machine import PATIENCE, Gone
 from .mounts import Place
+from .rank import Rank
+from .replace import replace
 from .requests import TIMES, count
+from .say import progress
 
 
 @dataclass(frozen=True)
@@ -31,10 +35,19 @@ class Result:
     committed: int = 0
     views: int = 0
     told: dict = field(default_factory=dict)
+    by_step: dict = field(default_factory=dict)  # step -> rounds, and those that were wrong
     wrong: list = field(default_factory=list)
     errors: dict = field(default_factory=dict)
     requests: dict = field(default_factory=dict)
     seconds: int = 0
+
+    def add(self, bank):
+        """What a bank has seen, beside what was wrong."""
+        self.committed += len(bank.committed)
+        self.views += bank.views
+        for code, (count, text) in bank.errors.items():
+            before, _ = self.errors.get(code, (0, text))
+            self.errors[code] = (before + count, text)
 
     def as_json(self):
         return asdict(self)
@@ -46,12 +59,19 @@ def run(bed, cell, number):
     begun = time.monotonic()
     bank = None
     try:
-        bank = Bank(bed, cell.place, cell.flavour, f"cell{number}")
-        bank.create()
-        WORK[cell.fault](bank, cell, result)
-        bank.judge()
+        if cell.fault == "check":
+            check(bed, cell, result)
+        elif cell.fault == "replace":
+            replace(bed, cell, result)
+        elif cell.fault in FAULTS:
+            faults(bed, cell, number, result)
+        else:
+            bank = Bank(bed, cell.place, cell.flavour, f"cell{number}")
+            bank.create()
+            WORK[cell.fault](bank, cell, result)
+            bank.judge()
     except Refused as refused:
-        if not bank.created:
+        if not result.rounds:
             result.verdict = "refused"
         result.wrong.append(f"cannot open: {refused}")
     except Gone as gone:
@@ -59,7 +79,7 @@ def run(bed, cell, number):
         result.wrong.append(str(gone))
     if bank:
         result.wrong += bank.wrong
-        result.committed, result.views, result.errors = len(bank.committed), bank.views, bank.errors
+        result.add(bank)
     result.verdict = result.verdict or ("WRONG" if result.wrong else "right")
     result.seconds = round(time.monotonic() - begun)
     return result
@@ -119,42 +139,22 @@ def turns(bank, cell, result):
         bank.close(program)
 
 
-def faults(bank, cell, result):
-    """The fault at each step, each of `rounds` times, while readers on both sides look."""
-    watchers = Watchers(bank)
-    for step in cell.steps:
-        for _ in range(cell.rounds):
-            # At rest until the step is reached: a reader would take over as well as a writer.
-            watchers.rest()
-            outcome = FAULTS[cell.fault](Round(bank, step, watchers))
-            key = f"{step}: {outcome}"
+def faults(bed, cell, number, result):
+    """The fault at each step, each of `rounds` times, on many databases at once; they go on being used from one event to the next."""
+    rank = Rank(bed, cell, f"cell{number}")
+    for event, cases in enumerate(rank.events(), 1):
+        rank.prepare()
+        FAULTS[cell.fault](rank)
+        rank.judge()
+        for case in cases:
+            key = f"{case.step}: {case.outcome}"
             result.told[key] = result.told.get(key, 0) + 1
+            rounds, wrong = result.by_step.get(case.step, (0, 0))
+            result.by_step[case.step] = (rounds + 1, wrong + bool(case.bank.wrong))
             result.rounds += 1
-    watchers.rest()
-    for program in watchers.programs.values():
-        bank.close(program)
+            result.wrong += [f"{case.step}, event {event}, database {case.number}: {text}" for text in case.bank.wrong]
+        progress(f"    {rank.seconds()}, {result.rounds} rounds, {len(result.wrong)} wrong")
+    rank.close(result)
 
 
-class Watchers:
-    """A reader on each client."""
-
-    def __init__(self, bank):
-        self.bank, self.programs = bank, {}
-
-    def look(self):
-        for machine in self.bank.bed.clients:
-            self.programs[machine].tell(views=1_000_000)
-
-    def rest(self):
-        """They stop looking, and hold no lock. Whoever has died with its machine is replaced."""
-        for machine in self.bank.bed.clients:
-            program = self.programs.get(machine)
-            if program:
-                if program.alive():
-                    program.tell(rest=1)
-                self.bank.drain(program)
-            if not program or not program.alive():
-                self.programs[machine] = self.bank.client(machine)
-
-
-WORK = {"requests": requests, "bank": all_at_once, "maintenance": all_at_once, "turns": turns, **dict.fromkeys(FAULTS, faults)}
+WORK = {"requests": requests, "bank": all_at_once, "maintenance": all_at_once, "turns": turns}

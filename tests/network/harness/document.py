@@ -2,9 +2,10 @@
 
 from . import results
 from .bed import HERE
-from .faults import ALL_STEPS, FAULTS
+from .faults import FAULTS
 from .mounts import BY_KEY, PLACES
 from .report import WRONG
+from .steps import ALL_STEPS
 
 FILE = HERE.parent.parent / "docs/filesystems.md"
 
@@ -24,12 +25,17 @@ What is done in a cell:
 - **turns**: one client commits, the other must see it at once and commit on top of it, back and forth.
 - **bank**: on each client a writer of small transactions, a writer of large ones and a reader, all at once.
 - **maintenance**: the same with VACUUM, changes of the schema and backups in place of the large transactions.
+- **check**: `coord check DIR --peer` on both clients; on one, without `--peer`, where there is nobody else to see it. It is right if
+  both come to the same verdict, and it is the one that coord goes by when it opens a database there.
 - **kill, power-off, freeze, cut, server-restart, clock-jump, disk-full**: a process on one client stands at a chosen step of a large
   transaction. It is killed (SIGKILL); or its machine is switched off; or its machine is frozen, with its clocks, until somebody on
   the other client has taken over and committed, and goes on then; or its network is cut until then; or the server is switched off
-  and on; or its date jumps by an hour; or the server's disk is full until its transaction has ended. Readers look meanwhile on both
-  clients.
-  Whoever comes back must be able to commit again.
+  and on; or its date jumps by an hour, forward or back; or the server's disk is full until its transaction has ended. Somebody on
+  the other client reads and commits during the fault where it lasts, and after it; another process on the first machine reads.
+  Whoever comes back must be able to commit again. The fault strikes many databases at once, each with its process at a step of its
+  own, and each is judged by itself. **A round is one database at one step.**
+
+The lease is 15 s in all of it, as an emulated machine easily stands still for a second or two; coord's default is 30 s.
 """
 
 NOT_AT_ALL = """
@@ -45,13 +51,57 @@ def write():
     everything = results.load()
     cells = everything["cells"]
     lines = [HEAD.format(kernels=", ".join(sorted({f"Linux {c['kernel']}" for c in cells})), hosts="; ".join(sorted({c["host"] for c in cells})))]
-    lines += ["## Verdicts", "", "| filesystem | mount options | through coord | rounds | not run |", "|---|---|---|---|---|"]
+    lines += ["## Verdicts", ""]
+    lines += ["| filesystem | mount options | through coord | rounds | `coord check` | not run |", "|---|---|---|---|---|---|"]
     for place in PLACES:
         mine = [c for c in cells if c["place"] == place.key and is_coord(c)]
-        rounds = sum(c["rounds"] for c in mine)
-        lines.append(f"| {place.title} | {place.options or 'default'} | {verdict(place, mine)} | {rounds} | {missing(place, mine)} |")
-    lines += natives(cells) + controls(cells) + costs(cells) + details(cells)
+        used = [c for c in mine if c["fault"] != "check"]
+        rounds = sum(c["rounds"] for c in used)
+        columns = [place.title, place.options or "default", verdict(place, used), rounds, checked(mine), missing(place, used)]
+        lines.append("| " + " | ".join(map(str, columns)) + " |")
+    lines += replaced(cells) + steps(cells) + natives(cells) + controls(cells) + costs(cells) + details(cells)
     FILE.write_text("\n".join(lines) + "\n" + NOT_AT_ALL)
+
+
+def checked(cells):
+    """What `coord check` said there."""
+    said = sorted({text.split(": ")[1] for cell in cells if cell["fault"] == "check" for text in cell["told"]})
+    return " / ".join(said) or "not run"
+
+
+def replaced(cells):
+    """What happens to an open file whose name another takes."""
+    lines = ["", "## Replacing a file that somebody has open", "", "A fence replaces the database. Tried from one client, on a file that a program of that"]
+    lines += ["client or of the other has open: renaming the new file over it; and moving it aside, linking the new one under its name and"]
+    lines += ["removing the old one. `.nfs…` is the name under which an NFS client keeps what it has open: it moves the file there in a step of"]
+    lines += ["its own, and removes it when it is closed.", "", "| filesystem | the file is | what happened |", "|---|---|---|"]
+    for cell in cells:
+        if cell["fault"] == "replace":
+            lines += [f"| {title(cell)} | {key} | {told} |" for key, told in sorted(cell["told"].items())]
+    return lines
+
+
+def steps(cells):
+    """Of each filesystem a table: how many rounds of which fault at which step, and how many of them were wrong."""
+    lines = ["", "## Faults through coord, step by step", "", "Rounds; those that were wrong, if any, in brackets. Debug builds, which can be held at"]
+    lines += ["named points. “pages spilled” is before the COMMIT: the page cache was too small, and pages wait in the client's kernel."]
+    for place in PLACES:
+        mine = {}
+        for cell in cells:
+            if cell["place"] == place.key and cell["flavour"] == "coord-debug":
+                for step, figures in cell.get("by_step", {}).items():
+                    before = mine.setdefault(cell["fault"], {}).get(step, (0, 0))
+                    mine[cell["fault"]][step] = [a + b for a, b in zip(before, figures)]
+        columns = [fault for fault in FAULTS if fault in mine]
+        if not columns:
+            continue
+        lines += ["", f"### {place.title}", "", "| step | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
+        for step in ALL_STEPS:
+            figures = [mine[fault].get(step, (0, 0)) for fault in columns]
+            if any(rounds for rounds, _ in figures):
+                texts = [f"{rounds} **({wrong})**" if wrong else str(rounds or "") for rounds, wrong in figures]
+                lines.append(f"| {step} | " + " | ".join(texts) + " |")
+    return lines
 
 
 def is_coord(cell):
@@ -83,9 +133,9 @@ def missing(place, cells):
     run = {cell["fault"] for cell in cells}
     wanted = ["bank", "turns", *FAULTS] if place.shared else ["bank"]
     words = [fault for fault in wanted if fault not in run]
-    steps = {step for cell in cells for step in cell["steps"]}
-    if steps:
-        words.append(f"{len(ALL_STEPS) - len(steps)} of {len(ALL_STEPS)} steps")
+    seen_steps = {step for cell in cells for step in cell["steps"]} & set(ALL_STEPS)
+    if 0 < len(seen_steps) < len(ALL_STEPS):
+        words.append(f"{len(ALL_STEPS) - len(seen_steps)} of {len(ALL_STEPS)} steps")
     return ", ".join(words) or "nothing of these"
 
 
@@ -114,7 +164,9 @@ def controls(cells):
 def costs(cells):
     lines = ["", "## Requests to the server per transaction", ""]
     lines += ["Counted by the client's kernel (`/proc/self/mountstats`), one connection with nobody else there, ten transactions each; a read"]
-    lines += ["is one of five statements, a write the small transfer. Heartbeats are in it; on NFS 3 the lock manager's own requests are not."]
+    lines += ["is one of five statements, a write the small transfer. Heartbeats are in it, and the looks of a kept lock whether somebody else wants it, 20 a second; on NFS 3 the lock manager's own"]
+    lines += ["requests are not. `coord` keeps its locks between the transactions; `coord-unlock-asap`, with coord_unlock_asap=1, gives them"]
+    lines += ["back after each."]
     lines += ["", "| filesystem | opened by | read | write | of the write |", "|---|---|---|---|---|"]
     for cell in cells:
         if cell["requests"]:
@@ -129,9 +181,10 @@ def details(cells):
     lines = ["", "## Every cell through coord", ""]
     lines += ["| filesystem | opened by | trouble | rounds | commits | reads | outcome | how the one at the step came back | date, source |"]
     lines += ["|---|---|---|---|---|---|---|---|---|"]
-    for cell in sorted(filter(is_coord, cells), key=lambda c: [p.key for p in PLACES].index(c["place"])):
+    used = [cell for cell in cells if is_coord(cell) and cell["fault"] != "check"]
+    for cell in sorted(used, key=lambda c: [p.key for p in PLACES].index(c["place"])):
         outcome = cell["verdict"] + (": " + first(cell) if cell["wrong"] else "")
-        told = "; ".join(f"{key} ({times})" for key, times in cell["told"].items())
+        told = came_back(cell["told"])
         lines.append(
             f"| {title(cell)} | {cell['flavour']} | {cell['fault']} | {cell['rounds']} | {cell['committed']} | {cell['views']} | {outcome} | {told}"
             f" | {cell['date']}, {cell['source']} |"
@@ -140,6 +193,15 @@ def details(cells):
     lines += ["coord_mode=network-exclusive."]
     lines += ["", "“committed”: its COMMIT was reported and is there. “unknown”, “not”: it got an error. “dead”: there was nobody to tell."]
     return lines
+
+
+def came_back(told):
+    """Of all steps together: how often which outcome."""
+    sums = {}
+    for key, times in told.items():
+        word = key.rpartition(": ")[2]
+        sums[word] = sums.get(word, 0) + times
+    return ", ".join(f"{word} {times}" for word, times in sorted(sums.items()))
 
 
 def title(cell):

@@ -1,184 +1,89 @@
-"""One round of a fault: somebody on the right stands at a chosen step, the fault strikes, somebody on the left goes on."""
-
-from .bank import Refused
-from .machine import PATIENCE, Gone
-
-# Steps of a transaction, each with the stop points that lead to it, all but the last only passed.
-STEPS = {
-    "lock directory made": ["made-lock"],
-    "name put into it": ["entered-lock"],
-    "exclusive announced": ["exclusive-announced"],
-    "first page to be written": ["database-write"],
-    "pages written, not synced": ["database-write"] * 4,
-    "journal to be finalised": ["finalise"],
-    "journal finalised": ["finalised"],
-    "commit confirmed": ["confirmed"],
-}
-# Steps of a takeover from somebody who died in the middle of his pages.
-TAKEOVER = {
-    "takeover: listed": ["takeover-listed"],
-    "takeover: copies made": ["fence-copied"],
-    "takeover: copies named": ["fence-named"],
-    "takeover: ready": ["fence-ready"],
-    "takeover: between the renames": ["fence-between"],
-    "takeover: replaced": ["fence-replaced"],
-}
-# Needs no stop point, so it is there for every build and every VFS: the page cache was too small and SQLite has written pages into
-# the database, under EXCLUSIVE, before the COMMIT. They wait in the client's kernel.
-SPILLED = "pages spilled"
-
-ALL_STEPS = [SPILLED, *STEPS, *TAKEOVER]
-STOPS = "/tmp/stops"
+"""The faults. Each strikes one rank of databases once, while every victim on the right stands at its step."""
 
 
-class Round:
-    def __init__(self, bank, step, watchers):
-        self.bank, self.step, self.bed, self.watchers = bank, step, bank.bed, watchers
-        self.worker = bank.worker()
-
-    def approach(self):
-        """Brings a new process on the right to the step, and lets the readers look from then on."""
-        self.reach()
-        self.watchers.look()
-
-    def reach(self):
-        # Opened first: opening reads, and who reads takes over as well.
-        self.victim = self.bank.client(self.bed.right, stops=STOPS)
-        if self.step in TAKEOVER:
-            first = self.bank.client(self.bed.right, stops=STOPS)
-            self.stand(first, self.bank.worker(), ["database-write"] * 2)
-            first.signal("KILL")
-            self.bank.drain(first)
-        if self.step == SPILLED:
-            answer = self.victim.ask(begin=[self.worker, 1, True])
-            if "begun" not in answer:
-                raise Gone(f"the step was not reached: {answer}")
-        else:
-            self.stand(self.victim, self.worker, TAKEOVER.get(self.step) or STEPS[self.step])
-
-    def stand(self, program, worker, points):
-        lines = "".join(point + "\\n" for point in points)
-        self.bed.right.ok(f"printf '{lines}' >{STOPS}")
-        program.tell(transfer=[worker, 1, True])
-        for passed in range(len(points)):
-            program.wait_still()
-            if passed + 1 < len(points):
-                program.signal("CONT")
-        if self.bed.right.ok(f"cat {STOPS}").strip():
-            raise Gone(f"the step was not reached: {points}")
-
-    def go_on(self):
-        """The victim runs again, and says how it ended."""
-        if self.step == SPILLED:
-            self.victim.tell(commit=1)
-        else:
-            self.victim.signal("CONT")
-
-    def end(self, outcome=None):
-        """How its transaction ended; afterwards it must be able to commit."""
-        outcome = outcome or self.bank.outcome(self.victim, PATIENCE * 2)
-        # Once more it may be told of what it lost.
-        after = [self.bank.transfer(self.victim, self.worker, 2)]
-        if after[-1] != "committed":
-            after.append(self.bank.transfer(self.victim, self.worker, 3))
-        if after[-1] != "committed":
-            self.bank.wrong.append(f"{self.step}: the one who came back cannot commit any more: {after}")
-        self.bank.close(self.victim)
-        return outcome
-
-    def heir(self, machine, times=2):
-        """Somebody else takes over; whether he could."""
-        try:
-            program, worker = self.bank.client(machine), self.bank.worker()
-        except Refused as refused:
-            self.bank.wrong.append(f"{self.step}: kept out: {refused}")
-            return
-        outcomes = [self.bank.transfer(program, worker, seq, large=seq == 1) for seq in range(1, times + 1)]
-        self.bank.close(program)
-        if "committed" not in outcomes:
-            self.bank.wrong.append(f"{self.step}: kept out: {outcomes}")
+def kill(rank):
+    rank.approach()
+    rank.kill("victim", rank.cases)
+    rank.dead()
+    rank.take_over()
+    rank.take_over("watcher")
 
 
-def kill(round):
-    round.approach()
-    round.victim.signal("KILL")
-    round.bank.drain(round.victim)
-    round.heir(round.bed.left)
-    round.heir(round.bed.right)
-    return "dead"
+def power_off(rank):
+    rank.approach()
+    rank.right.power_off()
+    rank.each(lambda case: case.bank.drain(case.victim))
+    rank.rest()
+    rank.dead()
+    rank.take_over()
+    rank.bed.restart_client(rank.right)
+    rank.bed.mount(rank.cell.place, rank.right)
+    rank.open("watcher")
 
 
-def power_off(round):
-    round.approach()
-    round.bed.right.power_off()
-    round.bank.drain(round.victim)
-    round.heir(round.bed.left)
-    round.bed.restart_client(round.bed.right)
-    round.bed.mount(round.bank.place, round.bed.right)
-    return "dead"
-
-
-def freeze(round):
-    round.approach()
-    round.bed.right.freeze()
+def freeze(rank):
+    rank.approach()
+    rank.right.freeze()
     try:
-        round.heir(round.bed.left)
+        rank.take_over()
+        rank.go_on()
     finally:
-        round.bed.right.thaw()
-    round.go_on()
-    return round.end()
+        rank.right.thaw()
+    rank.end()
+    rank.commit_again()
 
 
-def cut(round):
-    round.approach()
-    # Told while the link is there, as the commands go another way; it runs into silence at its next request.
-    round.bed.right.link(False)
+def cut(rank):
+    rank.approach()
+    rank.right.link(False)
     try:
-        round.go_on()
-        round.heir(round.bed.left)
+        # They run into silence at their next request.
+        rank.go_on()
+        rank.take_over()
     finally:
-        round.bed.right.link(True)
-    return round.end()
+        rank.right.link(True)
+    rank.end()
+    rank.commit_again()
 
 
-def restart_server(round):
-    round.approach()
-    round.bed.server.power_off()
-    round.go_on()
-    round.bed.server.start()
-    round.bed.serve()
-    outcome = round.end()
-    round.heir(round.bed.left)
-    return outcome
+def restart_server(rank):
+    rank.approach()
+    rank.server.power_off()
+    rank.go_on()
+    rank.server.start()
+    rank.bed.serve()
+    rank.end()
+    rank.commit_again()
+    rank.take_over()
 
 
-def jump_clock(round):
-    """The date of the machine is set forward by an hour, and back afterwards."""
-    round.approach()
-    right = round.bed.right
-    right.ok("date -s '+1 hour'")
+def jump_clock(rank):
+    """The date of the victims' machine jumps by an hour, forward and back by turns."""
+    rank.approach()
+    rank.jumps = not getattr(rank, "jumps", False)
+    there, back = ("+1 hour", "-1 hour") if rank.jumps else ("-1 hour", "+1 hour")
+    rank.right.ok(f"date -s '{there}'")
     try:
-        round.go_on()
-        outcome = round.end()
-        round.heir(round.bed.left)
+        rank.go_on()
+        rank.end()
+        rank.commit_again()
+        rank.take_over()
     finally:
-        right.ok("date -s '-1 hour'")
-    return outcome
+        rank.right.ok(f"date -s '{back}'")
 
 
-def fill_disk(round):
-    """The server's disk is full from the step until the transaction has ended."""
-    round.approach()
-    server, folder = round.bed.server, round.bank.place.server
-    server.run(f"dd if=/dev/zero of={folder}/filler bs=1M; dd if=/dev/zero of={folder}/filler2 bs=512; sync")
+def fill_disk(rank):
+    """The server's disk is full from the step until the transactions have ended."""
+    rank.approach()
+    folder = rank.cell.place.server
+    rank.server.run(f"dd if=/dev/zero of={folder}/filler bs=1M; dd if=/dev/zero of={folder}/filler2 bs=512; sync")
     try:
-        round.go_on()
-        outcome = round.bank.outcome(round.victim, PATIENCE * 2)
+        rank.go_on()
+        rank.end()
     finally:
-        server.ok(f"rm {folder}/filler*; sync")
-    round.end(outcome)
-    round.heir(round.bed.left)
-    return outcome
+        rank.server.ok(f"rm {folder}/filler*; sync")
+    rank.commit_again()
+    rank.take_over()
 
 
 FAULTS = {

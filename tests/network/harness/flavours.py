@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 # Of the clients' coord nodes. A machine under TCG stalls easily for a second, so this is not as short as it could be.
-LEASE_MS = 8000
+LEASE_MS = 15_000
 # Busy timeouts. Without coord nothing depends on a lease of ours, but on the NFS server's (15 s), if on anything.
 BUSY_MS, NATIVE_BUSY_MS = 90_000, 40_000
 
@@ -36,9 +36,12 @@ class Flavour:
 
 
 COORD = Flavour("coord", "coord", "release")
+ASAP = Flavour("coord-unlock-asap", "coord", "release", uri="&coord_unlock_asap=1")
 EXCLUSIVE = Flavour("coord-exclusive", "coord", "release", uri="&coord_mode=network-exclusive")
 STEPPED = Flavour("coord-debug", "coord", "debug")
 UNIX = Flavour("unix", "unix")
+# No database at all: what the filesystem itself does.
+NOBODY = Flavour("the filesystem", "")
 DOTFILE = Flavour("unix-dotfile", "unix-dotfile")
 
 

@@ -1,6 +1,7 @@
 """One QEMU machine: booted, spoken to, frozen, cut off, switched off."""
 
 import json
+import os
 import queue
 import socket
 import subprocess
@@ -9,6 +10,7 @@ import time
 
 # TCG is slow, and others use the processor as well: nothing follows from how long something took, so limits are generous.
 PATIENCE = 240
+VIRTIOFSD = "/usr/lib/qemu/virtiofsd"  # from Debian's qemu-system-common; it needs root
 
 
 class Gone(Exception):
@@ -32,7 +34,7 @@ class Program:
         except queue.Empty:
             raise Gone(f"{self.machine.name}: no word from program {self.number} for {timeout} s") from None
         if line is None:
-            raise Gone(f"{self.machine.name}: program {self.number} has ended ({self.status})")
+            raise Gone(f"{self.machine.name}: program {self.number} has ended")
         try:
             return json.loads(line)
         except ValueError:
@@ -41,15 +43,6 @@ class Program:
     def ask(self, timeout=PATIENCE, **message):
         self.tell(**message)
         return self.next(timeout)
-
-    def wait_still(self):
-        """Until it has stopped itself (SIGSTOP). It has not if it says something instead, or nothing for long."""
-        end = time.monotonic() + PATIENCE
-        while time.monotonic() < end and self.lines.empty():
-            state = self.machine.ask({"still": self.number}, PATIENCE)["state"]
-            if state in "Tt":
-                return
-        raise Gone(f"{self.machine.name}: program {self.number} did not stop where it was to: {list(self.lines.queue)}")
 
     def alive(self):
         """Whether it has not ended, nor its machine been started anew."""
@@ -61,18 +54,21 @@ class Program:
 
 
 class Machine:
-    def __init__(self, name, address, memory_mb, image, folder, network, disks=(), shares=()):
+    def __init__(self, name, address, memory_mb, image, folder, network, disks=(), shares=(), virtiofs=None):
+        """`virtiofs`: a folder of the host that the machine may mount under the tag `virtiofs`."""
         self.name, self.address, self.memory_mb, self.image = name, address, memory_mb, image
         self.folder, self.network, self.disks, self.shares = folder, network, disks, shares
-        self.qemu = None
+        self.virtiofs = virtiofs if os.geteuid() == 0 and os.path.exists(VIRTIOFSD) else None
+        self.qemu = self.daemon = None
         self.boots = 0
 
     def start(self):
         """Begins to boot; `wait` says when it is there."""
         self.boots += 1
         self.sockets = {name: self.folder / f"{self.name}.{self.boots}.{name}" for name in ("control", "qmp")}
+        # A plain processor: what newer ones can do (five levels of page tables, wide vectors) costs more to emulate than it saves.
         arguments = [
-            *["-name", self.name, "-accel", "tcg,tb-size=128", "-cpu", "max", "-smp", "1", "-m", str(self.memory_mb)],
+            *["-name", self.name, "-accel", "tcg,tb-size=128", "-cpu", "Nehalem", "-smp", "1", "-m", str(self.memory_mb)],
             *["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"],
             *["-kernel", self.image.kernel, "-initrd", self.image.initrd, "-append"],
             # Without no_timer_check a kernel on a busy host may find that its timer does not work.
@@ -92,13 +88,32 @@ class Machine:
         for tag, path, rights in self.shares:
             options = f"local,path={path},mount_tag={tag},security_model=none,multidevs=remap{rights}"
             arguments += ["-virtfs", options]
+        if self.virtiofs:
+            arguments += self.start_virtiofsd()
         log = open(self.folder / f"{self.name}.{self.boots}.qemu", "w")
-        command = ["nice", "-n", "10", "qemu-system-x86_64", *map(str, arguments)]
+        command = ["qemu-system-x86_64", *map(str, arguments)]
         self.qemu = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         self.answers, self.programs, self.last = {}, {}, 0
         self.lock = threading.Lock()
         self.channel = self.connect("control")
         threading.Thread(target=self.listen, args=(self.channel,), daemon=True).start()
+
+    def start_virtiofsd(self):
+        """The daemon shares the machine's memory; it ends when QEMU does. Returns QEMU's options."""
+        path = self.folder / f"{self.name}.{self.boots}.virtiofs"
+        command = [VIRTIOFSD, f"--socket-path={path}", "-o", f"source={self.virtiofs},cache=none,sandbox=chroot", "-f"]
+        with open(f"{path}.log", "w") as log:
+            self.daemon = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        end = time.monotonic() + 20
+        while not path.exists():
+            if self.daemon.poll() is not None or time.monotonic() > end:
+                raise Gone(f"{self.name}: virtiofsd did not start: {open(f'{path}.log').read()[-300:]}")
+            time.sleep(0.05)
+        memory = f"memory-backend-memfd,id=memory,size={self.memory_mb}M,share=on"
+        return [
+            *["-object", memory, "-numa", "node,memdev=memory", "-chardev", f"socket,id=v0,path={path}"],
+            *["-device", "vhost-user-fs-pci,chardev=v0,tag=virtiofs"],
+        ]
 
     def connect(self, which):
         end = time.monotonic() + 20
@@ -189,11 +204,11 @@ class Machine:
             raise Gone(f"{self.name}: status {status} from: {command}\n{out[-1000:]}")
         return out
 
-    def program(self, arguments, environment=None):
-        """Starts a program to talk with."""
+    def client(self, plan, environment=None):
+        """Starts a program that uses a database, to talk with."""
         program = Program(self, self.number())
         self.programs[program.number] = program
-        answer = self.ask({"id": program.number, "start": arguments, "env": environment or {}}, PATIENCE)
+        answer = self.ask({"id": program.number, "client": plan, "env": environment or {}}, PATIENCE)
         program.pid = answer["pid"]
         return program
 
@@ -230,4 +245,7 @@ class Machine:
         if self.qemu and self.qemu.poll() is None:
             self.qemu.kill()
             self.qemu.wait()
+        if self.daemon:
+            self.daemon.kill()
+            self.daemon.wait()
         self.channel.close()

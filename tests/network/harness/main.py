@@ -55,8 +55,8 @@ def builds():
     """The builds of the extension that the clients load, made now: what is tested is what is here."""
     target = os.environ.get("CARGO_TARGET_DIR", PROJECT / "target")
     paths = {}
-    for name, more in (("release", ["--release"]), ("debug", [])):
-        progress(f"building the extension ({name})")
-        subprocess.run(["cargo", "build", "--locked", "--lib", "--quiet", *more], cwd=PROJECT, check=True)
+    for name, more in (("release", ["--release"]), ("debug", ["--lib"])):
+        progress(f"building coord ({name})")
+        subprocess.run(["cargo", "build", "--locked", "--quiet", *more], cwd=PROJECT, check=True)
         paths[name] = PROJECT / target / name / "libcoord.so"
     return paths

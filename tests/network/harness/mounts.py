@@ -57,6 +57,7 @@ PLACES = [
     smb("smb-none", "SMB 3.1.1, cache=none", ",cache=none"),
     plan9("9p", "9p, virtio", "shared"),
     plan9("9p-loose", "9p, virtio, cache=loose", "loose", ",cache=loose"),
+    Place("virtiofs", "virtiofs, cache=none", "modprobe virtiofs; mount -t virtiofs virtiofs DIR", "cache=none (virtiofsd)"),
     local("ext4", "ext4 on a local disk", "mkfs.ext4 -q", "-o loop"),
     local("exfat", "exFAT on a local disk", "mkfs.exfat", "-o loop"),
     Place(

@@ -1,13 +1,14 @@
 """Which cells are run: a few for every change, or all."""
 
 from .cells import Cell
-from .faults import ALL_STEPS, FAULTS, SPILLED
-from .flavours import COORD, DOTFILE, EXCLUSIVE, STEPPED, UNIX, without
+from .faults import FAULTS
+from .flavours import ASAP, COORD, DOTFILE, EXCLUSIVE, NOBODY, STEPPED, UNIX, without
 from .mounts import BY_KEY, PLACES
+from .steps import ALL_STEPS, SPILLED
 
 WRITTEN = "pages written, not synced"
-# Of every kind one: in the pages, at the end, in a takeover.
-FEW = (WRITTEN, "journal finalised", "takeover: ready")
+# Of every kind some: in the pages, at the end, in a takeover.
+FEW = (SPILLED, WRITTEN, "journal finalised", "takeover: ready", "takeover: database moved aside")
 
 
 def quick():
@@ -16,12 +17,13 @@ def quick():
     return [
         Cell(nfs, COORD, "turns", rounds=4),
         Cell(nfs, COORD, "bank", rounds=3),
-        Cell(nfs, STEPPED, "freeze", (WRITTEN, "takeover: ready")),
-        Cell(nfs, STEPPED, "kill", (WRITTEN,)),
+        Cell(nfs, STEPPED, "freeze", FEW),
         Cell(nfs, COORD, "requests"),
+        Cell(nfs, ASAP, "requests"),
         Cell(nfs, UNIX, "requests"),
         Cell(nfs, without("cache-drop"), "turns", rounds=3),
         Cell(nfs, without("fence"), "freeze", (WRITTEN,)),
+        Cell(nfs, without("aside"), "freeze", ("takeover: journal replaced",)),
     ]
 
 
@@ -30,8 +32,11 @@ def full(rounds, few_steps):
     cells, several = [], max(3, rounds)
     for place in PLACES:
         thorough = place.key == "nfs42"
+        cells.append(Cell(place, COORD, "check"))
+        if place.shared and place.key != "9p-loose":
+            cells.append(Cell(place, NOBODY, "replace"))
         if place.key.startswith("nfs"):
-            cells += [Cell(place, flavour, "requests") for flavour in (COORD, UNIX)]
+            cells += [Cell(place, flavour, "requests") for flavour in (COORD, ASAP, UNIX)]
         if thorough:
             cells += [Cell(place, flavour, "maintenance", rounds=several) for flavour in (COORD, UNIX)]
         if not place.shared:
@@ -41,7 +46,9 @@ def full(rounds, few_steps):
         faults = [fault for fault in FAULTS if place.server or fault != "disk-full"]
         for fault in faults:
             steps = tuple(ALL_STEPS) if thorough and not few_steps else FEW
-            cells += [Cell(place, STEPPED, fault, steps, rounds), Cell(place, COORD, fault, (SPILLED,), rounds)]
+            cells.append(Cell(place, STEPPED, fault, steps, rounds))
+            if thorough:
+                cells.append(Cell(place, COORD, fault, (SPILLED,), rounds))
         for native in (UNIX, DOTFILE):
             cells += [Cell(place, native, "turns", rounds=several), Cell(place, native, "bank", rounds=several)]
             cells += [Cell(place, native, fault, (SPILLED,), rounds) for fault in faults]
@@ -53,6 +60,7 @@ def full(rounds, few_steps):
 CONTROLS = [
     Cell(BY_KEY["nfs42"], without("cache-drop"), "turns", rounds=3),
     Cell(BY_KEY["nfs42"], without("fence"), "freeze", (WRITTEN,), 3),
+    Cell(BY_KEY["nfs42"], without("aside"), "freeze", ("takeover: journal replaced",), 3),
     Cell(BY_KEY["9p"], without("commit-check"), "freeze", ("journal to be finalised",), 8),
 ]
 

@@ -11,8 +11,8 @@ def count(bank):
     program, worker, counted = bank.client(left), bank.worker(), {}
     bank.transfer(program, worker, 1)
     before = counters(left, place)
-    program.tell(views=TIMES)
-    bank.drain(program)
+    for _ in range(TIMES):  # at once after one another: a kept lock looks now and then whether somebody wants it
+        bank.note(program, program.ask(view=1))
     between = counters(left, place)
     for seq in range(2, TIMES + 2):
         bank.transfer(program, worker, seq)

@@ -21,16 +21,34 @@ def source():
 
 
 def save(machine, result):
-    """Adds to the file; the same cell, if it was there, is replaced."""
+    """Adds to the file. The same cell of the same commit has had more rounds; one of another commit is replaced."""
     stamp = {"date": datetime.date.today().isoformat()} | {name: machine[name] for name in ("host", "kernel", "source")}
     all_results = load()
     cells = {key(cell): cell for cell in all_results["cells"]}
     cell = result.as_json() | stamp
     cell["wrong"] = cell["wrong"][:5]
+    before = cells.get(key(cell))
+    if before and [before[name] for name in stamp] == [cell[name] for name in stamp] and not cell["requests"]:
+        add(cell, before)
     cells[key(cell)] = cell
     all_results["cells"] = list(cells.values())
     all_results["packages"] = machine["packages"]
     FILE.write_text(json.dumps(all_results, indent=1, sort_keys=True) + "\n")
+
+
+def add(cell, before):
+    """The rounds of before, too."""
+    for name in ("rounds", "committed", "views", "seconds"):
+        cell[name] += before[name]
+    for key, times in before["told"].items():
+        cell["told"][key] = cell["told"].get(key, 0) + times
+    for step, (rounds, wrong) in before.get("by_step", {}).items():
+        more, more_wrong = cell["by_step"].get(step, (0, 0))
+        cell["by_step"][step] = (rounds + more, wrong + more_wrong)
+    cell["wrong"] = (before["wrong"] + cell["wrong"])[:5]
+    cell["errors"] = {**before["errors"], **{str(code): seen for code, seen in cell["errors"].items()}}
+    if before["verdict"] != "right":
+        cell["verdict"] = before["verdict"]
 
 
 def key(cell):

@@ -1,0 +1,198 @@
+//! Moving a live file aside, and putting it back where that was done late.
+//!
+//! Some network clients rename over a file that a process of their host has open in two steps of their own: NFS clients first
+//! move it to a name that they remove when it is closed, SMB clients remove it. A node that a fence of its own had frozen just
+//! before would so take away what others have committed since. So nothing live is ever renamed over. It is moved aside, to
+//! a name in G that is used once, and the copy is linked under its name, which replaces nothing. Delivered late, the one leaves the
+//! live file under a name that every listing of G shows, and the other finds nothing to link.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::error::Denied;
+use super::names::{Copy, Kind, Name};
+use super::node::Node;
+use super::registry::Census;
+use super::switches::{self, Guard};
+use super::takeover::Scope;
+use crate::storage::Access;
+
+impl Node {
+    /// Puts a copy in the place of what is live under `live`. Its own name stays where links are possible: it is removed when
+    /// nothing is aside any more. L is held and `exclusive.*` is up.
+    pub(super) fn replace(&mut self, copy: &Path, live: &Path, which: Copy) -> Result<(), Denied> {
+        if !self.moves_aside() {
+            return self.rename_over(copy, live);
+        }
+        let aside = self.next(Kind::Aside(which));
+        let moved = match self.storage.rename(live, &self.in_registry(&aside)) {
+            // There was none, or a late rename has taken it aside already.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            moved => moved,
+        };
+        switches::stop_point("fence-aside");
+        // If it was not moved, its name is taken still.
+        let put = self.put(copy, live);
+        put.map_err(|error| Denied::io("replace", live)(moved.err().unwrap_or(error)))
+    }
+
+    /// Not on a local filesystem, where nothing is delivered late and names change in one step; nor on SMB, where a name that was
+    /// removed stays listed while anybody has the file open, so that what lies aside could not be told from what is gone.
+    fn moves_aside(&self) -> bool {
+        !(self.settings.local || self.settings.renames_by_handle || switches::off(Guard::Aside))
+    }
+
+    fn rename_over(&mut self, copy: &Path, live: &Path) -> Result<(), Denied> {
+        match self.storage.rename(copy, live) {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                let gone = self.lock_view().is_ok_and(|view| {
+                    let here = |name: &Name| self.in_lock(name) == copy;
+                    !view.copies.iter().any(|(name, _)| here(name))
+                });
+                if gone { Ok(()) } else { Err(Denied::io("replace", live)(error)) }
+            }
+        }
+    }
+
+    /// Gives a file a live name that is free.
+    fn put(&self, file: &Path, live: &Path) -> io::Result<()> {
+        let Err(error) = self.storage.link(file, live) else { return Ok(()) };
+        let id = |path: &Path| self.storage.attributes(path).ok().map(|found| found.id);
+        if id(file).is_some() && id(file) == id(live) {
+            // Carried out all the same, or by somebody before us.
+            return Ok(());
+        }
+        match error.kind() {
+            // No links on this filesystem.
+            io::ErrorKind::Unsupported | io::ErrorKind::PermissionDenied if id(live).is_none() => {
+                self.storage.rename(file, live)
+            }
+            _ => Err(error),
+        }
+    }
+
+    /// What lies aside is removed, unless it is what should be live: then it was moved there late, by a node that had been
+    /// fenced off long before, and is put back. Returns whether anything lay there. L is held and confirmed, `census` is fresh, and
+    /// of the deposed nodes' complete copies none is left: so a file is missing only if it is aside. In the middle of a commit
+    /// of our own our journal stays where it is, as we have it open.
+    pub(super) fn settle_asides(&mut self, census: &Census, scope: Scope) -> Result<bool, Denied> {
+        let mut settled = self.settle_one(census, Copy::Database, None)?;
+        if scope == Scope::All {
+            settled |= self.settle_one(census, Copy::Journal, None)?;
+        }
+        Ok(settled)
+    }
+
+    /// The end of a replacement: what was live before goes, then the copies' own names. The last of them says that all this must
+    /// be carried through, and goes only when nothing else can be taken for the live file.
+    pub(super) fn end_replacement(&mut self, journal: Option<PathBuf>, ready: Option<PathBuf>) -> Result<(), Denied> {
+        if !self.moves_aside() {
+            return Ok(());
+        }
+        let census = self.fresh_census()?;
+        for (which, copy) in [(Copy::Journal, journal), (Copy::Database, ready)] {
+            let Some(copy) = copy else { continue };
+            self.settle_one(&census, which, Some(&copy))?;
+            self.remove_name(&copy)?;
+        }
+        Ok(())
+    }
+
+    /// `copy`: what has just taken the live name, and has its own still.
+    fn settle_one(&mut self, census: &Census, which: Copy, copy: Option<&Path>) -> Result<bool, Denied> {
+        let live = match which {
+            Copy::Journal => self.paths.journal.clone(),
+            _ => self.paths.database.clone(),
+        };
+        let mut found = Vec::new();
+        for name in census.asides.iter().filter(|name| name.kind == Kind::Aside(which)) {
+            self.heartbeat_if_due()?;
+            // Under a name of ours first: what somebody still moves to the old one, late, must not be removed with it.
+            let (path, ours) = (self.in_registry(name), self.next(Kind::Aside(which)));
+            match self.storage.rename(&path, &self.in_registry(&ours)) {
+                Ok(()) => found.push(self.in_registry(&ours)),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(Denied::io("look after", &path)(error)),
+            }
+        }
+        if found.is_empty() {
+            return Ok(false);
+        }
+        if self.is_missing(&live)? {
+            let back = match copy {
+                Some(copy) => copy.to_path_buf(),
+                None => self.only_one(&found, &live)?,
+            };
+            self.put(&back, &live).map_err(Denied::io("put back", &live))?;
+            self.notices.push(format!("coord: put {} back, which a late rename had moved aside", live.display()));
+        } else if which == Copy::Journal
+            && copy.is_none()
+            && !self.is_hot(&live)?
+            && let Some(hot) = self.first_hot(&found)?
+        {
+            // Whoever came between has made a new one, and nothing can have been written under it.
+            let ours = self.next(Kind::Aside(which));
+            let ours = self.in_registry(&ours);
+            self.storage.rename(&live, &ours).map_err(Denied::io("replace", &live))?;
+            self.put(&hot, &live).map_err(Denied::io("put back", &live))?;
+            found.push(ours);
+        }
+        let parent = self.paths.parent.clone();
+        self.storage.sync_dir(&parent).map_err(Denied::io("sync", &parent))?;
+        for path in found {
+            self.remove_name(&path)?;
+        }
+        Ok(true)
+    }
+
+    fn remove_name(&self, path: &Path) -> Result<(), Denied> {
+        match self.storage.unlink(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Denied::io("remove", path)(error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Of several all are the same file, as whoever holds L settles this before anything else.
+    fn only_one(&self, found: &[PathBuf], live: &Path) -> Result<PathBuf, Denied> {
+        let mut ids = Vec::new();
+        for path in found {
+            ids.push(self.storage.attributes(path).map_err(Denied::io("look at", path))?.id);
+        }
+        ids.dedup();
+        match ids.len() {
+            1 => Ok(found[0].clone()),
+            _ => Err(Denied::Refused(format!(
+                "coord: {} is missing, and more than one file may be it: {found:?}. Nothing was changed; restore one of them",
+                live.display()
+            ))),
+        }
+    }
+
+    fn first_hot(&mut self, found: &[PathBuf]) -> Result<Option<PathBuf>, Denied> {
+        for path in found {
+            if self.is_hot(path)? {
+                return Ok(Some(path.clone()));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether it begins as a journal does that must be rolled back.
+    fn is_hot(&mut self, path: &Path) -> Result<bool, Denied> {
+        let file = self.storage.open(path, Access::Read).map_err(Denied::io("open", path))?;
+        file.drop_cache().map_err(Denied::io("drop cached pages of", path))?;
+        let mut first = [0];
+        let got = file.read_at(&mut first, 0).map_err(Denied::io("read", path))?;
+        Ok(got == 1 && first[0] != 0)
+    }
+
+    /// Busy if anything lies aside: then a database that seems to be missing is not, and must not be made.
+    pub fn nothing_aside(&mut self) -> Result<(), Denied> {
+        let census = self.fresh_census()?;
+        match census.asides.first() {
+            Some(name) => Err(Denied::Busy(Box::new(self.holder(&name.clone(), None, "moved aside")))),
+            None => Ok(()),
+        }
+    }
+}

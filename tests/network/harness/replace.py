@@ -1,0 +1,33 @@
+"""Whether a file can be replaced that somebody has open, on the same machine or on the other one: what a fence rests on."""
+
+import json
+
+SCRIPT = "python3 /host/guest/replace.py"
+
+
+def replace(bed, cell, result):
+    """What each way does while each of the machines has the file open; nothing of it is right or wrong."""
+    place, left = cell.place, bed.left
+    for machine in bed.clients:
+        bed.mount(place, machine)
+    for who in bed.clients:
+        for way in ("over", "aside"):
+            folder = f"{place.directory}/replace-{who.name}-{way}"
+            left.ok(f"rm -rf {folder}; mkdir {folder}; echo -n old >{folder}/file; echo -n new >{folder}/new; sync")
+            holder = who.ok(f"{SCRIPT} hold {folder}/file >/tmp/says 2>&1 </dev/null & echo $!").strip()
+            who.ok("for i in $(seq 300); do grep -q held /tmp/says && exit; sleep 0.1; done; cat /tmp/says; exit 1")
+            status, out = left.run(f"{SCRIPT} {way} {folder}/file {folder}/new")
+            later = left.ok(f"sleep 2; ls -A {folder}").split()
+            who.ok(f"kill {holder}; rm /tmp/says")
+            at_end = bed.server.ok(f"sleep 1; ls -A {place.server}/{folder.rpartition('/')[2]}").split() if place.server else later
+            where = "by a program of the same host" if who is left else "by another host"
+            key = f"open {where}, {'renamed over' if way == 'over' else 'moved aside'}"
+            result.told[key] = described(out, later, at_end) if status == 0 else f"status {status}: {out[-200:]}"
+            result.rounds += 1
+
+
+def described(out, later, at_end):
+    seen = json.loads(out.splitlines()[-1])
+    failed = ", ".join(f"{name}: {what}" for name, what in seen["steps"].items() if what != "ok") or "no error"
+    names = lambda found: " ".join(sorted(".nfs…" if name.startswith(".nfs") else name for name in found)) or "nothing"
+    return f"{failed}; then its name holds: {seen['holds']}; names: {names(later)}, after it was closed: {names(at_end)}"
