@@ -17,7 +17,6 @@ pub mod observer;
 pub mod paths;
 pub mod presence;
 pub mod registry;
-pub mod switches;
 pub mod takeover;
 pub mod write_lock;
 
@@ -26,3 +25,5 @@ pub use lease::Lease;
 pub use names::NodeId;
 pub use node::{Node, Settings};
 pub use paths::Paths;
+
+pub use crate::switches;

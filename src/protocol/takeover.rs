@@ -198,6 +198,11 @@ impl Node {
         }
         let was_exclusive = self.has_exclusive();
         self.put_up_exclusive()?;
+        if !was_exclusive && let Err(denied) = self.heartbeat() {
+            // Nothing rests on it yet: of a node that nobody knows any more it would hold everybody up.
+            self.withdraw_exclusive();
+            return Err(denied);
+        }
         let fenced = self.fence(journal, database, wrote, census, files);
         if !was_exclusive && !self.lease().is_deposed() {
             self.withdraw_exclusive();

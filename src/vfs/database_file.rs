@@ -247,12 +247,14 @@ impl DatabaseFile {
                 self.transaction.locked(before, wanted);
                 if wanted == Level::Reserved && before == Level::Shared { self.prepare_journal() } else { SQLITE_OK }
             }
-            Err(LockError::Busy | LockError::Interrupted) => {
+            Err(LockError::Busy) => {
                 if let Some(text) = self.seat.take_busy() {
                     self.last_error = Some(text);
                 }
                 SQLITE_BUSY
             }
+            // Not busy: a busy handler would go on waiting against the program's will.
+            Err(LockError::Interrupted) => SQLITE_INTERRUPT,
             Err(LockError::Native(code)) => code,
             Err(LockError::Failed(text)) => {
                 self.lost_told = before != Level::None;

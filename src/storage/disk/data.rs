@@ -8,7 +8,7 @@ use std::path::Path;
 
 use super::super::{Access, DataFile, FileId};
 use super::{id_of, open};
-use crate::protocol::switches::{self, Guard};
+use crate::switches::{self, Guard};
 use crate::storage::kind;
 
 /// A file on a filesystem whose class was looked up when it was opened.
