@@ -75,6 +75,8 @@ pub enum Guard {
     RenewLoop,
     /// Joining readers' heed for a writer that waits.
     Joiners,
+    /// In trusted mode: syncing the end of a transaction whose data was synced.
+    JournalEnd,
 }
 
 impl Guard {
@@ -114,6 +116,7 @@ impl Guard {
             Guard::StrayCopies => "stray-copies",
             Guard::RenewLoop => "renew-loop",
             Guard::Joiners => "joiners",
+            Guard::JournalEnd => "journal-end",
         }
     }
 }

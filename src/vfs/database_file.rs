@@ -221,6 +221,7 @@ impl DatabaseFile {
         match file.sync(flags) {
             SQLITE_OK => {
                 self.handles.database_dirty = false;
+                self.transaction.synced = true;
                 self.check_lease(SQLITE_IOERR_FSYNC)
             }
             code => {
@@ -314,6 +315,9 @@ impl DatabaseFile {
     /// Gives everything back.
     pub fn close(mut self: Box<Self>) -> c_int {
         let fork = lock::check(self.seat.fork()).is_err();
+        if !fork {
+            self.remove_kept_journal();
+        }
         self.handles.journal = None;
         self.database.clone().stand_up(&mut self.seat, &mut self.handles);
         if fork {

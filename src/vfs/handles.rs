@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use super::base::BaseFile;
 use super::host_copy::HostCopy;
+use super::kept_journal::KeptJournal;
 use crate::host::OwnedName;
 use crate::host::ffi::*;
 use crate::lock::{self, Base, Level, LockError, Parked};
@@ -25,6 +26,8 @@ pub struct Handles {
     pub told: c_int,
     pub database: Option<BaseFile>,
     pub journal: Option<BaseFile>,
+    /// In trusted mode: an empty journal that was left for the next transaction.
+    pub kept: Option<KeptJournal>,
     /// Declared after the handle that uses it, so that it goes later.
     journal_name: OwnedName,
     /// Written and not synced.
@@ -51,6 +54,7 @@ impl Handles {
             told: asked,
             database: None,
             journal: None,
+            kept: None,
             database_dirty: false,
             journal_dirty: false,
             doubt: false,
@@ -127,6 +131,11 @@ impl Handles {
             }
         }
         Ok(())
+    }
+
+    /// The journal's file as it is, for [`KeptJournal`].
+    pub fn open_kept_journal(&self) -> Option<BaseFile> {
+        self.open_journal_with(SQLITE_OPEN_READWRITE).ok()
     }
 
     fn open_journal_with(&self, flags: c_int) -> Result<BaseFile, c_int> {

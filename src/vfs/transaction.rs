@@ -30,6 +30,8 @@ pub struct Transaction {
     finalised: bool,
     /// Hot journal beside us that we did not roll back: nothing may be read.
     pub poisoned: bool,
+    /// In trusted mode: SQLite has synced the database, so `synchronous` is not OFF.
+    pub synced: bool,
     /// A sync failed: the next may lie, so nothing is finalised any more under this lock.
     pub sync_failed: bool,
     pub failed: bool,
@@ -246,14 +248,14 @@ impl DatabaseFile {
     }
 
     /// `xDelete` of the journal: cut to nothing through its own handle. An unlink that is carried out late would take the
-    /// next owner's journal away. `None`: trusted mode, the platform's VFS deletes it.
-    pub fn delete_journal(&mut self) -> Option<c_int> {
+    /// next owner's journal away. `None`: in trusted mode the platform's VFS may have to delete it, with or without `sync_dir`.
+    pub fn delete_journal(&mut self, sync_dir: &mut c_int) -> Option<c_int> {
         if let Err(text) = lock::check(self.seat.fork()) {
             // A forked child that rolls back: the journal is its parent's.
             return Some(self.fail(SQLITE_IOERR_DELETE, text));
         }
         if self.is_trusted() {
-            return None;
+            return self.end_trusted(sync_dir);
         }
         if self.seat.level() < Level::Reserved {
             let text = format!("coord: {} was to be deleted without a lock", self.paths().journal.display());
