@@ -135,15 +135,16 @@ impl Handles {
 
     /// The journal's file as it is, for [`KeptJournal`].
     pub fn open_kept_journal(&self) -> Option<BaseFile> {
-        self.open_journal_with(SQLITE_OPEN_READWRITE).ok()
+        let (file, told) = self.open_journal_with(SQLITE_OPEN_READWRITE).ok()?;
+        // The platform's VFS may open for reading what it cannot open for writing.
+        (told & SQLITE_OPEN_READONLY == 0).then_some(file)
     }
 
-    fn open_journal_with(&self, flags: c_int) -> Result<BaseFile, c_int> {
+    fn open_journal_with(&self, flags: c_int) -> Result<(BaseFile, c_int), c_int> {
         let base = self.host.base(false);
         // SAFETY: the name is ours and outlives the handle: both belong to this struct, and the handle is declared after
         // it and dropped by `close_journal` at the latest.
         unsafe { BaseFile::open(base, self.journal_name.as_ptr(), flags | SQLITE_OPEN_MAIN_JOURNAL) }
-            .map(|(file, _)| file)
     }
 }
 
@@ -196,7 +197,7 @@ impl Base for Handles {
         let opened = self
             .open_journal_with(SQLITE_OPEN_READWRITE)
             .or_else(|_| self.open_journal_with(SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE));
-        self.journal = Some(opened.map_err(|code| why(&self.journal_path, code))?);
+        self.journal = Some(opened.map_err(|code| why(&self.journal_path, code))?.0);
         Ok(())
     }
 

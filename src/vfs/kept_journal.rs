@@ -45,18 +45,19 @@ impl DatabaseFile {
         if !self.transaction.synced || switches::off(Guard::JournalEnd) {
             return None;
         }
-        let ended = if self.journal_is_kept() || self.keep_journal() {
-            self.handles.kept.as_ref().map(|kept| match kept.file.truncate(0) {
-                SQLITE_OK => kept.file.sync(SQLITE_SYNC_NORMAL),
-                code => code,
-            })
-        } else {
-            None
-        };
-        if ended.is_none() {
+        if !self.journal_is_kept() && !self.keep_journal() {
             *sync_dir = 1;
+            return None;
         }
-        ended
+        let cut = self.handles.kept.take().filter(|kept| kept.file.truncate(0) == SQLITE_OK);
+        let Some(kept) = cut else {
+            *sync_dir = 1;
+            return None;
+        };
+        let synced = kept.file.sync(SQLITE_SYNC_NORMAL);
+        // After a failed sync the next may report success without having written.
+        self.handles.kept = Some(kept).filter(|_| synced == SQLITE_OK);
+        Some(synced)
     }
 
     /// Keeps the journal of this transaction, if that is nobody's harm. SQLite has synced its name: whoever opens a journal that he
