@@ -48,6 +48,8 @@ pub enum Workload {
     Pager,
     /// The bundled SQLite, over the shim.
     Sqlite,
+    /// The same in trusted mode: on one machine's disk, with native locks, beside programs that know nothing of the shim.
+    Trusted,
 }
 
 /// How a seed is played.
@@ -168,6 +170,7 @@ pub fn run(plan: &Plan) -> Outcome {
     match plan.workload {
         Workload::Pager => run_pager(plan),
         Workload::Sqlite => super::sqlite::run::run(plan),
+        Workload::Trusted => super::sqlite::run::run(&Plan { profile: Some(Profile::Local), ..plan.clone() }),
     }
 }
 

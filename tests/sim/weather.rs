@@ -149,10 +149,12 @@ pub enum Broken {
     DatabaseUnsynced,
     /// Syncs answer at once and do nothing.
     LyingSync,
+    /// Native locks keep nobody out.
+    OpenLocks,
 }
 
 impl Broken {
-    pub const ALL: [Broken; 8] = [
+    pub const ALL: [Broken; 9] = [
         Broken::BeatByHandle,
         Broken::MovingPresence,
         Broken::CheckBeforeRead,
@@ -161,6 +163,7 @@ impl Broken {
         Broken::JournalUnsynced,
         Broken::DatabaseUnsynced,
         Broken::LyingSync,
+        Broken::OpenLocks,
     ];
 
     pub fn named(word: &str) -> Option<Broken> {

@@ -1,5 +1,5 @@
 //! The VFS below the shim: files of the simulated storage, of whichever machine's turn it is. Temporary files are
-//! in memory. It has no locks of its own, as in network-exclusive mode nobody asks it for any.
+//! in memory. Its locks are for trusted mode; in network-exclusive mode nobody may ask for any.
 //!
 //! A step of a process that was killed unwinds ([`Crashed`]). SQLite cannot be unwound: here, as at the shim's own methods, it
 //! becomes an error, and the task runs to its end with nothing but errors while nothing of it reaches the world any more.
@@ -18,10 +18,13 @@ use coord::storage::{Access, DataFile, Owner, Storage};
 use rusqlite::auto_extension::{RawAutoExtension, register_auto_extension};
 use rusqlite::ffi::*;
 
+use super::native::{self, Handle};
 use crate::sim::machines::Crashed;
+use crate::sim::server::Inode;
 use crate::sim::storage::SimStorage;
 use crate::sim::turns::task;
-use crate::sim::world::World;
+use crate::sim::weather::Broken;
+use crate::sim::world::{State, World};
 
 const OWNER: Owner = Owner { mode: 0o644, uid: 0, gid: 0 };
 
@@ -29,6 +32,8 @@ const OWNER: Owner = Owner { mode: 0o644, uid: 0, gid: 0 };
 pub struct Stage {
     pub world: Arc<World>,
     pub processes: Vec<Played>,
+    /// There are native locks.
+    pub trusted: bool,
 }
 
 thread_local! {
@@ -39,7 +44,12 @@ thread_local! {
 
 /// What is opened on this thread from now on is opened by the running task of `stage`; without one, by nobody.
 pub fn set(stage: Option<Stage>) {
+    native::forget();
     STAGE.set(stage);
+}
+
+fn is_trusted() -> bool {
+    STAGE.with_borrow(|stage| stage.as_ref().is_some_and(|stage| stage.trusted))
 }
 
 /// No page has been given to anybody: from here on [`has_just_read`] tells of what comes.
@@ -70,7 +80,7 @@ struct File {
 }
 
 enum Inner {
-    Database(Box<dyn DataFile>),
+    Database(Box<dyn DataFile>, Handle),
     /// A journal; and its directory, if it may have been made and that was not synced yet.
     Other(Box<dyn DataFile>, Option<PathBuf>),
     Temporary(Vec<u8>),
@@ -93,7 +103,8 @@ impl Inner {
             opened => opened?,
         };
         if flags & SQLITE_OPEN_MAIN_DB != 0 {
-            return Ok(Inner::Database(opened));
+            let handle = Handle::new(opened.id()?.inode as Inode);
+            return Ok(Inner::Database(opened, handle));
         }
         // As in os_unix.c: who may have made a journal syncs its directory with it.
         let dir = path.parent().filter(|_| flags & SQLITE_OPEN_CREATE != 0);
@@ -103,7 +114,7 @@ impl Inner {
     /// How many bytes there were.
     fn read(&mut self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         match self {
-            Inner::Database(file) => {
+            Inner::Database(file, _) => {
                 let got = file.read_at(buffer, offset)?;
                 LAST_READ.set(here().map(|storage| (storage.task, storage.world.state().now)));
                 Ok(got)
@@ -118,9 +129,20 @@ impl Inner {
         }
     }
 
+    /// Nobody, and no part of the shim, changes the database without the lock that keeps the others out.
+    fn is_changed(&self) {
+        if let (Inner::Database(_, handle), true, Some(storage)) = (self, is_trusted(), here())
+            && !handle.may_write()
+        {
+            let text = format!("task {} changes the database without EXCLUSIVE", storage.task);
+            storage.world.state().history.violated(text);
+        }
+    }
+
     fn write(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.is_changed();
         match self {
-            Inner::Database(file) | Inner::Other(file, _) => file.write_at(bytes, offset),
+            Inner::Database(file, _) | Inner::Other(file, _) => file.write_at(bytes, offset),
             Inner::Temporary(data) => {
                 let (from, to) = (offset as usize, offset as usize + bytes.len());
                 data.resize(data.len().max(to), 0);
@@ -131,8 +153,9 @@ impl Inner {
     }
 
     fn truncate(&mut self, size: u64) -> io::Result<()> {
+        self.is_changed();
         match self {
-            Inner::Database(file) | Inner::Other(file, _) => file.set_len(size),
+            Inner::Database(file, _) | Inner::Other(file, _) => file.set_len(size),
             Inner::Temporary(data) => {
                 data.truncate(size as usize);
                 Ok(())
@@ -142,7 +165,7 @@ impl Inner {
 
     fn sync(&mut self) -> io::Result<()> {
         match self {
-            Inner::Database(file) => file.sync(),
+            Inner::Database(file, _) => file.sync(),
             Inner::Other(file, dir) => {
                 file.sync()?;
                 match (dir.take(), here()) {
@@ -154,9 +177,24 @@ impl Inner {
         }
     }
 
+    /// A step at the native locks of a database.
+    fn natively(&mut self, what: impl FnOnce(&Handle, &State, usize) -> c_int) -> io::Result<c_int> {
+        match (self, here()) {
+            (Inner::Database(_, handle), Some(storage)) if is_trusted() => {
+                storage.world.local(storage.task, |state, _| {
+                    let process = state.tasks[storage.task].process;
+                    let code = what(handle, state, process);
+                    state.note(storage.task, || format!("native locks: {code}, now {}", handle.level()));
+                    Ok(code)
+                })
+            }
+            _ => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
     fn size(&mut self) -> io::Result<u64> {
         match self {
-            Inner::Database(file) | Inner::Other(file, _) => file.size(),
+            Inner::Database(file, _) | Inner::Other(file, _) => file.size(),
             Inner::Temporary(data) => Ok(data.len() as u64),
         }
     }
@@ -223,24 +261,23 @@ methods! {
         *out = file.size()? as sqlite3_int64;
         Ok(SQLITE_OK)
     };
+    x_lock(file, level: c_int) else SQLITE_IOERR_LOCK => file.natively(|handle, state, process| {
+        handle.lock(state, process, level, state.broken == Some(Broken::OpenLocks))
+    });
+    x_unlock(file, level: c_int) else SQLITE_OK => file.natively(|handle, _, process| {
+        handle.unlock(process, level);
+        SQLITE_OK
+    });
+    x_check_reserved(file, out: *mut c_int) else SQLITE_IOERR_CHECKRESERVEDLOCK => file.natively(|handle, state, _| {
+        *out = c_int::from(handle.is_reserved(state));
+        SQLITE_OK
+    });
 }
 
 unsafe extern "C" fn x_close(file: *mut sqlite3_file) -> c_int {
     // SAFETY: filled by `x_open`; SQLite closes a file once.
     drop(unsafe { Box::from_raw((*file.cast::<File>()).inner) });
     SQLITE_OK
-}
-
-unsafe extern "C" fn x_lock(_: *mut sqlite3_file, _: c_int) -> c_int {
-    SQLITE_IOERR_LOCK
-}
-
-unsafe extern "C" fn x_unlock(_: *mut sqlite3_file, _: c_int) -> c_int {
-    SQLITE_OK
-}
-
-unsafe extern "C" fn x_check_reserved(_: *mut sqlite3_file, _: *mut c_int) -> c_int {
-    SQLITE_IOERR_CHECKRESERVEDLOCK
 }
 
 unsafe extern "C" fn x_control(_: *mut sqlite3_file, _: c_int, _: *mut c_void) -> c_int {
@@ -300,13 +337,18 @@ unsafe extern "C" fn x_open(
     })
 }
 
-unsafe extern "C" fn x_delete(_: *mut sqlite3_vfs, name: *const c_char, _: c_int) -> c_int {
+unsafe extern "C" fn x_delete(_: *mut sqlite3_vfs, name: *const c_char, sync_dir: c_int) -> c_int {
     caught(SQLITE_IOERR_DELETE, || {
         let storage = here().ok_or(io::ErrorKind::NotFound)?;
         // SAFETY: a C text of SQLite's.
-        match storage.unlink(unsafe { path(name) }) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(SQLITE_IOERR_DELETE_NOENT),
-            done => done.map(|()| SQLITE_OK),
+        let path = unsafe { path(name) };
+        match storage.unlink(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(SQLITE_IOERR_DELETE_NOENT),
+            done => done?,
+        }
+        match path.parent().filter(|_| sync_dir != 0) {
+            Some(dir) => storage.sync_dir(dir).map(|()| SQLITE_OK),
+            None => Ok(SQLITE_OK),
         }
     })
 }
@@ -314,8 +356,8 @@ unsafe extern "C" fn x_delete(_: *mut sqlite3_vfs, name: *const c_char, _: c_int
 unsafe extern "C" fn x_access(_: *mut sqlite3_vfs, name: *const c_char, _: c_int, out: *mut c_int) -> c_int {
     caught(SQLITE_IOERR_ACCESS, || {
         let storage = here().ok_or(io::ErrorKind::NotFound)?;
-        // SAFETY: a C text, and a place for the answer.
-        unsafe { *out = c_int::from(storage.attributes(path(name)).is_ok()) };
+        // SAFETY: a C text, and a place for the answer. As in os_unix.c an empty file is none.
+        unsafe { *out = c_int::from(storage.attributes(path(name)).is_ok_and(|found| found.is_dir || found.size > 0)) };
         Ok(SQLITE_OK)
     })
 }
