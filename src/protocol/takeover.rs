@@ -123,7 +123,7 @@ impl Node {
             }
         }
         for copy in of(Copy::Database) {
-            if self.remove_foreign(&self.in_lock(copy))? {
+            if self.remove_foreign(&self.in_lock(copy))? || switches::off(Guard::LookAgain) {
                 continue;
             }
             // It may have got its final name since we looked.
@@ -270,6 +270,7 @@ impl Node {
         }
         for path in paths {
             self.remove_foreign(&path)?;
+            switches::stop_point("takeover-removing");
         }
         Ok(())
     }

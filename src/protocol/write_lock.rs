@@ -240,6 +240,7 @@ impl Node {
         if switches::off(Guard::ReleaseOrder) {
             self.withdraw_exclusive();
         }
+        switches::stop_point("releasing");
         if let Some(name) = self.write.take() {
             self.discard(self.in_lock(&name));
         }

@@ -73,7 +73,8 @@ impl DatabaseFile {
             return false;
         };
         // Others may have rights on the database: they must have the same on what stays here, and be able to remove it.
-        let alike = (journal.uid, journal.gid, journal.mode & 0o777) == (database.uid, database.gid, database.mode & 0o777);
+        let alike =
+            (journal.uid, journal.gid, journal.mode & 0o777) == (database.uid, database.gid, database.mode & 0o777);
         if !alike || journal.links != 1 || journal.is_symlink || parent.mode & STICKY != 0 {
             return false;
         }

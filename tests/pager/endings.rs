@@ -33,9 +33,9 @@ fn syncs(calls: &Calls) -> (usize, usize) {
 
 /// Whether the last thing that was done to the journal was made safe.
 fn is_ended_safely(calls: &Calls) -> bool {
-    let end = calls.iter().rposition(|call| {
-        call[1] == JOURNAL && (call[0] == "delete" || call[0] == "truncate" && call[2] == "0")
-    });
+    let end = calls
+        .iter()
+        .rposition(|call| call[1] == JOURNAL && (call[0] == "delete" || call[0] == "truncate" && call[2] == "0"));
     let end = end.expect("the journal ends");
     match calls[end][0].as_str() {
         // Told to sync the directory.

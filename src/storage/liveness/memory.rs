@@ -103,7 +103,9 @@ fn remove_guard(path: &Path) -> bool {
         return false;
     }
     let mut options = File::options();
-    let Ok(file) = options.read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path) else { return false };
+    let Ok(file) = options.read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path) else {
+        return false;
+    };
     if file.try_lock().is_err() {
         return false;
     }

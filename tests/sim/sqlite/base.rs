@@ -1,5 +1,5 @@
-//! The VFS below the shim: files of the simulated storage, of whichever machine's turn it is. Temporary files are
-//! in memory. Its locks are for trusted mode; in network-exclusive mode nobody may ask for any.
+//! The files of the VFS below the shim ([`super::vfs`]): those of the simulated storage, of whichever machine's turn it is.
+//! Temporary files are in memory. The locks are for trusted mode; in network-exclusive mode nobody may ask for any.
 //!
 //! A step of a process that was killed unwinds ([`Crashed`]). SQLite cannot be unwound: here, as at the shim's own methods, it
 //! becomes an error, and the task runs to its end with nothing but errors while nothing of it reaches the world any more.
@@ -10,12 +10,10 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Once};
-use std::time::Duration;
+use std::sync::Arc;
 
-use coord::lock::simulated::{self, Played};
+use coord::lock::simulated::Played;
 use coord::storage::{Access, DataFile, Owner, Storage};
-use rusqlite::auto_extension::{RawAutoExtension, register_auto_extension};
 use rusqlite::ffi::*;
 
 use super::native::{self, Handle};
@@ -23,7 +21,6 @@ use crate::sim::machines::Crashed;
 use crate::sim::server::Inode;
 use crate::sim::storage::SimStorage;
 use crate::sim::turns::task;
-use crate::sim::weather::Broken;
 use crate::sim::world::{State, World};
 
 const OWNER: Owner = Owner { mode: 0o644, uid: 0, gid: 0 };
@@ -63,23 +60,23 @@ pub fn has_just_read(now: u64) -> bool {
 }
 
 /// The storage of the running task.
-fn here() -> Option<SimStorage> {
+pub(super) fn here() -> Option<SimStorage> {
     STAGE.with_borrow(|stage| Some(SimStorage { world: stage.as_ref()?.world.clone(), task: task() }))
 }
 
 /// The process of the running task. Also asked for while a thread ends, when its own variables may be gone.
-fn who() -> Option<Played> {
+pub(super) fn who() -> Option<Played> {
     STAGE.try_with(|stage| stage.borrow().as_ref()?.processes.get(task()).cloned()).ok().flatten()
 }
 
 /// What SQLite's block holds: the head that every file has, and ours.
 #[repr(C)]
-struct File {
-    head: sqlite3_file,
-    inner: *mut Inner,
+pub(super) struct File {
+    pub head: sqlite3_file,
+    pub inner: *mut Inner,
 }
 
-enum Inner {
+pub(super) enum Inner {
     Database(Box<dyn DataFile>, Handle),
     /// A journal; and its directory, if it may have been made and that was not synced yet.
     Other(Box<dyn DataFile>, Option<PathBuf>),
@@ -87,7 +84,7 @@ enum Inner {
 }
 
 impl Inner {
-    fn open(name: *const c_char, flags: c_int) -> io::Result<Inner> {
+    pub fn open(name: *const c_char, flags: c_int) -> io::Result<Inner> {
         if name.is_null() {
             return Ok(Inner::Temporary(Vec::new()));
         }
@@ -202,13 +199,13 @@ impl Inner {
 
 /// # Safety
 /// `name` is a C text that outlives the result.
-unsafe fn path<'a>(name: *const c_char) -> &'a Path {
+pub(super) unsafe fn path<'a>(name: *const c_char) -> &'a Path {
     // SAFETY: the caller's promise.
     Path::new(OsStr::from_bytes(unsafe { CStr::from_ptr(name) }.to_bytes()))
 }
 
 /// What `work` says, or `code` where it fails or its process is dead.
-fn caught(code: c_int, work: impl FnOnce() -> io::Result<c_int>) -> c_int {
+pub(super) fn caught(code: c_int, work: impl FnOnce() -> io::Result<c_int>) -> c_int {
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(Ok(done)) => done,
         Ok(Err(error)) if error.kind() == io::ErrorKind::StorageFull => SQLITE_FULL,
@@ -261,9 +258,8 @@ methods! {
         *out = file.size()? as sqlite3_int64;
         Ok(SQLITE_OK)
     };
-    x_lock(file, level: c_int) else SQLITE_IOERR_LOCK => file.natively(|handle, state, process| {
-        handle.lock(state, process, level, state.broken == Some(Broken::OpenLocks))
-    });
+    x_lock(file, level: c_int) else SQLITE_IOERR_LOCK
+        => file.natively(|handle, state, process| handle.lock(state, process, level));
     x_unlock(file, level: c_int) else SQLITE_OK => file.natively(|handle, _, process| {
         handle.unlock(process, level);
         SQLITE_OK
@@ -292,7 +288,7 @@ unsafe extern "C" fn x_characteristics(_: *mut sqlite3_file) -> c_int {
     SQLITE_IOCAP_POWERSAFE_OVERWRITE
 }
 
-static METHODS: sqlite3_io_methods = sqlite3_io_methods {
+pub(super) static METHODS: sqlite3_io_methods = sqlite3_io_methods {
     iVersion: 1,
     xClose: Some(x_close),
     xRead: Some(x_read),
@@ -313,132 +309,3 @@ static METHODS: sqlite3_io_methods = sqlite3_io_methods {
     xFetch: None,
     xUnfetch: None,
 };
-
-unsafe extern "C" fn x_open(
-    _: *mut sqlite3_vfs,
-    name: *const c_char,
-    file: *mut sqlite3_file,
-    flags: c_int,
-    out_flags: *mut c_int,
-) -> c_int {
-    // SAFETY: SQLite's block is as large as our `szOsFile` says.
-    unsafe { (*file).pMethods = std::ptr::null() };
-    caught(SQLITE_CANTOPEN, || {
-        let inner = Inner::open(name, flags)?;
-        // SAFETY: as above; the place for the flags is null or SQLite's.
-        unsafe {
-            (*file.cast::<File>()).inner = Box::into_raw(Box::new(inner));
-            (*file).pMethods = &METHODS;
-            if !out_flags.is_null() {
-                *out_flags = flags;
-            }
-        }
-        Ok(SQLITE_OK)
-    })
-}
-
-unsafe extern "C" fn x_delete(_: *mut sqlite3_vfs, name: *const c_char, sync_dir: c_int) -> c_int {
-    caught(SQLITE_IOERR_DELETE, || {
-        let storage = here().ok_or(io::ErrorKind::NotFound)?;
-        // SAFETY: a C text of SQLite's.
-        let path = unsafe { path(name) };
-        match storage.unlink(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(SQLITE_IOERR_DELETE_NOENT),
-            done => done?,
-        }
-        match path.parent().filter(|_| sync_dir != 0) {
-            Some(dir) => storage.sync_dir(dir).map(|()| SQLITE_OK),
-            None => Ok(SQLITE_OK),
-        }
-    })
-}
-
-unsafe extern "C" fn x_access(_: *mut sqlite3_vfs, name: *const c_char, _: c_int, out: *mut c_int) -> c_int {
-    caught(SQLITE_IOERR_ACCESS, || {
-        let storage = here().ok_or(io::ErrorKind::NotFound)?;
-        // SAFETY: a C text, and a place for the answer. As in os_unix.c an empty file is none.
-        unsafe { *out = c_int::from(storage.attributes(path(name)).is_ok_and(|found| found.is_dir || found.size > 0)) };
-        Ok(SQLITE_OK)
-    })
-}
-
-unsafe extern "C" fn x_full_pathname(_: *mut sqlite3_vfs, name: *const c_char, size: c_int, out: *mut c_char) -> c_int {
-    // SAFETY: a C text, and room for `size` bytes.
-    unsafe {
-        let bytes = CStr::from_ptr(name).to_bytes_with_nul();
-        if bytes.len() > size as usize {
-            return SQLITE_CANTOPEN;
-        }
-        out.copy_from_nonoverlapping(bytes.as_ptr().cast(), bytes.len());
-    }
-    SQLITE_OK
-}
-
-/// Asked for once, to seed a generator that all connections of the program share: it makes the checksums of journals, on which
-/// nothing depends but the bytes.
-unsafe extern "C" fn x_randomness(_: *mut sqlite3_vfs, size: c_int, out: *mut c_char) -> c_int {
-    // SAFETY: room for `size` bytes.
-    unsafe { out.write_bytes(0x5a, size as usize) };
-    size
-}
-
-unsafe extern "C" fn x_sleep(_: *mut sqlite3_vfs, microseconds: c_int) -> c_int {
-    caught(microseconds, || {
-        if let Some(storage) = here() {
-            storage.sleep(Duration::from_micros(microseconds as u64));
-        }
-        Ok(microseconds)
-    })
-}
-
-unsafe extern "C" fn x_current_time(_: *mut sqlite3_vfs, out: *mut f64) -> c_int {
-    // SAFETY: a place for the answer.
-    unsafe { *out = 2_460_000.5 };
-    SQLITE_OK
-}
-
-unsafe extern "C" fn x_last_error(_: *mut sqlite3_vfs, _: c_int, _: *mut c_char) -> c_int {
-    0
-}
-
-/// Makes this VFS the default, and puts coord on top of it, in the SQLite that this program carries.
-pub fn register() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        let vfs = Box::leak(Box::new(sqlite3_vfs {
-            iVersion: 1,
-            szOsFile: size_of::<File>() as c_int,
-            mxPathname: 512,
-            pNext: std::ptr::null_mut(),
-            zName: c"simulated".as_ptr(),
-            pAppData: std::ptr::null_mut(),
-            xOpen: Some(x_open),
-            xDelete: Some(x_delete),
-            xAccess: Some(x_access),
-            xFullPathname: Some(x_full_pathname),
-            xDlOpen: None,
-            xDlError: None,
-            xDlSym: None,
-            xDlClose: None,
-            xRandomness: Some(x_randomness),
-            xSleep: Some(x_sleep),
-            xCurrentTime: Some(x_current_time),
-            xGetLastError: Some(x_last_error),
-            xCurrentTimeInt64: None,
-            xSetSystemCall: None,
-            xGetSystemCall: None,
-            xNextSystemCall: None,
-        }));
-        // SAFETY: the structure lives for ever. The entry point has the signature that SQLite documents for extensions; the
-        // two sides only name its opaque pointers differently.
-        unsafe {
-            simulated::ask(who);
-            assert_eq!(sqlite3_vfs_register(vfs, 1), SQLITE_OK);
-            let entry = coord::entry::sqlite3_coord_auto_init as *const ();
-            let entry = std::mem::transmute::<*const (), RawAutoExtension>(entry);
-            register_auto_extension(entry).expect("SQLite takes the entry point");
-        }
-        // The first connection registers the shim, which takes the default VFS of that moment for its base.
-        drop(rusqlite::Connection::open_in_memory().expect("a connection"));
-    });
-}

@@ -10,3 +10,4 @@ pub mod ledger;
 pub mod native;
 pub mod run;
 pub mod session;
+pub mod vfs;

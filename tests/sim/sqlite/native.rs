@@ -6,6 +6,7 @@ use std::cell::{Cell, RefCell};
 use rusqlite::ffi::*;
 
 use crate::sim::server::Inode;
+use crate::sim::weather::Broken;
 use crate::sim::world::State;
 
 const SHARED: i32 = SQLITE_LOCK_SHARED;
@@ -65,8 +66,10 @@ impl Handle {
         })
     }
 
-    /// As `xLock`: one try. `open_to_all`: they keep nobody out.
-    pub fn lock(&self, state: &State, process: usize, level: i32, open_to_all: bool) -> i32 {
+    /// As `xLock`: one try.
+    pub fn lock(&self, state: &State, process: usize, level: i32) -> i32 {
+        let open_to_all = state.broken == Some(Broken::OpenLocks);
+        let like_a_writer = state.broken == Some(Broken::ReservedBesideRecoverer);
         let beside = if open_to_all { SQLITE_LOCK_NONE } else { self.beside(state) };
         let free = match level {
             SHARED => beside < PENDING,
@@ -74,7 +77,8 @@ impl Handle {
             // On its way up it stops new readers, and keeps that when those inside are not done.
             _ if beside >= PENDING => false,
             _ => {
-                if beside > SQLITE_LOCK_NONE && beside < RESERVED {
+                // Not who wants to roll a journal back: others would take him for a writer whose journal is not hot.
+                if beside == SHARED && (self.level() >= RESERVED || like_a_writer) {
                     self.set(process, PENDING);
                 }
                 beside == SQLITE_LOCK_NONE

@@ -9,10 +9,10 @@ use coord::lock::simulated::Played;
 use coord::protocol::switches;
 use coord::storage::{Instant, Storage};
 
-use super::base;
 use super::client::Client;
 use super::ledger::Ledger;
 use super::session::Bank;
+use super::{base, vfs};
 use crate::sim::machine_memory;
 use crate::sim::roles::{CALM_LIMIT, PATIENCE, Role, begin, nothing_stays, others_run};
 use crate::sim::run::{Cast, LEASE_MS, Outcome, Plan, Workload};
@@ -99,7 +99,7 @@ fn thinned(faults: Faults) -> Faults {
 
 /// Plays one seed.
 pub fn run(plan: &Plan) -> Outcome {
-    base::register();
+    vfs::register();
     let Cast { profile, weather, hosts, processes, tasks, roles } = Cast::draw(plan);
     let (count, of) = (tasks.len(), tasks.iter().map(|task| task.process).collect::<Vec<_>>());
     let world = World::new(plan.seed, profile, thinned(weather), tasks, hosts, processes + 1);

@@ -54,7 +54,7 @@ macro_rules! trusted_controls {
         fn $name() {
             let what = concat!("SQLite ", stringify!($name));
             let trusted = |plan| Plan { workload: Workload::Trusted, ..plan };
-            crate::caught(what, ENOUGH, |seed| trusted(Plan { $what: Some($value), ..control(seed) }));
+            crate::caught(what, 2 * ENOUGH, |seed| trusted(Plan { $what: Some($value), ..control(seed) }));
         })+
     };
 }
@@ -62,6 +62,7 @@ macro_rules! trusted_controls {
 trusted_controls! {
     in_trusted_mode_without_a_synced_end => without, Guard::JournalEnd;
     in_trusted_mode_with_locks_that_keep_nobody_out => broken, Broken::OpenLocks;
+    in_trusted_mode_with_a_recoverer_taken_for_a_writer => broken, Broken::ReservedBesideRecoverer;
     in_trusted_mode_with_a_lying_sync => broken, Broken::LyingSync;
 }
 
