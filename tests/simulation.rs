@@ -202,6 +202,13 @@ fn with_copies_of_two_moments() {
     caught("with_copies_of_two_moments", 3 * ENOUGH, |seed| Plan { without: Some(Guard::OneMoment), ..siege(seed) });
 }
 
+/// It takes one who dies between the two renames of a fence, and one who writes before the next comes.
+#[test]
+fn without_rolling_a_complete_pair_forward() {
+    let plan = |seed| Plan { without: Some(Guard::RollForward), ..siege(4 * seed) };
+    caught("without_rolling_a_complete_pair_forward", ENOUGH, plan);
+}
+
 /// Where hosts take over from one another again and again, nothing breaks with all guards in their places.
 #[test]
 fn no_siege_breaks_a_promise() {

@@ -119,7 +119,10 @@ impl Cast {
         let (crowded, deadly) = (kind == 0, (1..5).contains(&kind));
         let (crowded, deadly) = (crowded && !plan.siege, deadly && !plan.siege);
         let weather = match () {
-            () if plan.siege => Faults { freeze: 30, aimed: 500, exposed: 400, ..Faults::NONE },
+            () if plan.siege => {
+                let parted = if plan.seed.is_multiple_of(4) { 5000 } else { 0 };
+                Faults { freeze: 30, aimed: 500, exposed: 400, parted, ..Faults::NONE }
+            }
             () if crowded => Faults::NONE,
             () if deadly => Faults { crash: 100, power: 15, ..weather },
             () => weather,

@@ -89,11 +89,13 @@ pub struct Faults {
     pub aimed: u32,
     /// Stops of whoever is exclusive, besides the others.
     pub exposed: u32,
+    /// Deaths between the two renames of a fence, while he who is fenced off wakes.
+    pub parted: u32,
 }
 
 impl Faults {
     pub const NONE: Faults =
-        Faults { freeze: 0, crash: 0, lie: 0, repeat: 0, power: 0, outage: 0, jump: 0, aimed: 0, exposed: 0 };
+        Faults { freeze: 0, crash: 0, lie: 0, repeat: 0, power: 0, outage: 0, jump: 0, aimed: 0, exposed: 0, parted: 0 };
 
     /// What a seed's weather is.
     pub fn draw(rng: &mut Rng) -> Faults {
