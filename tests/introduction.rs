@@ -23,7 +23,7 @@ fn readers(database: &Path) -> Vec<PathBuf> {
 
 fn uri(database: &Path) -> String {
     // No waiting in the call: the test looks at what is refused.
-    Opener::coord("coord_recovery_wait=0").uri(database)
+    Opener::coord("coord_recovery_wait=0&coord_unlock_asap=1").uri(database)
 }
 
 #[test]

@@ -10,10 +10,10 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use coord::protocol::switches::Guard;
+use coord::switches::Guard;
 use sim::run::{Plan, run};
 use sim::shrink::{self, command, shrink};
-use sim::weather::Broken;
+use sim::weather::{Broken, Profile};
 
 /// Plays seeds on all cores until one of them fails, or all are through.
 fn first_failure(from: u64, count: u64, plan: impl Fn(u64) -> Plan + Sync) -> (Option<(Plan, Vec<String>)>, Sum) {
@@ -186,6 +186,8 @@ controls! {
     without_the_watch_on_stray_copies => without, Guard::StrayCopies, ENOUGH;
     without_renewing_again => without, Guard::RenewLoop, ENOUGH;
     without_the_joiners_rule => without, Guard::Joiners, ENOUGH;
+    without_the_lease_check_of_lingering_locks => without, Guard::LingerLease, ENOUGH;
+    without_forgetting_with_the_lock => without, Guard::LingerForget, ENOUGH;
     with_heartbeats_through_a_handle => broken, Broken::BeatByHandle, ENOUGH;
     with_presence_that_is_renamed => broken, Broken::MovingPresence, ENOUGH;
     with_the_lease_checked_before_reads => broken, Broken::CheckBeforeRead, ENOUGH;
@@ -207,6 +209,16 @@ fn with_copies_of_two_moments() {
 fn without_rolling_a_complete_pair_forward() {
     let plan = |seed| Plan { without: Some(Guard::RollForward), ..siege(4 * seed) };
     caught("without_rolling_a_complete_pair_forward", ENOUGH, plan);
+}
+
+/// It takes one who dies between the end of his journal and its sync, and a loss of power before anybody else syncs it.
+#[test]
+fn without_syncing_what_the_dead_have_ended() {
+    let local = |seed| Plan { profile: Some(Profile::Local), stormy: true, ..Plan::of(seed) };
+    caught("without_syncing_what_the_dead_have_ended", 3 * ENOUGH, |seed| Plan {
+        without: Some(Guard::SettledEnd),
+        ..local(seed)
+    });
 }
 
 /// Where hosts take over from one another again and again, nothing breaks with all guards in their places.

@@ -9,9 +9,46 @@ use super::level::Level;
 use super::messages::{self, Weight};
 use super::process;
 use super::seat::{Base, LockError, Seat};
-use crate::protocol::switches::{self, Guard};
 use crate::protocol::{Denied, Holder, write_lock::POLL};
 use crate::storage::Instant;
+use crate::switches::{self, Guard};
+
+/// How long somebody who waits lets a holder who may only keep the lock see it: ten times as long as such a holder takes at
+/// most to look, as on a busy machine threads come to their turn late, and programs without a busy timeout must not be refused
+/// because of a lock that nobody uses.
+const WISH: Duration = Duration::from_millis(500);
+
+/// Between two looks at names on a local disk, and at the order of waiters.
+const QUICK: Duration = Duration::from_millis(1);
+
+/// What one lock call has waited for so far.
+#[derive(Default)]
+struct Waiting {
+    /// Since when somebody has been in the way.
+    since: Option<Instant>,
+    polls: u32,
+    /// A silent holder's lease is waited out until then.
+    deadline: Option<Instant>,
+    /// It has been counted among those who wait.
+    lined_up: bool,
+    /// The program's own busy handler has allowed to wait until then.
+    allowed: Instant,
+}
+
+impl Waiting {
+    /// Whether the program's busy handler lets the call wait on. It is asked once the protocol's own patience is over, so that
+    /// the place in the line is kept rather than given up for a nap.
+    fn is_allowed(&mut self, now: Instant, level: Level, base: &mut dyn Base) -> bool {
+        if level != Level::Shared {
+            return false;
+        }
+        if now >= self.allowed {
+            let Some(span) = base.patience() else { return false };
+            self.allowed = now.after(span);
+        }
+        true
+    }
+}
 
 impl Database {
     /// Takes `level`, waiting as far as the protocol asks a lock call to wait.
@@ -19,9 +56,8 @@ impl Database {
         if level <= seat.level {
             return Ok(());
         }
-        let mut polls = 0;
-        let mut deadline = None;
-        loop {
+        let mut waiting = Waiting::default();
+        let denied = loop {
             let denied = {
                 // First of all: in a forked child a thread of its parent may hold the mutex for ever.
                 process::check(seat.fork).map_err(LockError::Failed)?;
@@ -33,78 +69,148 @@ impl Database {
                 match attempt {
                     Ok(()) => {
                         process::count_lock();
-                        if !self.stepped {
-                            process::wake_service(self, &inner);
+                        if inner.mode == Mode::NetworkExclusive {
+                            let writes = seat.writes || inner.arbiter.reserved();
+                            self.stop_waiting(&mut inner, waiting.lined_up, writes);
+                            self.granted(&mut inner);
+                        } else if !self.stepped {
+                            process::wake_service(self, self.storage.now().after(inner.registry_interval()));
                         }
                         return Ok(());
                     }
                     Err(denied) => denied,
                 }
             };
-            let holder = match denied {
-                Failure::Lock(error) => {
-                    seat.busy = self.busy_natively(seat.id, &error);
-                    return Err(error);
-                }
-                Failure::Protocol(Denied::Busy(holder)) => holder,
-                Failure::Protocol(denied) => return Err(self.failed(denied)),
+            let holder = match &denied {
+                Failure::Turn => None,
+                Failure::Protocol(Denied::Busy(holder)) => Some(&**holder),
+                _ => break denied,
             };
             if base.is_interrupted() {
-                return Err(LockError::Interrupted);
+                break Failure::Lock(LockError::Interrupted);
             }
-            match self.patience(seat, &holder, level, &mut polls, &mut deadline) {
-                Some(span) => self.storage.sleep(span),
-                None => {
-                    let text = format!("coord: {} is in use: {holder}", self.paths.database.display());
-                    seat.busy = Some(text.clone());
-                    messages::say(Weight::Notice, text);
-                    return Err(LockError::Busy);
+            let Some(span) = self.patience(seat, holder, level, &mut waiting, base) else { break denied };
+            if self.mode() == Mode::NetworkExclusive && level != Level::Reserved {
+                self.line_up(seat, level > Level::Reserved, !std::mem::replace(&mut waiting.lined_up, true));
+                if holder.is_some() && level == Level::Shared {
+                    self.wish();
                 }
             }
-        }
+            self.storage.sleep(span);
+        };
+        self.stop_wishing(&waiting);
+        Err(self.refused(seat, denied))
     }
 
-    /// How long to wait before the next look, or `None` to be busy. An active holder is given two polling intervals, once
-    /// for each name; a silent one's lease is waited out, once for each episode, as short-lived programs would never get
-    /// past a dead holder otherwise.
+    /// What a call that waits no longer is told.
+    fn refused(&self, seat: &mut Seat, denied: Failure) -> LockError {
+        let who = match denied {
+            Failure::Lock(error) => {
+                seat.busy = self.busy_natively(seat.id, &error);
+                return error;
+            }
+            Failure::Turn => "others wait for it".to_string(),
+            Failure::Protocol(Denied::Busy(holder)) => holder.to_string(),
+            Failure::Protocol(denied) => return self.failed(denied),
+        };
+        let text = format!("coord: {} is in use: {who}", self.paths.database.display());
+        seat.busy = Some(text.clone());
+        messages::say(Weight::Notice, text);
+        LockError::Busy
+    }
+
+    /// Says on disk that this process waits.
+    fn wish(&self) {
+        let mut inner = self.inner();
+        let Some(node) = &mut inner.node else { return };
+        node.wish();
+        let due = node.heartbeat_due();
+        self.attend(&mut inner, due);
+    }
+
+    /// This call no longer waits: what it left to say so goes.
+    fn stop_wishing(&self, waiting: &Waiting) {
+        let mut inner = self.inner();
+        if inner.mode != Mode::NetworkExclusive {
+            return;
+        }
+        if let Some(node) = &mut inner.node {
+            node.withdraw_wish();
+        }
+        let reserved = inner.arbiter.reserved();
+        self.stop_waiting(&mut inner, waiting.lined_up, reserved);
+    }
+
+    /// How long to wait before the next look, or `None` to be busy.
     fn patience(
+        &self,
+        seat: &mut Seat,
+        holder: Option<&Holder>,
+        level: Level,
+        waiting: &mut Waiting,
+        base: &mut dyn Base,
+    ) -> Option<Duration> {
+        let now = self.storage.now();
+        let since = *waiting.since.get_or_insert(now);
+        match holder {
+            Some(holder) => {
+                if let Some(span) = self.waits_for(seat, holder, level, waiting, now) {
+                    return Some(span);
+                }
+            }
+            // In the line nothing is asked of the disk.
+            None if now.since(since) < WISH || waiting.deadline.is_some_and(|end| now < end) => return Some(QUICK),
+            None => {}
+        }
+        let quick = if holder.is_some() { self.pause() } else { QUICK };
+        waiting.is_allowed(now, level, base).then_some(quick)
+    }
+
+    /// Between two looks at names. Two that have backed out for each other must not meet again.
+    fn pause(&self) -> Duration {
+        // Names on this host's own disk cost nothing to look at.
+        let (pause, spread) = if self.kind.is_local() { (QUICK, 1_000) } else { (POLL / 2, 10_000) };
+        pause + Duration::from_micros(self.storage.random() % spread)
+    }
+
+    /// Whether this holder is worth waiting for beyond the program's own patience. One who only keeps the lock is given the time
+    /// to see that it is wanted, once for each name; an active one two polling intervals; a silent one's lease is waited out,
+    /// once for each episode, as short-lived programs would never get past a dead holder otherwise.
+    fn waits_for(
         &self,
         seat: &mut Seat,
         holder: &Holder,
         level: Level,
-        polls: &mut u32,
-        deadline: &mut Option<Instant>,
+        waiting: &mut Waiting,
+        now: Instant,
     ) -> Option<Duration> {
-        let now = self.storage.now();
         self.inner().watch_until = now.after(holder.lease * 2);
-        // Two that have backed out for each other must not meet again.
-        let jitter = Duration::from_micros(self.storage.random() % 10_000);
-        if let Some(end) = *deadline {
+        let passed = now.since(waiting.since.unwrap_or(now));
+        if let Some(end) = waiting.deadline {
             if now < end {
                 return Some((holder.lease / 12).min(Duration::from_millis(250)));
             }
-            seat.waited_for.push(holder.episode());
+            remember(seat, holder.episode());
             return None;
         }
-        let known = || match holder.silent > holder.lease / 12 || *polls > 0 {
+        let known = || match holder.silent > holder.lease / 12 || waiting.polls > 0 {
             true => Duration::ZERO,
             false => self.storage.known_for(&format!("{} {}", self.paths.registry.display(), holder.sign)),
         };
         let silent = holder.silent > holder.lease / 2 || (!holder.sign.is_empty() && known() >= holder.lease / 3);
         if silent && seat.wishes.recovery_wait && !seat.waited_for.contains(&holder.episode()) {
-            *deadline = Some(now.after(holder.lease + holder.lease / 2 + Duration::from_secs(1)));
-            return Some(POLL + jitter);
+            waiting.deadline = Some(now.after(holder.lease + holder.lease / 2 + Duration::from_secs(1)));
+            return Some(self.pause());
         }
-        let first_sight =
-            level == Level::Shared || !seat.waited_for.contains(&holder.name) || switches::off(Guard::WaitOnce);
-        if *polls < 2 && first_sight {
-            *polls += 1;
-            return Some(POLL + jitter);
+        let first_sight = !seat.waited_for.contains(&holder.name) || switches::off(Guard::WaitOnce);
+        waiting.polls += 1;
+        let looks = passed < POLL * 2 && (first_sight || level == Level::Shared);
+        // Beside another's SHARED nobody keeps L: who has it is in the middle of a transaction.
+        let wishes = passed < WISH && first_sight && level != Level::Reserved;
+        if looks || wishes {
+            return Some(self.pause());
         }
-        if seat.waited_for.len() > 64 {
-            seat.waited_for.clear();
-        }
-        seat.waited_for.push(holder.name.clone());
+        remember(seat, holder.name.clone());
         None
     }
 
@@ -132,5 +238,15 @@ impl Database {
             self.unlock_network(&mut inner, seat, level, base);
         }
         self.flush(&mut inner);
+    }
+}
+
+/// A full wait was made for this.
+fn remember(seat: &mut Seat, what: String) {
+    if !seat.waited_for.contains(&what) {
+        if seat.waited_for.len() > 64 {
+            seat.waited_for.clear();
+        }
+        seat.waited_for.push(what);
     }
 }

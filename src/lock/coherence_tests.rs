@@ -152,17 +152,30 @@ impl DataFile for CachedFile {
 }
 
 /// What stands for SQLite on a client: handles of its own, on the same cache.
-struct Program {
+pub(super) struct Program {
     client: Arc<Client>,
     paths: Arc<Paths>,
     database: Option<Box<dyn DataFile>>,
     journal: Option<Box<dyn DataFile>>,
     /// What somebody else does just before the database is opened next.
-    before_opening: Option<Box<dyn FnOnce()>>,
+    before_opening: Option<Box<dyn FnOnce() + Send>>,
 }
 
 impl Program {
-    fn first_byte(&self) -> u8 {
+    /// Another connection on the same host.
+    pub(super) fn another(&self) -> Program {
+        let (client, paths) = (self.client.clone(), self.paths.clone());
+        let mut program = Program { client, paths, database: None, journal: None, before_opening: None };
+        program.reopen(false, false).unwrap();
+        program
+    }
+
+    /// This client remembers no page.
+    pub(super) fn forget(&self) {
+        self.client.pages.lock().unwrap().clear();
+    }
+
+    pub(super) fn first_byte(&self) -> u8 {
         let mut byte = [0];
         self.database.as_ref().unwrap().read_at(&mut byte, 0).unwrap();
         byte[0]
@@ -214,13 +227,21 @@ impl Base for Program {
     }
 }
 
-fn host(paths: &Arc<Paths>) -> (Database, Program) {
+/// No lock is kept: nobody ticks here.
+fn at_once() -> Wishes {
+    Wishes { unlock_asap: true, ..Wishes::default() }
+}
+
+pub(super) fn host(paths: &Arc<Paths>) -> (Database, Program) {
+    host_with_lease(paths, 60_000)
+}
+
+pub(super) fn host_with_lease(paths: &Arc<Paths>, lease_ms: u64) -> (Database, Program) {
     let client = Arc::new(Client { server: Disk::new(), pages: Pages::default() });
     let kind = Kind { name: "test".to_string(), class: Class::Shared };
-    let database = Database::new(client.clone(), paths.clone(), kind, Mode::NetworkExclusive, 60_000);
-    let mut program = Program { client, paths: paths.clone(), database: None, journal: None, before_opening: None };
-    program.reopen(false, false).unwrap();
-    (database, program)
+    let database = Database::new(client.clone(), paths.clone(), kind, Mode::NetworkExclusive, lease_ms);
+    let program = Program { client, paths: paths.clone(), database: None, journal: None, before_opening: None };
+    (database, program.another())
 }
 
 #[test]
@@ -232,7 +253,7 @@ fn who_takes_shared_reads_what_others_have_written() {
     // Coord is known here already: nobody has to wait for earlier readers.
     std::fs::create_dir(&paths.registry).unwrap();
     let ((here, mut reader), (there, mut writer)) = (host(&paths), host(&paths));
-    let (mut seat, mut other) = (here.sit(0, Wishes::default()), there.sit(0, Wishes::default()));
+    let (mut seat, mut other) = (here.sit(0, at_once()), there.sit(0, at_once()));
     here.lock(&mut seat, Level::Shared, &mut reader).unwrap();
     assert_eq!((reader.first_byte(), here.journal_is_hot()), (1, false));
     here.unlock(&mut seat, Level::None, &mut reader);
@@ -263,7 +284,7 @@ fn a_file_that_is_replaced_while_it_is_opened_is_opened_anew() {
     replace(1);
     std::fs::create_dir(&paths.registry).unwrap();
     let (here, mut reader) = host(&paths);
-    let mut seat = here.sit(0, Wishes::default());
+    let mut seat = here.sit(0, at_once());
     here.lock(&mut seat, Level::Shared, &mut reader).unwrap();
     here.unlock(&mut seat, Level::None, &mut reader);
     // Replaced once before the call, so that all handles are opened anew, and once within it.
@@ -275,7 +296,7 @@ fn a_file_that_is_replaced_while_it_is_opened_is_opened_anew() {
     println!("STATE {}", busy.is_ok());
     assert!(matches!(busy, Err(LockError::Busy)), "two different files are in use");
     here.lock(&mut seat, Level::Shared, &mut reader).unwrap();
-    assert_eq!((reader.first_byte(), here.has_moved()), (3, false));
+    assert_eq!((reader.first_byte(), here.has_moved(&seat)), (3, false));
     here.stand_up(&mut seat, &mut reader);
 }
 
@@ -295,8 +316,13 @@ fn without_the_drop_old_pages_are_read() {
 
 /// What a test of this file prints as it fails without a guard.
 fn without(guard: &str, test: &str) -> String {
+    run_without(guard, &format!("lock::coherence_tests::{test}"))
+}
+
+/// The same for a test by its whole name.
+pub(super) fn run_without(guard: &str, test: &str) -> String {
     let mut again = std::process::Command::new(std::env::current_exe().unwrap());
-    again.args(["--exact", &format!("lock::coherence_tests::{test}"), "--nocapture"]);
+    again.args(["--exact", test, "--nocapture"]);
     let run = again.env("COORD_TEST_WITHOUT", guard).output().unwrap();
     assert!(!run.status.success(), "{test} does not need {guard}");
     String::from_utf8_lossy(&run.stdout).into_owned()

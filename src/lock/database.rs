@@ -7,16 +7,19 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
 use super::handles::OwnHandles;
+use super::known::Known;
 use super::level::{Arbiter, Level};
+use super::linger::Linger;
 use super::messages::{self, Weight};
 use super::process;
 use super::seat::{Base, Parked, Seat};
 use super::settings::Wishes;
 use super::trusted::TrustedLock;
+use super::turn::Turn;
 use crate::protocol::lease;
-use crate::protocol::switches::{self, Guard};
 use crate::protocol::{Node, Paths};
 use crate::storage::{FileId, Instant, Kind, Storage};
+use crate::switches::{self, Guard};
 
 /// How a database's locks are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +65,9 @@ pub(super) struct Inner {
     pub parked: Vec<(u64, Parked)>,
     /// Whether the journal is one that may have to be rolled back, as seen when SHARED was taken.
     pub journal_is_hot: bool,
+    pub linger: Linger,
+    pub known: Known,
+    pub turn: Turn,
     /// The directory was synced since this process first wrote here: both files keep their names when the power goes.
     pub names_are_safe: bool,
     pub trusted: TrustedLock,
@@ -72,6 +78,7 @@ pub(super) struct Inner {
     pub watch_until: Instant,
     /// What the file looked like when SHARED was taken, to notice who changes it all the same.
     pub baseline: Option<super::intruder::Look>,
+    pub intruders_due: Instant,
     pub intrusions: u64,
     pub takeovers: u64,
 }
@@ -111,6 +118,9 @@ impl Database {
             generation: 1,
             parked: Vec::new(),
             journal_is_hot: false,
+            linger: Linger::default(),
+            known: Known::default(),
+            turn: Turn::default(),
             names_are_safe: false,
             trusted: TrustedLock::default(),
             lease_ms,
@@ -118,6 +128,7 @@ impl Database {
             last_seat: 0,
             watch_until: Instant::default(),
             baseline: None,
+            intruders_due: Instant::default(),
             intrusions: 0,
             takeovers: 0,
         };
@@ -223,6 +234,10 @@ impl Database {
             copy,
             wishes,
             fork: process::fork_generation(),
+            hold: 0,
+            writes: false,
+            wrote: false,
+            fresh_journal: false,
             waited_for: Vec::new(),
             busy: None,
         }
@@ -240,7 +255,9 @@ impl Database {
 
     /// The write lock goes while the journal is not finalised: whoever reads next must look.
     pub fn journal_left(&self) {
-        self.inner().journal_is_hot = true;
+        let mut inner = self.inner();
+        inner.journal_is_hot = true;
+        inner.linger.spoil();
     }
 
     /// The journal was finalised under EXCLUSIVE.
@@ -273,10 +290,14 @@ impl Database {
         }
     }
 
-    /// Whether the path still leads to the file that we have open.
-    pub fn has_moved(&self) -> bool {
-        let inner = self.inner();
-        inner.own.has_moved(&*self.storage, &self.paths)
+    /// Whether the path leads to another file by now than the one that the connection has open. Then nothing is kept.
+    pub fn has_moved(&self, seat: &Seat) -> bool {
+        let mut inner = self.inner();
+        let moved = seat.generation != inner.generation || inner.own.has_moved(&*self.storage, &self.paths);
+        if moved {
+            inner.linger.spoil();
+        }
+        moved
     }
 
     /// Closes a connection's handle, or keeps it open for as long as closing it would drop the native locks that another copy
@@ -305,6 +326,7 @@ impl Database {
             if let Some(mut node) = inner.node.take() {
                 node.unregister();
             }
+            self.forget(&mut inner);
             inner.own = OwnHandles::default();
         }
     }

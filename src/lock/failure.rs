@@ -11,6 +11,8 @@ use crate::protocol::{Denied, Paths};
 pub(super) enum Failure {
     Protocol(Denied),
     Lock(LockError),
+    /// Others of this host, or another host, are first.
+    Turn,
 }
 
 impl Failure {

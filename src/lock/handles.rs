@@ -5,11 +5,12 @@ use std::io;
 use std::path::Path;
 
 use super::database::{Database, Inner};
+use super::known::Known;
 use super::seat::{Base, Seat};
 use crate::protocol::node::Files;
-use crate::protocol::switches::{self, Guard};
 use crate::protocol::{Denied, Node, Paths};
 use crate::storage::{Access, DataFile, FileId, Storage};
+use crate::switches::{self, Guard};
 
 /// How often the database may be replaced while it is being opened.
 const REPLACEMENTS: u32 = 3;
@@ -179,6 +180,7 @@ impl Files for Handles<'_> {
         // First of all nobody may go on with what he has, whatever becomes of the opening.
         self.inner.generation += 1;
         self.inner.baseline = None;
+        self.inner.known = Known::default();
         self.inner.own = OwnHandles::default();
         for round in 0..REPLACEMENTS {
             self.open_own(node, listed || round > 0)?;

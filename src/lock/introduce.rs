@@ -10,9 +10,9 @@ use super::messages::{self, Weight};
 use super::seat::Base;
 use crate::protocol::lease;
 use crate::protocol::names::{Kind, Name, NodeId};
-use crate::protocol::switches::{self, Guard};
 use crate::protocol::{self, Denied, Holder, Node};
 use crate::storage::Owner;
+use crate::switches::{self, Guard};
 
 impl Database {
     /// Registers this process at the database, making the registry if need be.
@@ -28,6 +28,7 @@ impl Database {
             return Ok(());
         }
         if let Some(mut old) = inner.node.take() {
+            old.withdraw_wish();
             old.leave_reader();
         }
         self.make_registry(inner)?;
@@ -42,6 +43,7 @@ impl Database {
         inner.node = Some(Node::register(self.storage.clone(), self.paths.clone(), settings)?);
         // What handles were opened before this is not known any more, those of the connections included: without a node nothing
         // said that the file was replaced meanwhile, by a restored backup perhaps.
+        self.forget(inner);
         inner.own = OwnHandles::default();
         if !switches::off(Guard::HandlesAnew) {
             inner.generation += 1;

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use super::database::{Inner, Mode};
+use super::known::Known;
 use super::level::Level;
 use super::messages::{self, Weight};
-use crate::protocol::Paths;
+use crate::protocol::{Node, Paths};
 use crate::storage::{FileId, Storage};
 
 /// What a file looked like.
@@ -24,15 +25,21 @@ impl Inner {
     pub fn look_for_intruders(&mut self, storage: &Arc<dyn Storage>, paths: &Paths) {
         let held = match self.mode {
             Mode::Trusted => self.arbiter.highest() == Level::Shared,
-            Mode::NetworkExclusive => self.node.as_ref().is_some_and(|node| node.is_reader() && !node.has_exclusive()),
+            Mode::NetworkExclusive => {
+                self.arbiter.highest() < Level::Pending && self.node.as_ref().is_some_and(Node::is_reader)
+            }
         };
         let Some(now) = held.then(|| self.look(&**storage, paths)).flatten() else {
             self.baseline = None;
             return;
         };
-        match self.baseline {
-            Some(before) if before != now => {
+        // A busy writer has no baseline, but remembers what it wrote.
+        let before = self.baseline.unwrap_or_else(|| self.expected(now));
+        match before != now {
+            true => {
                 self.intrusions += 1;
+                self.known = Known::default();
+                self.linger.spoil();
                 self.baseline = Some(now);
                 messages::say(
                     Weight::Warning,
@@ -46,8 +53,15 @@ impl Inner {
                     ),
                 );
             }
-            _ => self.baseline = Some(now),
+            false => self.baseline = Some(now),
         }
+    }
+
+    /// What was seen just now, but as far as it is known by what our connections read and wrote.
+    fn expected(&self, seen: Look) -> Look {
+        let size = self.known.size.and_then(|size| u64::try_from(size).ok());
+        let counter = self.known.stamp.map(|stamp| [stamp[0], stamp[1], stamp[2], stamp[3]]);
+        Look { size: size.unwrap_or(seen.size), change_counter: counter.unwrap_or(seen.change_counter), ..seen }
     }
 
     fn look(&self, storage: &dyn Storage, paths: &Paths) -> Option<Look> {

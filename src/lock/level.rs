@@ -95,6 +95,12 @@ impl Arbiter {
         self.others(id).any(|held| held.lease.as_ref().is_some_and(|other| Arc::ptr_eq(other, lease)))
     }
 
+    /// The highest level that any connection holds under this node.
+    pub fn highest_under(&self, lease: &Arc<Lease>) -> Level {
+        let under = |held: &&Held| held.lease.as_ref().is_some_and(|other| Arc::ptr_eq(other, lease));
+        self.held.values().filter(under).map(|held| held.level).max().unwrap_or(Level::None)
+    }
+
     /// Whether a connection of another copy of SQLite holds a lock.
     pub fn other_copy(&self, copy: usize) -> bool {
         self.held.values().any(|held| held.copy != copy)

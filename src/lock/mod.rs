@@ -10,7 +10,11 @@ mod failure;
 mod handles;
 mod introduce;
 mod intruder;
+mod known;
 mod level;
+mod linger;
+#[cfg(test)]
+mod linger_tests;
 mod messages;
 mod network;
 mod process;
@@ -21,9 +25,12 @@ mod settings;
 #[cfg(feature = "simulation")]
 pub mod simulated;
 mod trusted;
+mod turn;
 
 pub use database::{Database, Mode};
+pub use known::{Known, STAMP, STAMP_AT};
 pub use level::Level;
+pub use linger::release_all;
 pub use messages::{Weight, last as last_message, say, take as take_messages};
 pub use process::{Writing, attach, canonical, check, detached, storage};
 pub use seat::{Base, LockError, Parked, Seat};

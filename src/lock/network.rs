@@ -22,37 +22,51 @@ impl Database {
         if let Some(handle) = inner.unpark(seat.id) {
             base.unpark(handle);
         }
+        let idle = Self::active(inner) == Level::None;
+        match self.be_shared(inner, seat, base) {
+            // Deposed while nobody of ours had a lock: nothing was lost.
+            Err(Failure::Protocol(Denied::Deposed(_))) if idle => self.be_shared(inner, seat, base)?,
+            shared => shared?,
+        }
+        let node = inner.node.as_mut().ok_or_else(Failure::no_node)?;
+        seat.lease = Some(node.lease().clone());
+        seat.level = Level::Shared;
+        inner.arbiter.set(seat.id, Level::Shared, seat.lease.clone(), seat.copy);
+        Ok(())
+    }
+
+    /// The node's SHARED, kept or taken, with the connection's handle under it.
+    fn be_shared(&self, inner: &mut Inner, seat: &mut Seat, base: &mut dyn Base) -> Result<(), Failure> {
+        self.resume(inner)?;
         self.be_registered(inner, base)?;
-        let reading = inner.node.as_ref().is_some_and(Node::is_reader);
+        let mut reading = inner.node.as_ref().is_some_and(Node::is_reader);
         if reading {
-            // Those inside finish; but with ever new ones a writer elsewhere would wait for ever.
-            let waits = inner.node.as_mut().ok_or_else(Failure::no_node)?.writer_waits()?;
-            if let Some(holder) = waits {
-                return Err(Denied::Busy(Box::new(holder)).into());
+            reading = self.may_join(inner)?;
+        }
+        self.drop_old_journal(inner, seat, base);
+        if !reading {
+            self.be_registered(inner, base)?;
+            if !self.is_our_turn(inner, seat) {
+                return Err(Failure::Turn);
             }
-        } else {
-            match self.enter_reader(inner, seat, base) {
-                // Deposed while it held nothing, as a node without locks sends no heartbeats: nothing was lost.
-                Err(Failure::Protocol(Denied::Deposed(_))) => self.enter_reader(inner, seat, base)?,
-                entered => entered?,
-            }
+            let asked = self.storage.now();
+            self.enter_reader(inner, seat, base)?;
             if let Err(denied) = self.look_at_files(inner) {
                 if let Some(node) = &mut inner.node {
                     node.leave_reader();
                 }
                 return Err(denied);
             }
+            inner.linger.taken(asked, self.storage.now());
         }
-        if let Err(failure) = self.settle_handle(inner, seat, base, reading) {
-            if let (false, Some(node)) = (reading, &mut inner.node) {
-                node.leave_reader();
-            }
-            return Err(failure);
+        let settled = self.settle_handle(inner, seat, base, reading);
+        if settled.is_err() && !reading {
+            self.give_up(inner);
         }
-        let node = inner.node.as_mut().ok_or_else(Failure::no_node)?;
-        seat.lease = Some(node.lease().clone());
-        seat.level = Level::Shared;
-        inner.arbiter.set(seat.id, Level::Shared, seat.lease.clone(), seat.copy);
+        settled?;
+        if let Some(node) = &mut inner.node {
+            node.withdraw_wish();
+        }
         Ok(())
     }
 
@@ -139,8 +153,12 @@ impl Database {
         if !inner.arbiter.admits(seat.id, Level::Reserved) {
             return Err(Failure::Lock(LockError::Busy));
         }
-        self.take_write_lock(inner, seat, base)?;
+        let kept = inner.node.as_ref().is_some_and(Node::holds_write_lock);
+        if !(kept && self.resume_write_lock(inner, seat, base)?) {
+            self.take_write_lock(inner, seat, base)?;
+        }
         seat.level = Level::Reserved;
+        seat.wrote = true;
         inner.arbiter.set(seat.id, Level::Reserved, seat.lease.clone(), seat.copy);
         Ok(())
     }
@@ -161,6 +179,7 @@ impl Database {
             self.storage.sync_dir(&self.paths.parent).map_err(Denied::io("sync", &self.paths.parent))?;
             inner.names_are_safe = true;
         }
+        self.drop_old_journal(inner, seat, base);
         base.open_journal().map_err(Denied::io("open", &self.paths.journal))?;
         let Some(mut node) = inner.node.take() else { return Err(Failure::no_node()) };
         let mut acquired = node.acquire_write_lock(&mut Handles::new(self, inner, seat, base));
@@ -176,7 +195,11 @@ impl Database {
         if acquired.is_err() {
             base.close_journal();
         }
-        Ok(acquired?)
+        acquired?;
+        let journal = self.storage.attributes(&self.paths.journal).ok().map(|found| found.id);
+        inner.linger.write_lock_taken(journal, self.storage.now());
+        (seat.hold, seat.fresh_journal) = (inner.linger.hold, true);
+        Ok(())
     }
 
     /// RESERVED or PENDING → EXCLUSIVE, and SHARED → EXCLUSIVE to roll a hot journal back.
@@ -200,6 +223,8 @@ impl Database {
                 );
                 return Err(Failure::Lock(LockError::ReadOnly(text)));
             }
+            self.release_lingering_write_lock(inner);
+            base.close_journal();
             self.take_write_lock(inner, seat, base)?;
         } else if seat.level < Level::Pending {
             seat.level = Level::Pending;
@@ -217,9 +242,7 @@ impl Database {
                 if recovering {
                     // Two that want to roll back would wait for each other: everything is given up at once.
                     base.close_journal();
-                    if let Some(node) = &mut inner.node {
-                        node.release_write_lock();
-                    }
+                    self.release_lingering_write_lock(inner);
                 }
                 Err(failure)
             }
@@ -227,8 +250,15 @@ impl Database {
     }
 
     fn become_exclusive(&self, inner: &mut Inner, seat: &mut Seat, base: &mut dyn Base) -> Result<(), Failure> {
-        let Some(mut node) = inner.node.take() else { return Err(Failure::no_node()) };
+        if inner.linger.exclusive {
+            inner.node.as_mut().ok_or_else(Failure::no_node)?.still_holds_lock()?;
+            return match inner.arbiter.admits(seat.id, Level::Exclusive) {
+                true => Ok(()),
+                false => Err(Failure::Lock(LockError::Busy)),
+            };
+        }
         let recovering = seat.level == Level::Shared;
+        let Some(mut node) = inner.node.take() else { return Err(Failure::no_node()) };
         let exclusive = node.become_exclusive(&mut Handles::new(self, inner, seat, base), recovering);
         inner.takeovers += node.take_takeovers();
         inner.node = Some(node);
@@ -236,10 +266,11 @@ impl Database {
         if recovering {
             inner.journal_is_hot = inner.own.look(&self.paths)?;
         }
-        if !inner.arbiter.admits(seat.id, Level::Exclusive) {
-            return Err(Failure::Lock(LockError::Busy));
-        }
-        Ok(())
+        // What is left by a dead writer is rolled back under it, once: that is not kept. Nor is what another connection of ours
+        // stands in the way of: it may still have the files that were there before a fence.
+        let alone = inner.arbiter.admits(seat.id, Level::Exclusive);
+        inner.linger.exclusive = !recovering && (alone || switches::off(Guard::LingerGeneration));
+        if alone { Ok(()) } else { Err(Failure::Lock(LockError::Busy)) }
     }
 
     /// Nothing may be built on a lock whose node was deposed meanwhile: SQLite's cache may be old.
@@ -257,8 +288,12 @@ impl Database {
         if seat.level >= Level::Reserved {
             // Our half of coherence: what we wrote is on the server before anybody else may look.
             let synced = base.sync();
-            base.close_journal();
-            if let Some(node) = current(inner, seat) {
+            let kept = synced.is_ok() && current(inner, seat).is_some() && self.keeps_write_lock(inner, seat);
+            if !kept {
+                base.close_journal();
+                inner.linger.exclusive = false;
+            }
+            if let Some(node) = current(inner, seat).filter(|_| !kept) {
                 if let Err(error) = synced {
                     messages::say(
                         Weight::Warning,
@@ -273,13 +308,15 @@ impl Database {
         inner.arbiter.set(seat.id, level, seat.lease.clone(), seat.copy);
         if level == Level::None {
             seat.waited_for.clear();
+            seat.writes = std::mem::take(&mut seat.wrote);
+            if !seat.writes && !inner.arbiter.reserved() {
+                self.turn_done(inner);
+            }
             inner.park(seat.id, base);
             let Some(lease) = seat.lease.take() else { return };
             let last = !inner.arbiter.others_under(seat.id, &lease);
-            if let Some(node) = inner.node.as_mut().filter(|node| Arc::ptr_eq(node.lease(), &lease) && last) {
-                node.leave_reader();
-                inner.own.forget_journal();
-                inner.baseline = None;
+            if last && inner.node.as_ref().is_some_and(|node| Arc::ptr_eq(node.lease(), &lease)) {
+                self.last_unlocked(inner, seat);
             }
         }
     }

@@ -10,13 +10,13 @@ use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use super::database::{Database, Inner, Mode};
+use super::database::{Database, Mode};
 use super::service::Service;
 use super::settings::{ModeWish, Wishes};
 use crate::protocol::Paths;
 use crate::storage::disk::Disk;
 use crate::storage::kind::Class;
-use crate::storage::{Storage, liveness};
+use crate::storage::{Instant, Storage, liveness};
 
 pub(super) struct Process {
     generation: u32,
@@ -236,18 +236,9 @@ pub fn manager_of(path: &Path) -> Option<Arc<Database>> {
     databases().into_iter().find(|database| database.paths().database == path)
 }
 
-/// Something is held from now on: its heartbeat must be kept up.
-pub(super) fn wake_service(database: &Database, inner: &Inner) {
-    let process = process();
-    let due = match &inner.node {
-        Some(node) => node.heartbeat_due(),
-        None => process.storage.now().after(inner.registry_interval()),
-    };
-    process.service.attend(database.device(), due, || {
-        let mut databases = databases();
-        databases.retain(|other| other.device() == database.device());
-        databases
-    });
+/// The service thread must look at this database by `due`. False if there is none.
+pub(super) fn wake_service(database: &Database, due: Instant) -> bool {
+    process().service.attend(database.device(), due)
 }
 
 /// Resolves a path as the shim does: absolute, with symbolic links followed as far as the file exists.

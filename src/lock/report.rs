@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::io;
 use std::path::Path;
 
+use super::level::Level;
 use super::process;
 use crate::protocol::beat::{Beat, MAX_BYTES, PROTOCOL};
 use crate::protocol::names::{Kind, Name, NodeId};
@@ -190,6 +191,7 @@ fn kind_word(kind: Kind) -> &'static str {
         Kind::New => "new",
         Kind::Reader => "reader",
         Kind::Exclusive => "exclusive",
+        Kind::Wish => "wish",
         Kind::Deposed { .. } => "deposed",
         Kind::Epoch => "epoch",
     }
@@ -228,6 +230,7 @@ impl super::Database {
             "connections": inner.seats,
             "level": inner.arbiter.highest().name(),
             "holdsWriteLock": node.is_some_and(|node| node.holds_write_lock()) || inner.trusted.is_held(),
+            "lingers": inner.linger.is_idle() || (inner.linger.exclusive && inner.arbiter.highest() < Level::Reserved),
             "takeovers": inner.takeovers,
             "intrusions": inner.intrusions,
         })

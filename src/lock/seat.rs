@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::level::Level;
 use super::settings::Wishes;
@@ -39,6 +40,10 @@ pub trait Base {
     }
     /// Takes back what [`Base::park`] gave.
     fn unpark(&mut self, _handle: Parked) {}
+    /// For how much longer the program's busy handler lets a call wait; `None`: no more. Asked for each stretch anew.
+    fn patience(&mut self) -> Option<Duration> {
+        None
+    }
     /// Whether the program wants the running statement to stop.
     fn is_interrupted(&self) -> bool;
     /// The host's SQLite version, for people.
@@ -81,6 +86,13 @@ pub struct Seat {
     pub(super) copy: usize,
     pub(super) wishes: Wishes,
     pub(super) fork: u32,
+    /// In which holding of L the connection's journal was opened.
+    pub(super) hold: u64,
+    /// The connection's last transaction wrote, so the next one probably will; and the present one has.
+    pub(super) writes: bool,
+    pub(super) wrote: bool,
+    /// The journal was opened since it was last asked.
+    pub(super) fresh_journal: bool,
     /// Foreign names for which a full wait was made: the same one still there is busy at once.
     pub(super) waited_for: Vec<String>,
     /// Who stood in the way when the last call was busy.
@@ -90,6 +102,20 @@ pub struct Seat {
 impl Seat {
     pub fn level(&self) -> Level {
         self.level
+    }
+
+    /// How long an unused lock is kept for this connection; `None`: by what taking it costs.
+    pub(super) fn linger(&self) -> Option<Duration> {
+        self.wishes.linger()
+    }
+
+    pub fn wishes(&mut self) -> &mut Wishes {
+        &mut self.wishes
+    }
+
+    /// Whether the journal was opened since the last call, so that what is in it is not known.
+    pub fn take_fresh_journal(&mut self) -> bool {
+        std::mem::take(&mut self.fresh_journal)
     }
 
     /// In which process, counted by forks, it was taken.

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::database::{Database, Mode};
+use super::database::{Database, Inner, Mode};
 use super::level::Level;
 use crate::protocol::{Denied, Node};
 use crate::storage::Instant;
@@ -26,11 +26,9 @@ struct Bell {
 }
 
 impl Service {
-    /// The databases of `device` must be looked at by `due`. Cheap when the thread would be awake by then anyway.
-    pub fn attend<F>(&self, device: u64, due: Instant, databases: F)
-    where
-        F: Fn() -> Vec<Arc<Database>>,
-    {
+    /// The databases of `device` must be looked at by `due`. Cheap when the thread would be awake by then anyway. False if there
+    /// is no thread.
+    pub fn attend(&self, device: u64, due: Instant) -> bool {
         let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(bell) = threads.get(&device) {
             let mut next = bell.next.lock().unwrap_or_else(PoisonError::into_inner);
@@ -38,19 +36,24 @@ impl Service {
                 *next = Some(due);
                 bell.rung.notify_one();
             }
-            return;
+            return true;
         }
         let bell = Arc::new(Bell::default());
         *bell.next.lock().unwrap_or_else(PoisonError::into_inner) = Some(due);
         threads.insert(device, bell.clone());
         drop(threads);
-        drop(databases);
-        spawn(move || run(device, &bell));
+        let runs = spawn(move || run(device, &bell));
+        if !runs {
+            // Perhaps there is room for it later.
+            self.threads.lock().unwrap_or_else(PoisonError::into_inner).remove(&device);
+        }
+        runs
     }
 }
 
-/// A thread on which none of the host's signal handlers run.
-fn spawn(work: impl FnOnce() + Send + 'static) {
+/// A thread on which none of the host's signal handlers run. Without it leases are still kept up by the calls themselves, as far
+/// as there are any.
+fn spawn(work: impl FnOnce() + Send + 'static) -> bool {
     // SAFETY: plain libc calls on sets of our own; the calling thread gets its own mask back.
     let before = unsafe {
         let mut all: libc::sigset_t = std::mem::zeroed();
@@ -59,10 +62,10 @@ fn spawn(work: impl FnOnce() + Send + 'static) {
         libc::pthread_sigmask(libc::SIG_SETMASK, &all, &mut before);
         before
     };
-    // Without the thread leases are still kept up by the calls themselves, as far as there are any.
-    let _ = std::thread::Builder::new().name("coord".to_string()).stack_size(256 * 1024).spawn(work);
+    let spawned = std::thread::Builder::new().name("coord".to_string()).stack_size(256 * 1024).spawn(work);
     // SAFETY: as above.
     unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &before, std::ptr::null_mut()) };
+    spawned.is_ok()
 }
 
 fn run(device: u64, bell: &Bell) {
@@ -104,9 +107,12 @@ impl Database {
 
     /// What has to be done now and then. Returns when it is due again, `None` while nothing is held or watched.
     pub fn tick(&self) -> Option<Instant> {
+        let glimpsed = self.glimpse();
         let now = self.storage.now();
         // One database that is in a long call must not keep the others from being looked after.
         let Some(mut inner) = self.try_inner() else { return Some(now.after(Duration::from_millis(50))) };
+        // Should this end in a panic, whoever comes next rings again.
+        self.looks_next(&mut inner, None);
         if inner.mode == Mode::Trusted {
             let due = self.look_for_registry(&inner);
             if due.is_some() {
@@ -114,7 +120,15 @@ impl Database {
             }
             return due;
         }
+        let due = self.look_after_node(&mut inner, now, glimpsed);
+        self.flush(&mut inner);
+        self.looks_next(&mut inner, due);
+        due
+    }
+
+    fn look_after_node(&self, inner: &mut Inner, now: Instant, glimpsed: Option<(Instant, bool)>) -> Option<Instant> {
         let watching = inner.watch_until > now;
+        let next_look = self.look_after(inner, glimpsed);
         let node = inner.node.as_mut()?;
         let pause = node.lease_span() / 12;
         if node.lease().is_deposed() {
@@ -134,10 +148,12 @@ impl Database {
             (Err(Denied::Deposed(_)), _) => return None,
             _ => node.heartbeat_due().min(now.after(pause)).max(now.after(Duration::from_millis(50))),
         };
-        let paths = self.paths.clone();
-        inner.look_for_intruders(&self.storage, &paths);
-        self.flush(&mut inner);
-        Some(due)
+        // A timer of its own: the transactions of a busy writer send the heartbeats themselves.
+        if inner.intruders_due <= now {
+            inner.intruders_due = now.after(pause * 2);
+            inner.look_for_intruders(&self.storage, &self.paths);
+        }
+        Some(next_look.map_or(due, |look| look.min(due)))
     }
 
     /// Whether something of ours still stands on disk.

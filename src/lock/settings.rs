@@ -1,6 +1,7 @@
 //! What the user wishes, from the URI (`coord_mode=…`) and the environment (`COORD_MODE=…`); the URI wins.
 
 use std::fmt::Write;
+use std::time::Duration;
 
 use crate::protocol::lease;
 
@@ -23,20 +24,36 @@ pub struct Wishes {
     pub recovery_wait: bool,
     /// Use a filesystem that coord would refuse.
     pub force_fs: bool,
+    /// Milliseconds for which an unused lock is kept; `None`: by what taking it costs.
+    pub linger_ms: Option<u64>,
+    /// Keep no lock beyond its transaction.
+    pub unlock_asap: bool,
 }
 
 impl Default for Wishes {
     fn default() -> Wishes {
-        Wishes { mode: ModeWish::Auto, lease_ms: lease::DEFAULT_MS, recovery_wait: true, force_fs: false }
+        Wishes {
+            mode: ModeWish::Auto,
+            lease_ms: lease::DEFAULT_MS,
+            recovery_wait: true,
+            force_fs: false,
+            linger_ms: None,
+            unlock_asap: false,
+        }
     }
 }
 
+/// Longest time for which an unused lock can be kept.
+const LINGER_MAX_MS: u64 = 60_000;
+
 /// Every parameter, with what it takes.
-const VALID: [(&str, &str); 4] = [
+const VALID: [(&str, &str); 6] = [
     ("coord_mode", "auto, trusted or network-exclusive"),
     ("coord_lease_ms", "a number of milliseconds from 1000 to 3600000"),
     ("coord_recovery_wait", "0 or 1"),
     ("coord_force_fs", "0 or 1"),
+    ("coord_linger_ms", "a number of milliseconds from 0 to 60000, or auto"),
+    ("coord_unlock_asap", "0 or 1"),
 ];
 
 impl Wishes {
@@ -65,6 +82,21 @@ impl Wishes {
         Ok(wishes)
     }
 
+    /// How long an unused lock is kept; `None`: by what taking it costs.
+    pub fn linger(&self) -> Option<Duration> {
+        if self.unlock_asap { Some(Duration::ZERO) } else { self.linger_ms.map(Duration::from_millis) }
+    }
+
+    /// Sets how long an unused lock is kept, as `coord_linger_ms` does.
+    ///
+    /// # Errors
+    /// What it takes.
+    pub fn set_linger(&mut self, value: &str) -> Result<(), &'static str> {
+        self.set("coord_linger_ms", value)?;
+        self.unlock_asap = false;
+        Ok(())
+    }
+
     fn set(&mut self, key: &str, value: &str) -> Result<(), &'static str> {
         let takes = VALID.iter().find(|(valid, _)| *valid == key).map_or("", |(_, takes)| takes);
         let flag = || match value {
@@ -86,9 +118,19 @@ impl Wishes {
                 self.lease_ms = number.ok_or(takes)?;
             }
             "coord_recovery_wait" => self.recovery_wait = flag()?,
+            "coord_linger_ms" => self.linger_ms = linger(value).ok_or(takes)?,
+            "coord_unlock_asap" => self.unlock_asap = flag()?,
             _ => self.force_fs = flag()?,
         }
         Ok(())
+    }
+}
+
+/// `auto`, or milliseconds within the limit.
+fn linger(value: &str) -> Option<Option<u64>> {
+    match value {
+        "auto" => Some(None),
+        number => number.parse().ok().filter(|ms| *ms <= LINGER_MAX_MS).map(Some),
     }
 }
 
@@ -143,6 +185,10 @@ mod tests {
             ("coord_lease_ms", "30s"),
             ("coord_recovery_wait", "yes"),
             ("coord_force_fs", "2"),
+            ("coord_linger_ms", "60001"),
+            ("coord_linger_ms", "-1"),
+            ("coord_linger_ms", "long"),
+            ("coord_unlock_asap", "true"),
         ] {
             let error = read(&[(key, value)], &[]).unwrap_err();
             assert!(error.contains(key) && error.contains("it takes"), "{error}");

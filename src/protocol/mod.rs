@@ -25,5 +25,3 @@ pub use lease::Lease;
 pub use names::NodeId;
 pub use node::{Node, Settings};
 pub use paths::Paths;
-
-pub use crate::switches;

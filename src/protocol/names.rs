@@ -88,6 +88,8 @@ pub enum Kind {
     Reader,
     /// In G: this node is exclusive, or about to be.
     Exclusive,
+    /// In G: this node waits for SHARED. Nobody waits for it; who merely keeps a lock gives it up.
+    Wish,
     /// In G: the node has lost everything it had here. `by` is the deposing node's key, `m` its counter.
     Deposed { by: u64, m: u64 },
     /// In G: database and journal were replaced since the epoch before.
@@ -117,6 +119,7 @@ impl Name {
             "new" => Kind::New,
             "reader" => Kind::Reader,
             "exclusive" => Kind::Exclusive,
+            "wish" => Kind::Wish,
             "epoch" => Kind::Epoch,
             "beat" => Kind::Beat { lease_ms: decimal(parts.next()?)? },
             "deposed" => Kind::Deposed { by: hex(parts.next()?)?, m: decimal(parts.next()?)? },
@@ -143,6 +146,7 @@ impl fmt::Display for Name {
             Kind::New => write!(f, "new.{node}.{n}"),
             Kind::Reader => write!(f, "reader.{node}.{n}"),
             Kind::Exclusive => write!(f, "exclusive.{node}.{n}"),
+            Kind::Wish => write!(f, "wish.{node}.{n}"),
             Kind::Epoch => write!(f, "epoch.{node}.{n}"),
             Kind::Beat { lease_ms } => write!(f, "beat.{node}.{n}.{lease_ms}"),
             Kind::Deposed { by, m } => write!(f, "deposed.{node}.{n}.{by:016x}.{m}"),
@@ -180,6 +184,7 @@ mod tests {
             Kind::New,
             Kind::Reader,
             Kind::Exclusive,
+            Kind::Wish,
             Kind::Epoch,
             Kind::Beat { lease_ms: 30_000 },
             Kind::Deposed { by: 7, m: 12 },

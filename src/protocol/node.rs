@@ -12,8 +12,8 @@ use super::names::{Kind, Name, NodeId};
 use super::observer::Observer;
 use super::paths::Paths;
 use super::registry::{Census, LockView};
-use super::switches::{self, Guard};
 use crate::storage::{Instant, Owner, Storage};
+use crate::switches::{self, Guard};
 
 /// What a node is told at its start.
 #[derive(Clone, Debug)]
@@ -52,6 +52,8 @@ pub struct Node {
     /// Names that heartbeats tried since the last success, with the moment before they were sent.
     pub(super) tried: Vec<(u64, Instant)>,
     pub(super) reader: Option<Name>,
+    /// Stands while we wait for SHARED, so that a holder who only keeps the lock sees that it is wanted.
+    pub(super) wish: Option<Name>,
     pub(super) exclusive: Option<Name>,
     pub(super) write: Option<Name>,
     /// Foreign names that stood in the way when `exclusive` was put up; only these count.
@@ -67,6 +69,8 @@ pub struct Node {
     pub(super) looked_for_idle: bool,
     /// Whose `exclusive.*` was there when we last looked as a reader, and when that was.
     pub(super) writer: Option<Name>,
+    /// While we are exclusive: somebody was seen to wait for SHARED.
+    pub(super) reader_waits: bool,
     pub(super) looked_for_writers: Instant,
 }
 
@@ -84,6 +88,7 @@ impl Node {
             beat_sent: Instant::default(),
             tried: Vec::new(),
             reader: None,
+            wish: None,
             exclusive: None,
             write: None,
             blockers: None,
@@ -94,6 +99,7 @@ impl Node {
             takeovers: 0,
             looked_for_idle: false,
             writer: None,
+            reader_waits: false,
             looked_for_writers: Instant::default(),
             id,
             storage,
@@ -151,7 +157,8 @@ impl Node {
 
     /// Whether anything of ours stands on disk that others wait for.
     pub fn has_presence(&self) -> bool {
-        self.reader.is_some() || self.write.is_some() || self.exclusive.is_some() || !self.litter.is_empty()
+        let names = [&self.reader, &self.write, &self.exclusive];
+        names.iter().any(|name| name.is_some()) || self.wish.is_some() || !self.litter.is_empty()
     }
 
     /// Takeovers since the last call.
@@ -172,7 +179,7 @@ impl Node {
 
     pub(super) fn next(&mut self, kind: Kind) -> Name {
         self.n += 1;
-        let presence = matches!(kind, Kind::Reader | Kind::Exclusive | Kind::Write);
+        let presence = matches!(kind, Kind::Reader | Kind::Exclusive | Kind::Wish | Kind::Write);
         let n = if presence && switches::off(Guard::FreshNames) { 0 } else { self.n };
         Name { node: self.id.clone(), n, kind }
     }
@@ -247,8 +254,8 @@ impl Node {
 
     /// Names of ours in G that we do not hold come from creates that failed and landed: away with them.
     fn remove_unheld(&mut self, census: &Census) {
-        let held = [self.reader.clone(), self.exclusive.clone()];
-        let stray = census.readers.iter().chain(&census.exclusives).chain(&census.litter);
+        let held = [self.reader.clone(), self.exclusive.clone(), self.wish.clone()];
+        let stray = census.presence().chain(&census.litter);
         let stray: Vec<PathBuf> = stray
             .filter(|name| name.node == self.id && !held.contains(&Some((*name).clone())))
             .filter(|name| !matches!(name.kind, Kind::Beat { .. }))
@@ -279,6 +286,7 @@ impl Node {
 
     /// Ends this node: presence first, the beat last. A deposed node leaves everything but its reader's name.
     pub fn unregister(&mut self) {
+        self.withdraw_wish();
         if let Some(name) = self.reader.take() {
             self.discard(self.in_registry(&name));
         }

@@ -45,7 +45,7 @@ impl Observer {
         }
         let standing: BTreeSet<&Name> = census.tombstones().iter().collect();
         self.tombstones.retain(|stone, _| standing.contains(stone));
-        let present = census.readers.iter().chain(&census.exclusives).map(|name| &name.node);
+        let present = census.presence().map(|name| &name.node);
         let beating = census.beats().map(|(node, ..)| node);
         for node in present.chain(beating) {
             if node != own && self.runs.get(node).is_none_or(|run| run.last_asked != census.asked) {
@@ -64,7 +64,7 @@ impl Observer {
     }
 
     fn is_seen(node: &NodeId, census: &Census) -> bool {
-        census.beat(node).is_some() || census.readers.iter().chain(&census.exclusives).any(|name| name.node == *node)
+        census.beat(node).is_some() || census.presence().any(|name| name.node == *node)
     }
 
     /// A node whose only trace is in L (a late create) is sampled by its name there.

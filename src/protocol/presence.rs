@@ -1,14 +1,37 @@
 //! Readers and exclusive: presence is created and unlinked, never renamed, and whoever puts his down and then lists sees
 //! everybody who was there before.
 
+use std::time::Duration;
+
 use super::depose::Verdict;
 use super::error::{Denied, Holder};
-use super::names::{Kind, Name};
+use super::names::{Kind, Name, NodeId};
 use super::node::{Files, Node};
+use super::paths::Paths;
 use super::registry::Census;
-use super::switches::{self, Guard};
 use super::takeover::Scope;
-use super::write_lock::POLL;
+use crate::storage::{Instant, Storage};
+use crate::switches::{self, Guard};
+
+/// See [`Node::glimpse`].
+pub struct Glimpse {
+    node: NodeId,
+    exclusive: bool,
+}
+
+impl Glimpse {
+    /// Whether the registry shows anything that the node has to look at itself: somebody who waits for what it has, or that
+    /// it may have been deposed. A listing that need not be fresh.
+    pub fn finds(&self, storage: &dyn Storage, paths: &Paths) -> bool {
+        let Ok(names) = storage.list(&paths.registry) else { return true };
+        let census = Census::sort(names, Instant::default(), Instant::default());
+        let foreign = |name: &Name| name.node != self.node;
+        census.exclusives.iter().any(foreign)
+            || (self.exclusive && census.wishes.iter().any(foreign))
+            || census.tombstone(&self.node).is_some()
+            || census.beat(&self.node).is_none()
+    }
+}
 
 impl Node {
     /// SHARED: puts up `reader.*` and confirms it. On success the handles are on the live files and nobody is exclusive.
@@ -28,6 +51,27 @@ impl Node {
             self.leave_reader();
         }
         entered
+    }
+
+    /// Says on disk that we wait for SHARED, for holders elsewhere who merely keep their lock. Nothing rests on it, so nothing is
+    /// made of an error; a name that could not be made is unlinked like one of ours.
+    pub fn wish(&mut self) {
+        if self.wish.is_some() || self.lease().is_deposed() {
+            return;
+        }
+        let name = self.next(Kind::Wish);
+        let path = self.in_registry(&name);
+        match self.storage.create_new(&path, b"", self.settings.owner) {
+            Ok(()) => self.wish = Some(name),
+            Err(_) => self.discard(path),
+        }
+    }
+
+    /// We wait no longer.
+    pub fn withdraw_wish(&mut self) {
+        if let Some(name) = self.wish.take() {
+            self.discard(self.in_registry(&name));
+        }
     }
 
     fn confirm_reader(&mut self, files: &mut dyn Files) -> Result<(), Denied> {
@@ -57,26 +101,49 @@ impl Node {
         )))
     }
 
-    /// While we read: whether a writer elsewhere waits for us. Looked for once in a polling interval, not at each reader.
-    pub fn writer_waits(&mut self) -> Result<Option<Holder>, Denied> {
-        let now = self.storage.now();
-        if now.since(self.looked_for_writers) >= POLL && !switches::off(Guard::Joiners) {
-            self.looked_for_writers = now;
-            let census = self.census()?;
-            // Where a listing is made anyway, it also says whether we are still somebody.
-            self.confirm(&census)?;
-            let foreign: Vec<Name> = census.exclusives.iter().filter(|name| name.node != *self.id()).cloned().collect();
-            self.writer = None;
-            for name in foreign {
-                // A dead one waits for nobody.
-                if !matches!(self.judge(&name.node, &census)?, Verdict::Deposed { .. }) {
-                    self.writer = Some(name);
-                }
-            }
+    /// While we read: whether a writer elsewhere waits for us. Looked for unless somebody has looked `within` this time, not
+    /// at each reader.
+    pub fn writer_waits(&mut self, within: Duration) -> Result<Option<Holder>, Denied> {
+        if self.storage.now().since(self.looked_for_writers) >= within && !switches::off(Guard::Joiners) {
+            self.wanted_by_others()?;
         }
         // It waits for us, so how long it has stood there says nothing of whether it lives: it is never taken for silent by that.
         let waiting = |name| Holder { sign: String::new(), ..self.holder(name, None, "waiting to write") };
         Ok(self.writer.as_ref().map(waiting))
+    }
+
+    /// While we hold something: looks whether others wait for it. The listing may be old; nothing but waiting, and giving up,
+    /// follows from it.
+    pub fn wanted_by_others(&mut self) -> Result<bool, Denied> {
+        self.looked_for_writers = self.storage.now();
+        let census = self.census()?;
+        // Where a listing is made anyway, it also says whether we are still somebody.
+        self.confirm(&census)?;
+        (self.writer, self.reader_waits) = (None, false);
+        // Beside SHARED alone nobody waits for SHARED because of us.
+        let wishes = if self.exclusive.is_some() { &census.wishes[..] } else { &[] };
+        for name in census.exclusives.iter().chain(wishes) {
+            // A dead one waits for nobody.
+            if name.node == *self.id() || matches!(self.judge(&name.node, &census)?, Verdict::Deposed { .. }) {
+                continue;
+            }
+            match name.kind {
+                Kind::Exclusive => self.writer = Some(name.clone()),
+                _ => self.reader_waits = true,
+            }
+        }
+        Ok(self.writer.is_some() || self.reader_waits)
+    }
+
+    /// What somebody needs to know of us who looks into the registry without us.
+    pub fn glimpse(&self) -> Glimpse {
+        Glimpse { node: self.id().clone(), exclusive: self.exclusive.is_some() }
+    }
+
+    /// A listing that was asked for at `asked` and made without us showed nobody who waits.
+    pub fn seen_by_nobody(&mut self, asked: Instant) {
+        self.looked_for_writers = asked;
+        (self.writer, self.reader_waits) = (None, false);
     }
 
     /// Takes L for no other purpose than to clear up after deposed nodes.
@@ -91,7 +158,7 @@ impl Node {
 
     /// Back from SHARED to nothing. Also for a deposed node: a reader's name tells nobody anything any more.
     pub fn leave_reader(&mut self) {
-        self.writer = None;
+        (self.writer, self.reader_waits) = (None, false);
         if let Some(name) = self.reader.take() {
             self.discard(self.in_registry(&name));
         }
@@ -150,7 +217,7 @@ impl Node {
 
     /// Somebody may have removed the lock directory by hand, and another writer may be in a new one: the journal is not
     /// ours alone any more. Whoever finds that gives itself up before it writes to the database.
-    fn still_holds_lock(&mut self) -> Result<(), Denied> {
+    pub fn still_holds_lock(&mut self) -> Result<(), Denied> {
         let Some(path) = self.write.as_ref().map(|name| self.in_lock(name)) else { return Ok(()) };
         match self.storage.attributes(&path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
@@ -180,7 +247,8 @@ impl Node {
         Ok(())
     }
 
-    pub(super) fn withdraw_exclusive(&mut self) {
+    /// Back from EXCLUSIVE or PENDING to what L alone is: readers may come.
+    pub fn withdraw_exclusive(&mut self) {
         self.blockers = None;
         if let Some(name) = self.exclusive.take() {
             self.discard(self.in_registry(&name));

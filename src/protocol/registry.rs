@@ -18,6 +18,8 @@ pub struct Census {
     tombstones: Vec<Name>,
     pub readers: Vec<Name>,
     pub exclusives: Vec<Name>,
+    /// Who waits for SHARED.
+    pub wishes: Vec<Name>,
     /// `new.*` and superseded beats.
     pub litter: Vec<Name>,
     pub epochs: BTreeSet<Name>,
@@ -39,6 +41,7 @@ impl Census {
                 Kind::Deposed { .. } => census.tombstones.push(name),
                 Kind::Reader => census.readers.push(name),
                 Kind::Exclusive => census.exclusives.push(name),
+                Kind::Wish => census.wishes.push(name),
                 Kind::New => census.litter.push(name),
                 Kind::Epoch => drop(census.epochs.insert(name)),
                 Kind::Write | Kind::Fence(_) => census.strangers.push(text),
@@ -61,6 +64,11 @@ impl Census {
         if newest.0 < n {
             *newest = (n, lease_ms);
         }
+    }
+
+    /// Everybody's names but for heartbeats, tombstones and litter.
+    pub fn presence(&self) -> impl Iterator<Item = &Name> {
+        self.readers.iter().chain(&self.exclusives).chain(&self.wishes)
     }
 
     /// The node's heartbeat: `(n, lease_ms)`.

@@ -8,7 +8,8 @@ use super::error::{Denied, Holder};
 use super::names::{Copy, Kind, Name, NodeId};
 use super::node::{Files, Node};
 use super::registry::{Census, LockView};
-use super::switches::{self, Guard};
+use crate::storage::Access;
+use crate::switches::{self, Guard};
 
 /// What a fence may replace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +64,7 @@ impl Node {
         self.finish_copies(&copies, census, files)?;
         let known = self.epoch.clone();
         let fenced = self.fence_off(&remains, census, files, scope)?;
+        self.settle_end(&remains)?;
         let may_have_replaced = remains.iter().any(|one| one.had(Kind::Exclusive) || !one.copies.is_empty());
         if may_have_replaced && self.epoch == known && !switches::off(Guard::DoubtfulEpoch) {
             // It may have died between its last rename and saying so. We open everything anew as well: nothing is known.
@@ -93,6 +95,7 @@ impl Node {
                 |names: &[Name]| -> Vec<Name> { names.iter().filter(|name| name.node == *node).cloned().collect() };
             let mut in_registry = of(&census.readers);
             in_registry.extend(of(&census.exclusives));
+            in_registry.extend(of(&census.wishes));
             in_registry.extend(of(&census.litter));
             let copies = view.copies.iter().filter(|(name, _)| name.node == *node).cloned().collect();
             all.push(Remains { provably_dead, in_lock: of(&view.writes), copies, in_registry, stone: stone.clone() });
@@ -238,6 +241,21 @@ impl Node {
                 })))
             }
             Err(denied) => Err(denied),
+        }
+    }
+
+    /// Who died at the end of a transaction may have cut its journal and not synced that. What others see from now on must not
+    /// be undone by a power cut: where the journal was not replaced by a synced copy, it is synced now.
+    fn settle_end(&self, remains: &[Remains]) -> Result<(), Denied> {
+        let was_ending = |one: &Remains| one.provably_dead && one.had(Kind::Exclusive);
+        if !self.settings.local || !remains.iter().any(was_ending) || switches::off(Guard::SettledEnd) {
+            return Ok(());
+        }
+        match self.storage.open(&self.paths.journal, Access::Read).and_then(|journal| journal.sync()) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(Denied::io("sync what a dead process left in", &self.paths.journal)(error))
+            }
+            _ => Ok(()),
         }
     }
 

@@ -59,6 +59,7 @@ pub(super) const ALL: &[Function] = &[
     Function { name: c"coord_info", flags: 0, body: Body::Plain(info) },
     Function { name: c"coord_locks_taken", flags: SQLITE_INNOCUOUS, body: Body::Plain(locks_taken) },
     Function { name: c"coord_last_error", flags: 0, body: Body::Plain(last_error) },
+    Function { name: c"coord_release", flags: SQLITE_DIRECTONLY, body: Body::Plain(release) },
     Function { name: c"coord_default", flags: SQLITE_DIRECTONLY, body: Body::Plain(make_default) },
     Function { name: c"coord_check", flags: SQLITE_DIRECTONLY, body: Body::OfPath(check) },
 ];
@@ -96,6 +97,12 @@ fn locks_taken(_: &'static Api) -> Result<Answer, String> {
 /// `coord_last_error()`: the last thing that coord had to say in this process, in full; NULL if nothing yet.
 fn last_error(_: &'static Api) -> Result<Answer, String> {
     Ok(report::last_error().map_or(Answer::Null, Answer::Text))
+}
+
+/// `coord_release()`: gives up, at once, every lock that this process keeps although no transaction of its own needs it. Answers
+/// with the number of databases on which there was one.
+fn release(_: &'static Api) -> Result<Answer, String> {
+    Ok(Answer::Integer(i64::try_from(crate::lock::release_all()).unwrap_or(i64::MAX)))
 }
 
 /// `coord_default()`: makes coord the VFS of connections that are opened from now on and name none. Answers with the name of

@@ -9,6 +9,7 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
+use super::queue::LocalQueue;
 use super::{Access, Attributes, DataFile, FileId, Instant, Kind, Liveness, LocalGuard, Owner, Process, Storage};
 use super::{kind, liveness};
 
@@ -135,6 +136,10 @@ impl Storage for Disk {
 
     fn local_guard(&self, path: &Path) -> LocalGuard {
         liveness::local_guard(path).map_or_else(LocalGuard::default, LocalGuard::holding)
+    }
+
+    fn local_queue(&self, path: &Path) -> Option<LocalQueue> {
+        liveness::local_queue(path).map(LocalQueue::on)
     }
 }
 

@@ -52,6 +52,11 @@ pub fn local_guard(path: &std::path::Path) -> Option<std::fs::File> {
     memory::local_guard(&identity::runtime_dir()?, path)
 }
 
+/// See [`crate::storage::Storage::local_queue`]: its file, to be opened once.
+pub fn local_queue(path: &std::path::Path) -> Option<std::fs::File> {
+    memory::local_queue(&identity::runtime_dir()?, path)
+}
+
 /// See [`crate::storage::Storage::known_for`].
 pub fn known_for(key: &str) -> Duration {
     match identity::runtime_dir() {

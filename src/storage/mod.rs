@@ -13,6 +13,7 @@ use std::time::Duration;
 pub mod disk;
 pub mod kind;
 pub mod liveness;
+pub mod queue;
 
 pub use kind::Kind;
 pub use liveness::{Liveness, Process};
@@ -141,6 +142,10 @@ pub trait Storage: Send + Sync {
     fn known_for(&self, key: &str) -> Duration;
     /// Waits for, and holds until it is dropped, a lock among this user's processes on this host that remembers one bit.
     fn local_guard(&self, path: &Path) -> LocalGuard;
+    /// The order of this user's processes that wait for what `path` stands for; `None` where there is none.
+    fn local_queue(&self, _path: &Path) -> Option<queue::LocalQueue> {
+        None
+    }
 }
 
 /// See [`Storage::local_guard`]. Without a host-local directory it guards nothing and remembers nothing.

@@ -5,7 +5,7 @@ use std::ffi::{CStr, c_char, c_int, c_void};
 use super::database_file::DatabaseFile;
 use crate::host::ffi::*;
 use crate::lock::{self, Mode};
-use crate::protocol::switches::{self, Guard};
+use crate::switches::{self, Guard};
 
 /// Asks a file of coord's for its refusal: `char **`, allocated by the host, null if there is none. Any other VFS answers
 /// `SQLITE_NOTFOUND`. In the range that SQLite leaves to VFSes.
@@ -46,6 +46,10 @@ impl DatabaseFile {
                     self.handles.control(operation, argument);
                     SQLITE_OK
                 }
+                SQLITE_FCNTL_BUSYHANDLER => {
+                    self.handles.busy_handler = argument.cast();
+                    self.handles.control(operation, argument)
+                }
                 // Pages served from a mapping would come past every check.
                 SQLITE_FCNTL_MMAP_SIZE => {
                     argument.cast::<i64>().write(0);
@@ -67,7 +71,7 @@ impl DatabaseFile {
                     code => code,
                 },
                 SQLITE_FCNTL_HAS_MOVED if self.database.mode() == Mode::NetworkExclusive => {
-                    let moved = self.database.has_moved() && !switches::off(Guard::HasMoved);
+                    let moved = self.database.has_moved(&self.seat) && !switches::off(Guard::HasMoved);
                     argument.cast::<c_int>().write(c_int::from(moved));
                     SQLITE_OK
                 }
@@ -123,6 +127,7 @@ impl DatabaseFile {
         let (name, value) = (text(1).unwrap_or_default(), text(2));
         let answer = match name.as_str() {
             "coord_status" => Some((SQLITE_OK, self.status())),
+            "coord_linger" => Some(self.linger(value.as_deref())),
             "coord_error" => Some((SQLITE_OK, self.last_error.clone().unwrap_or_default())),
             "mmap_size" => Some((SQLITE_OK, "0".to_string())),
             "locking_mode" => {
@@ -142,7 +147,7 @@ impl DatabaseFile {
             }
             name if name.starts_with("coord_") => Some((
                 SQLITE_ERROR,
-                format!("coord: there is no PRAGMA {name}; there are coord_status and coord_error"),
+                format!("coord: there is no PRAGMA {name}; there are coord_status, coord_error and coord_linger"),
             )),
             _ => None,
         };
@@ -155,6 +160,18 @@ impl DatabaseFile {
             // SAFETY: SQLite's argument.
             None => unsafe { self.handles.control(SQLITE_FCNTL_PRAGMA, argument.cast()) },
         }
+    }
+
+    /// `PRAGMA coord_linger` and `PRAGMA coord_linger=…`: for how long this connection keeps an unused lock.
+    fn linger(&mut self, value: Option<&str>) -> (c_int, String) {
+        let wishes = self.seat.wishes();
+        if let Some(value) = value
+            && let Err(takes) = wishes.set_linger(value)
+        {
+            return (SQLITE_ERROR, format!("coord: PRAGMA coord_linger={value} is not understood: it takes {takes}"));
+        }
+        let span = wishes.linger().map(|span| span.as_millis().to_string());
+        (SQLITE_OK, span.unwrap_or_else(|| "auto".to_string()))
     }
 
     fn status(&self) -> String {

@@ -11,7 +11,7 @@ use crate::host::ffi::*;
 use crate::lock::{self, Database, Level, LockError, Mode, Seat, Weight, Wishes, Writing};
 use crate::protocol::Paths;
 use crate::protocol::lease::Standing;
-use crate::protocol::switches::{self, Guard};
+use crate::switches::{self, Guard};
 
 /// Device characteristics that stay true through coord; the others promise what only the platform's own path keeps
 /// (commits without a journal, no need for journal syncs, handles that are kept open).
@@ -146,14 +146,22 @@ impl DatabaseFile {
             self.handles.doubt = true;
         }
         let data = cleaned.as_deref().unwrap_or(data);
-        self.changed(SQLITE_IOERR_WRITE, |file| file.write(data, offset))
+        let done = self.changed(SQLITE_IOERR_WRITE, |file| file.write(data, offset));
+        if done == SQLITE_OK && self.is_network() {
+            self.database.wrote(&self.seat, data, offset);
+        }
+        done
     }
 
     pub fn truncate(&mut self, size: i64) -> c_int {
         if let Err(code) = self.may_write(true) {
             return code;
         }
-        self.changed(SQLITE_IOERR_TRUNCATE, |file| file.truncate(size))
+        let done = self.changed(SQLITE_IOERR_TRUNCATE, |file| file.truncate(size));
+        if done == SQLITE_OK && self.is_network() {
+            self.database.learn(&self.seat, |known| known.size = None);
+        }
+        done
     }
 
     /// One change of the database, with the lease checked before and after.
@@ -180,6 +188,7 @@ impl DatabaseFile {
     /// A change failed: unless the disk was full it may still be carried out, late.
     pub fn write_failed(&mut self, code: c_int) {
         self.transaction.failed = true;
+        self.database.doubt();
         if code & 0xff != SQLITE_FULL {
             self.database.write_failed(&self.seat);
         }
@@ -280,6 +289,8 @@ impl DatabaseFile {
                 self.end_recovery(level);
                 if self.transaction.left_a_journal(self.seat.level()) {
                     self.database.journal_left();
+                } else if self.transaction.is_unclean() {
+                    self.database.doubt();
                 }
             }
             self.transaction.unlocked(level);

@@ -5,10 +5,12 @@ use std::ffi::{CString, c_char, c_int, c_void};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::base::BaseFile;
 use super::host_copy::HostCopy;
 use super::kept_journal::KeptJournal;
+use super::patience::{self, BusyHandler};
 use crate::host::OwnedName;
 use crate::host::ffi::*;
 use crate::lock::{self, Base, Level, LockError, Parked};
@@ -39,6 +41,8 @@ pub struct Handles {
     settings: Vec<(c_int, c_int)>,
     /// Where SQLite keeps its connection (`SQLITE_FCNTL_PDB`), for interrupts.
     pub connection: *mut *mut sqlite3,
+    /// What SQLite asks whether to wait on.
+    pub busy_handler: BusyHandler,
 }
 
 impl Handles {
@@ -60,6 +64,7 @@ impl Handles {
             doubt: false,
             settings: Vec::new(),
             connection: std::ptr::null_mut(),
+            busy_handler: std::ptr::null(),
         }
     }
 
@@ -236,12 +241,15 @@ impl Base for Handles {
     }
 
     fn park(&mut self) -> Option<Parked> {
-        self.database.take().map(|file| Box::new(file) as Parked)
+        let journal = self.journal.take();
+        self.database.take().map(|file| Box::new((file, journal)) as Parked)
     }
 
     fn unpark(&mut self, handle: Parked) {
-        if let Ok(file) = handle.downcast::<BaseFile>() {
-            self.database = Some(*file);
+        if let Ok(files) = handle.downcast::<(BaseFile, Option<BaseFile>)>() {
+            let (file, journal) = *files;
+            self.database = Some(file);
+            self.journal = journal;
         }
     }
 
@@ -250,6 +258,11 @@ impl Base for Handles {
         let connection = unsafe { self.connection.as_ref() }.copied().filter(|connection| !connection.is_null());
         // SAFETY: it is this host's connection, and open.
         connection.is_some_and(|connection| unsafe { self.host.api.is_interrupted(connection) })
+    }
+
+    fn patience(&mut self) -> Option<Duration> {
+        // SAFETY: SQLite gave it for as long as the file is open, and we are inside a call of its connection.
+        unsafe { patience::ask(self.busy_handler) }
     }
 
     fn client(&self) -> String {

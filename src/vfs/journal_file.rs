@@ -4,6 +4,7 @@ use std::ffi::{c_int, c_void};
 
 use super::database_file::DatabaseFile;
 use crate::host::ffi::*;
+use crate::lock::Level;
 
 /// How a journal was opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +33,9 @@ impl JournalFile {
         // SAFETY: the caller's promise. The borrow ends with this call; the journal keeps the pointer.
         let owner = unsafe { &mut *pointer };
         let for_writing = flags & SQLITE_OPEN_READWRITE != 0;
-        let how = match (owner.handles.journal.is_some(), for_writing) {
+        // Between transactions a handle may be kept with the lock; it is nobody's before the connection is RESERVED again.
+        let kept = owner.handles.journal.is_some() && owner.seat.level() >= Level::Reserved;
+        let how = match (kept, for_writing) {
             (true, _) => Use::Full,
             (false, false) if owner.database.journal_is_hot() => Use::Peek,
             // Without a lock, or read-write where no handle is kept: SQLite must not get one that nobody confirmed.

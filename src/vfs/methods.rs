@@ -4,7 +4,7 @@ use std::ffi::{c_char, c_double, c_int, c_void};
 
 use super::connections::{self, Part};
 use super::host_copy::{HostCopy, in_slot};
-use super::open;
+use super::{open, patience};
 use crate::guard::guard;
 use crate::host::api::HOSTS_MAX;
 use crate::host::ffi::*;
@@ -138,11 +138,16 @@ unsafe extern "C" fn x_access<const SLOT: usize>(
     out: *mut c_int,
 ) -> c_int {
     if flags == SQLITE_ACCESS_EXISTS {
+        let ask = || {
+            let mut found = 0;
+            let code = forward!(SLOT, SQLITE_IOERR_ACCESS, xAccess(name, flags, &raw mut found));
+            (code == SQLITE_OK).then_some(found != 0)
+        };
         // SAFETY: as in `x_delete`.
         let own = guard(None, || unsafe {
             match connections::owner(name)? {
                 (file, Part::Journal) => (*file).journal_exists(),
-                (_, Part::Wal) => None,
+                (file, Part::Wal) => (*file).wal_exists(ask),
             }
         });
         if let Some(exists) = own {
@@ -189,6 +194,9 @@ unsafe extern "C" fn x_randomness<const SLOT: usize>(_: *mut sqlite3_vfs, size: 
 
 /// Where the default busy handler waits. It counts what it asked for, not what passed, so it is never cut short.
 unsafe extern "C" fn x_sleep<const SLOT: usize>(_: *mut sqlite3_vfs, microseconds: c_int) -> c_int {
+    if patience::noted(microseconds) {
+        return microseconds;
+    }
     forward!(SLOT, 0, xSleep(microseconds))
 }
 

@@ -15,6 +15,7 @@ mod journal_file;
 mod kept_journal;
 mod methods;
 mod open;
+mod patience;
 mod reading;
 mod refusals;
 mod transaction;

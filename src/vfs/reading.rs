@@ -4,8 +4,8 @@ use std::ffi::{c_int, c_void};
 
 use super::database_file::DatabaseFile;
 use crate::host::ffi::*;
-use crate::lock::{Level, Mode};
-use crate::protocol::switches;
+use crate::lock::{Level, Mode, STAMP, STAMP_AT};
+use crate::switches;
 
 /// As far as the database is read without a lock: its header (SQLite's file format, section 1.3).
 const HEADER: usize = 100;
@@ -24,6 +24,40 @@ impl DatabaseFile {
                 ),
             );
         }
+        if offset == STAMP_AT && usize::try_from(amount) == Ok(STAMP) {
+            // SAFETY: the caller's promise.
+            return self.read_stamp(unsafe { &mut *buffer.cast::<[u8; STAMP]>() });
+        }
+        // SAFETY: the caller's promise.
+        unsafe { self.read_from_file(buffer, amount, offset) }
+    }
+
+    /// The bytes by which SQLite knows whether its cache is still good, from memory where they are known.
+    fn read_stamp(&mut self, stamp: &mut [u8; STAMP]) -> c_int {
+        let known = self.is_network().then(|| self.database.recall(&self.seat));
+        match known.and_then(|known| known.stamp) {
+            Some(known) => *stamp = known,
+            None => {
+                // SAFETY: room for as many bytes.
+                let code = unsafe { self.read_from_file(stamp.as_mut_ptr().cast(), STAMP as c_int, STAMP_AT) };
+                if code != SQLITE_OK {
+                    // Of an empty database there is nothing in any cache.
+                    self.handles.doubt &= code != SQLITE_IOERR_SHORT_READ;
+                    return code;
+                }
+                if known.is_some() {
+                    self.database.learn(&self.seat, |known| known.stamp = Some(*stamp));
+                }
+            }
+        }
+        if std::mem::take(&mut self.handles.doubt) {
+            // The file is another one: the cache is not good.
+            stamp[0] ^= 0x80;
+        }
+        SQLITE_OK
+    }
+
+    unsafe fn read_from_file(&mut self, buffer: *mut c_void, amount: c_int, offset: i64) -> c_int {
         switches::stop_point("database-read");
         // SAFETY: the caller's promise, here and below.
         let mut code = unsafe { self.read_base(buffer, amount, offset) };
@@ -45,12 +79,6 @@ impl DatabaseFile {
             if checked != SQLITE_OK {
                 return checked;
             }
-        }
-        if self.handles.doubt && offset == 24 && amount == 16 {
-            // SQLite compares these bytes to know whether its cache is still good. The file is another one: it is not.
-            self.handles.doubt = false;
-            // SAFETY: at least 16 bytes.
-            unsafe { *buffer.cast::<u8>() ^= 0x80 };
         }
         code
     }
@@ -93,6 +121,12 @@ impl DatabaseFile {
     }
 
     pub fn size(&mut self, out: &mut i64) -> c_int {
+        if self.is_network()
+            && let Some(size) = self.database.recall(&self.seat).size
+        {
+            *out = size;
+            return SQLITE_OK;
+        }
         let size = match &self.handles.database {
             Some(file) => file.size(),
             None if self.seat.level() > Level::None => Err(SQLITE_IOERR_FSTAT),
@@ -102,7 +136,11 @@ impl DatabaseFile {
         match size {
             Ok(size) => {
                 *out = size;
-                self.check_lease(SQLITE_IOERR_FSTAT)
+                let checked = self.check_lease(SQLITE_IOERR_FSTAT);
+                if checked == SQLITE_OK && self.is_network() {
+                    self.database.learn(&self.seat, |known| known.size = Some(size));
+                }
+                checked
             }
             Err(code) => code,
         }

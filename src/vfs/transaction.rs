@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use super::database_file::DatabaseFile;
 use crate::host::ffi::*;
 use crate::lock::{self, Base, Level, Mode, Writing};
-use crate::protocol::switches::{self, Guard};
+use crate::switches::{self, Guard};
 
 /// The first bytes of a journal that is to be rolled back, and the last of one that names a super-journal.
 const MAGIC: [u8; 8] = [0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
@@ -48,6 +48,11 @@ impl Transaction {
     /// Whether a journal that may have to be rolled back stays when the lock goes.
     pub fn left_a_journal(&self, level: Level) -> bool {
         level == Level::Exclusive && (self.has_header || self.recovering) && !self.finalised
+    }
+
+    /// Whether anything was left undone or went wrong, so that nothing may rest on it.
+    pub fn is_unclean(&self) -> bool {
+        (self.has_header && !self.finalised) || self.failed || self.sync_failed || self.poisoned
     }
 
     pub fn unlocked(&mut self, level: Level) {
@@ -109,6 +114,10 @@ impl DatabaseFile {
     /// RESERVED was taken: an older use of the file without coord may have left the name of a super-journal at the journal's
     /// end, which would hide a hot journal from whoever comes after us.
     pub(super) fn prepare_journal(&mut self) -> c_int {
+        if !self.seat.take_fresh_journal() {
+            // It is the one that we finalised last, under the same holding of the lock.
+            return SQLITE_OK;
+        }
         let Some(journal) = self.handles.journal.as_ref().filter(|_| !self.database.journal_is_hot()) else {
             return SQLITE_OK;
         };
@@ -137,6 +146,22 @@ impl DatabaseFile {
             return Some(false);
         }
         Some(self.transaction.has_header || self.database.journal_is_hot())
+    }
+
+    /// Whether there is a file by the name of a WAL: asked of the platform's VFS once while a lock is held or kept. `None`: let
+    /// that say.
+    pub fn wal_exists(&mut self, ask: impl FnOnce() -> Option<bool>) -> Option<bool> {
+        if self.is_trusted() || self.seat.level() == Level::None || lock::check(self.seat.fork()).is_err() {
+            return None;
+        }
+        if self.database.recall(&self.seat).no_wal {
+            return Some(false);
+        }
+        let found = ask()?;
+        if !found && self.check_lease(SQLITE_IOERR_ACCESS) == SQLITE_OK {
+            self.database.learn(&self.seat, |known| known.no_wal = true);
+        }
+        Some(found)
     }
 
     // --- what SQLite does to the journal ---

@@ -15,6 +15,8 @@ pub struct Place {
 }
 
 pub const NETWORK: &str = "coord_mode=network-exclusive";
+/// The same for tests that look at what is on disk between transactions.
+pub const AT_ONCE: &str = "coord_mode=network-exclusive&coord_unlock_asap=1";
 pub const TRUSTED: &str = "coord_mode=trusted";
 /// The shortest lease.
 pub const SHORT: &str = "coord_mode=network-exclusive&coord_lease_ms=1000";

@@ -1,7 +1,7 @@
 //! What goes away under an open connection: the database, the registry, the lock directory.
 
 use crate::common::bank::Sql;
-use crate::common::hostile::{self, NETWORK, Place, TRUSTED};
+use crate::common::hostile::{self, AT_ONCE, NETWORK, Place, TRUSTED};
 use crate::common::visitor::{Visit, Visitor};
 use std::fs;
 
@@ -60,7 +60,7 @@ fn a_database_that_was_replaced_is_never_mixed() {
 fn a_registry_that_was_removed_is_an_error_until_the_database_is_opened_anew() {
     for in_transaction in [false, true] {
         let place = Place::registered();
-        let mut db = place.open("").unwrap();
+        let mut db = place.open(AT_ONCE).unwrap();
         db.sql("SELECT * FROM t").unwrap();
         if in_transaction {
             db.sql("BEGIN IMMEDIATE; INSERT INTO t VALUES(3, 3)").unwrap();

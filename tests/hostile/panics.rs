@@ -2,7 +2,7 @@
 
 use crate::common;
 use crate::common::bank::Sql;
-use crate::common::hostile::{NETWORK, Place, SHORT, TRUSTED};
+use crate::common::hostile::{NETWORK, Place, TRUSTED};
 use crate::common::visitor::Visit;
 use std::fs;
 
@@ -36,6 +36,8 @@ fn survives(parameters: &str, point: &str, sql: &str) {
     assert_eq!(other.sql("SELECT count(*) FROM t WHERE a = 4").unwrap()[0][0], "3", "{point}");
 }
 
+/// A short lease, and every lock taken on disk.
+const ANEW: &str = "coord_mode=network-exclusive&coord_lease_ms=1000&coord_unlock_asap=1";
 const WRITE: &str = "BEGIN IMMEDIATE; INSERT INTO t VALUES(3, 'lost'); COMMIT";
 
 #[test]
@@ -60,7 +62,7 @@ fn in_a_read_or_a_write() {
 /// With the node in the hands of the call that panics: it gives itself up, the next one clears up after it.
 #[test]
 fn in_the_middle_of_the_protocol() {
-    survives(SHORT, "reader-announced", "SELECT * FROM t");
-    survives(SHORT, "entered-lock", WRITE);
-    survives(SHORT, "exclusive-announced", WRITE);
+    survives(ANEW, "reader-announced", "SELECT * FROM t");
+    survives(ANEW, "entered-lock", WRITE);
+    survives(ANEW, "exclusive-announced", WRITE);
 }

@@ -2,7 +2,7 @@
 
 use crate::common;
 use crate::common::bank::Sql;
-use crate::common::hostile::{self, NETWORK, Place, SHORT, TRUSTED};
+use crate::common::hostile::{self, AT_ONCE, NETWORK, Place, SHORT, TRUSTED};
 use crate::common::visitor::Visitor;
 use std::ffi::OsStr;
 use std::fs;
@@ -173,7 +173,7 @@ fn a_ghost_blocks_nobody_for_ever() {
 #[test]
 fn forged_names_of_our_own_node_cost_a_transaction_at_most() {
     let place = Place::registered();
-    let mut db = place.open(NETWORK).unwrap();
+    let mut db = place.open(AT_ONCE).unwrap();
     db.sql("BEGIN; SELECT * FROM t").unwrap();
     let listed = hostile::names(&place.registry());
     let own = listed
@@ -261,7 +261,7 @@ fn another_version_of_the_protocol_is_refused_by_name() {
 #[test]
 fn another_version_that_comes_later_is_refused_when_it_is_met() {
     let place = Place::registered();
-    let mut db = place.open(NETWORK).unwrap();
+    let mut db = place.open(AT_ONCE).unwrap();
     db.sql("SELECT * FROM t").unwrap();
     let contents = format!(r#"{{"protocol":"future.v9","ownerId":"{}"}}"#, node(1));
     fs::write(place.registry().join(format!("beat.{}.1.30000", node(1))), contents).unwrap();

@@ -3,7 +3,7 @@
 
 use crate::common;
 use crate::common::bank::Sql;
-use crate::common::hostile::{self, NETWORK, TRUSTED};
+use crate::common::hostile::{self, AT_ONCE, NETWORK, TRUSTED};
 use crate::common::visitor::{Visit, Visitor};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -54,7 +54,7 @@ fn count(db: &mut impl Sql) -> String {
 /// What does not fit is an error, nothing is lost, no lock is left; when there is room again all goes on.
 #[test]
 fn a_commit_on_a_full_disk_fails_whole_and_leaves_no_lock() {
-    for mode in [TRUSTED, NETWORK] {
+    for mode in [TRUSTED, AT_ONCE] {
         let dir = common::dir();
         let Some((_mount, database)) = small_disk(&dir, "size=200k") else { return };
         let mut db = hostile::open(&database, mode).unwrap();
@@ -85,7 +85,7 @@ fn a_commit_on_a_full_disk_fails_whole_and_leaves_no_lock() {
 /// No room for the name of a lock: the error is "full" and the sentence says what is in want of room.
 #[test]
 fn a_disk_without_room_for_a_lock_says_so() {
-    for mode in [TRUSTED, NETWORK] {
+    for mode in [TRUSTED, AT_ONCE] {
         let dir = common::dir();
         let Some((_mount, database)) = small_disk(&dir, "size=1m,nr_inodes=32") else { return };
         let folder = database.parent().unwrap();
@@ -107,7 +107,7 @@ fn a_disk_without_room_for_a_lock_says_so() {
         for text in [hostile::complaint(&mut db), fresh.complaint()] {
             assert!(text.contains("state.sqlite.") && text.contains("free some space"), "{mode}: {text}");
         }
-        if mode == NETWORK {
+        if mode == AT_ONCE {
             assert_eq!(fresh.sql("SELECT count(*) FROM t").unwrap_err().primary(), 13);
         }
         assert!(fs::read(&database).unwrap() == bytes);

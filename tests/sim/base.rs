@@ -16,6 +16,8 @@ pub struct Handles {
     pub journal: Option<Box<dyn DataFile>>,
     pub dirty: bool,
     pub journal_dirty: bool,
+    /// The database behind the handle may be another one: what was read from it before counts no more.
+    pub doubt: bool,
     /// The journal's name is on the disk.
     pub journal_named: bool,
 }
@@ -50,6 +52,7 @@ impl Base for Handles {
             }
         }
         self.database = Some(self.storage.open(&self.paths.database, Access::ReadWrite)?);
+        self.doubt = true;
         Ok(())
     }
 

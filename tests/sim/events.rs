@@ -40,19 +40,27 @@ impl State {
             return;
         }
         self.watch_takeover(task, change);
+        let cuts = matches!(change, Some(Change::Truncate(..)));
+        let has_cut = std::mem::replace(&mut self.processes[process].has_cut, cuts);
         let mut rng = Rng::of(self.seed, task, self.tasks[task].steps);
         let mut faults = self.faults;
-        if self.is_delicate(process, change) {
+        if self.is_delicate(process, change) || (has_cut && faults.aimed > 0) {
             (faults.freeze, faults.crash) = (faults.freeze + faults.aimed, faults.crash + faults.aimed / 2);
         }
         if self.is_exclusive(task) {
             faults.freeze += faults.exposed;
+        }
+        if self.now < self.unsynced_end_until {
+            faults.power += faults.aimed / 4;
         }
         if self.parts(change) && rng.chance(faults.parted) && self.wake_somebody(task) {
             faults.crash = 10_000;
         }
         if rng.chance(faults.crash) {
             if self.happens(task, "process killed") {
+                if has_cut {
+                    self.unsynced_end_until = self.now + 300 * MS;
+                }
                 self.crash(task, change, &mut rng);
             }
         } else if rng.chance(faults.freeze) {

@@ -96,6 +96,8 @@ pub struct Process {
     pub disturbed: u64,
     /// It is replacing database and journal.
     pub fences: bool,
+    /// Its last step cut a file, which is not synced yet.
+    pub has_cut: bool,
     /// Its clock has stood still or jumped.
     pub misled: u64,
 }

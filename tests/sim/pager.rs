@@ -5,11 +5,11 @@
 use std::io;
 use std::sync::Arc;
 
-use coord::lock::{Base, Database, Level, LockError, Seat, Wishes};
+use coord::lock::{Base, Database, Level, LockError, STAMP, STAMP_AT, Seat, Wishes};
 use coord::protocol::Paths;
 use coord::protocol::lease::Standing;
-use coord::protocol::switches::{self, Guard};
 use coord::storage::{Access, DataFile, Storage};
+use coord::switches::{self, Guard};
 
 use super::base::Handles;
 use super::history::{Content, Fate, PAGE, PAGES};
@@ -46,11 +46,14 @@ pub struct Connection {
     handles: Handles,
     who: String,
     task: usize,
+    /// What it read or wrote last, as SQLite's page cache has it.
+    cache: Option<Content>,
 }
 
 impl Connection {
     pub fn open(manager: Arc<Database>, storage: SimStorage, who: String) -> Connection {
-        let seat = manager.sit(0, Wishes { lease_ms: 1000, ..Wishes::default() });
+        let linger_ms = Some(storage.world.state().linger_ms);
+        let seat = manager.sit(0, Wishes { lease_ms: 1000, linger_ms, ..Wishes::default() });
         let paths = Paths::new(&database());
         let task = storage.task;
         // The first opening, by name and without a lock.
@@ -63,8 +66,9 @@ impl Connection {
             dirty: false,
             journal_dirty: false,
             journal_named: false,
+            doubt: false,
         };
-        Connection { manager, seat, handles, who, task }
+        Connection { manager, seat, handles, who, task, cache: None }
     }
 
     pub fn close(mut self) {
@@ -122,6 +126,7 @@ impl Connection {
                 Ok(result)
             }
             Err(_) => {
+                self.manager.doubt();
                 self.manager.write_failed(&self.seat);
                 Err(Stop::Lost)
             }
@@ -172,7 +177,9 @@ impl Connection {
         self.io(|handles| {
             handles.dirty = true;
             handles.database.as_ref().ok_or(io::ErrorKind::NotFound)?.write_at(data, offset)
-        })
+        })?;
+        self.manager.wrote(&self.seat, data, offset as i64);
+        Ok(())
     }
 
     fn sync_database(&mut self) -> Result<(), Stop> {
@@ -215,6 +222,43 @@ impl Connection {
         Ok(())
     }
 
+    /// The stamp that the database has now, from memory where the manager knows it.
+    fn stamp(&mut self) -> Result<[u8; STAMP], Stop> {
+        if let Some(known) = self.manager.recall(&self.seat).stamp {
+            self.world().count("lock: answered from memory");
+            self.must_be_valid();
+            // It asks the server nothing, but takes its time.
+            self.handles.storage.sleep(std::time::Duration::from_micros(100));
+            return Ok(known);
+        }
+        let mut stamp = [0; STAMP];
+        let file = self.handles.database.as_ref().ok_or(Stop::Lost)?;
+        file.read_at(&mut stamp, STAMP_AT as u64).map_err(|_| Stop::Lost)?;
+        self.check()?;
+        self.manager.learn(&self.seat, |known| known.stamp = Some(stamp));
+        Ok(stamp)
+    }
+
+    /// What a transaction finds at its beginning: what the connection remembers, if that is still good.
+    fn content(&mut self) -> Result<Content, Stop> {
+        let stamp = self.stamp()?;
+        let doubt = std::mem::take(&mut self.handles.doubt);
+        if let Some(cache) = self.cache.as_ref().filter(|cache| !doubt && cache.stamp() == stamp) {
+            return Ok(cache.clone());
+        }
+        let content = self.read_all()?;
+        self.cache = Some(content.clone());
+        Ok(content)
+    }
+
+    fn must_be_valid(&self) {
+        let valid = self.seat.lease().map(|lease| lease.standing(self.manager.now()));
+        if valid != Some(Standing::Valid) {
+            let text = format!("S2: {} was given data after its lease had run out", self.who);
+            self.world().history.violated(text);
+        }
+    }
+
     fn read_all(&mut self) -> Result<Content, Stop> {
         let mut pages = [[0; PAGE]; PAGES];
         let before = self.is_broken(Broken::CheckBeforeRead);
@@ -227,11 +271,7 @@ impl Connection {
             if !before {
                 self.check()?;
             }
-            let valid = self.seat.lease().map(|lease| lease.standing(self.manager.now()));
-            if valid != Some(Standing::Valid) {
-                let text = format!("S2: {} was given data after its lease had run out", self.who);
-                self.world().history.violated(text);
-            }
+            self.must_be_valid();
         }
         Ok(Content::of(pages))
     }
@@ -264,7 +304,7 @@ impl Connection {
     /// A read transaction.
     pub fn read(&mut self) -> Result<(), Stop> {
         let known = self.known();
-        let content = self.shared().and_then(|()| self.read_all());
+        let content = self.shared().and_then(|()| self.content());
         if let Ok(content) = &content {
             self.saw(content, known);
         }
@@ -293,6 +333,18 @@ impl Connection {
                 Err(_) => drop(state.history.fates.insert(tag, fate)),
             }
         }
+        if done.is_err() {
+            self.cache = None;
+        }
+        // Who does not get EXCLUSIVE rolls back: he has written nothing but his journal. Otherwise it may not be finalised.
+        let clean = match done {
+            Err(Stop::Busy) if self.seat.level() >= Level::Reserved => self.finalise().is_ok(),
+            Err(Stop::Busy | Stop::Lost) => false,
+            _ => true,
+        };
+        if !clean {
+            self.manager.doubt();
+        }
         if done.is_ok() {
             self.unlock(Level::Shared);
         }
@@ -303,8 +355,13 @@ impl Connection {
     fn transaction(&mut self, tag: u64, fate: &mut Fate) -> Result<(), Stop> {
         let known = self.known();
         self.shared()?;
-        let before = self.read_all()?;
+        let before = self.content()?;
         self.saw(&before, known);
+        if self.draw(8) == 0 {
+            // It thinks, while others of its process go on.
+            let span = self.draw(400);
+            self.handles.storage.sleep(std::time::Duration::from_millis(span));
+        }
         self.lock(Level::Reserved)?;
         let after = before.next(tag);
         self.journal(|journal| journal.write_at(&[0; HEADER], 0))?;
@@ -333,6 +390,7 @@ impl Connection {
         if !switches::off(Guard::CommitCheck) {
             self.manager.confirm(&self.seat).map_err(|_| Stop::Lost)?;
         }
+        self.cache = Some(after);
         Ok(())
     }
 

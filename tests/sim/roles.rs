@@ -17,8 +17,8 @@ pub const WAIT_LIMIT: u64 = 5_000 * MS;
 /// How long the others try, so that no run lasts for ever.
 pub const PATIENCE: u64 = 3_000 * MS;
 /// How long anybody needs to get a lock once the weather is calm: names that nobody owns are watched for the default lease of
-/// 30 s, and perhaps others that were behind them.
-pub const CALM_LIMIT: u64 = 100_000 * MS;
+/// 30 s, on SMB their tombstones for as long again, and perhaps others that were behind them.
+pub const CALM_LIMIT: u64 = 160_000 * MS;
 
 #[derive(Clone, Copy)]
 pub enum Role {
@@ -190,6 +190,8 @@ fn serve(world: &Arc<World>, storage: &SimStorage, slot: &Slot, process: usize) 
 /// With all faults over, a newcomer reads and writes within a bounded time, and finds what history says.
 fn judge(world: &Arc<World>, storage: &SimStorage, slot: &Slot) {
     let manager = slot.get(storage);
+    // It looks at the disk each time, and clears up what it finds there.
+    world.state().linger_ms = 0;
     let mut connection = Connection::open(manager, storage.clone(), "the judge".to_string());
     let begun = world.state().now;
     for number in 1.. {

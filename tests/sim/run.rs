@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use coord::protocol::switches::{self, Guard};
+use coord::switches::{self, Guard};
 
 use super::events::Event;
+use super::history::Fate;
 use super::roles::{Role, Slot, act};
 use super::turns::{self, Work};
 use super::weather::{Broken, Faults, Profile, Rng};
@@ -187,6 +188,9 @@ fn run_pager(plan: &Plan) -> Outcome {
         state.broken = plan.broken;
         state.only = plan.only.clone();
         state.stays = plan.stays;
+        // Two worlds of three have processes that keep their locks: short enough to run out unused, or longer than a lease.
+        let linger_ms = [0, 60, 3000][Rng::new(plan.seed ^ 0x1155).below(3) as usize];
+        state.linger_ms = linger_ms;
     }
     let world = Arc::new(world);
     let managers: Arc<Vec<Slot>> = Arc::new((0..=processes).map(|_| Slot::default()).collect());
@@ -205,7 +209,7 @@ fn run_pager(plan: &Plan) -> Outcome {
         violations: std::mem::take(&mut state.history.violations),
         steps: state.steps,
         injected: state.injected,
-        commits: state.history.reported.len(),
+        commits: state.history.fates.values().filter(|fate| **fate == Fate::Reported).count(),
         reads: state.history.reads,
         longest_wait: state.longest_wait / MS,
         trace: state.trace.take().unwrap_or_default(),

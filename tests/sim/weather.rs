@@ -94,8 +94,18 @@ pub struct Faults {
 }
 
 impl Faults {
-    pub const NONE: Faults =
-        Faults { freeze: 0, crash: 0, lie: 0, repeat: 0, power: 0, outage: 0, jump: 0, aimed: 0, exposed: 0, parted: 0 };
+    pub const NONE: Faults = Faults {
+        freeze: 0,
+        crash: 0,
+        lie: 0,
+        repeat: 0,
+        power: 0,
+        outage: 0,
+        jump: 0,
+        aimed: 0,
+        exposed: 0,
+        parted: 0,
+    };
 
     /// What a seed's weather is.
     pub fn draw(rng: &mut Rng) -> Faults {
@@ -119,12 +129,13 @@ impl Faults {
 
     /// Far more of it.
     pub fn draw_storm(rng: &mut Rng) -> Faults {
-        match rng.below(6) {
+        match rng.below(7) {
             0 => Faults { freeze: 250, ..Faults::NONE },
             1 => Faults { freeze: 120, crash: 60, ..Faults::NONE },
             2 => Faults { crash: 120, power: 20, ..Faults::NONE },
             3 => Faults { freeze: 80, crash: 20, aimed: 1000, ..Faults::NONE },
             4 => Faults { freeze: 40, repeat: 40, aimed: 2000, ..Faults::NONE },
+            5 => Faults { power: 5, aimed: 800, ..Faults::NONE },
             _ => {
                 Faults { freeze: 120, crash: 30, lie: 30, repeat: 60, power: 10, outage: 8, aimed: 200, ..Faults::NONE }
             }

@@ -47,6 +47,10 @@ pub struct State {
     pub profile: Profile,
     pub memory: Memory,
     pub broken: Option<Broken>,
+    /// How long connections keep an unused lock.
+    pub linger_ms: u64,
+    /// Somebody has died between the end of his journal and its sync: until then losses of power are aimed at that.
+    pub unsynced_end_until: u64,
     pub history: History,
     pub(super) held: Vec<Held>,
     /// When each node's last heartbeat reached the server.
@@ -102,6 +106,8 @@ impl World {
             profile,
             memory: profile.memory(rng.below(2) == 0),
             broken: None,
+            linger_ms: 0,
+            unsynced_end_until: 0,
             history: History::default(),
             held: Vec::new(),
             beats: HashMap::new(),

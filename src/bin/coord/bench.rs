@@ -30,8 +30,11 @@ struct Configuration {
 }
 
 /// The ways that go through coord. Everything else that `--against` names is a VFS of SQLite's.
-pub const COORD: [(&str, &str); 2] =
-    [("coord", "vfs=coord&coord_mode=network-exclusive"), ("coord-trusted", "vfs=coord&coord_mode=trusted")];
+pub const COORD: [(&str, &str); 3] = [
+    ("coord", "vfs=coord&coord_mode=network-exclusive"),
+    ("coord-asap", "vfs=coord&coord_mode=network-exclusive&coord_unlock_asap=1"),
+    ("coord-trusted", "vfs=coord&coord_mode=trusted"),
+];
 /// What `--against` may name.
 pub const PEERS: [&str; 4] = ["unix", "unix-dotfile", "unix-excl", "unix-none"];
 
@@ -88,13 +91,15 @@ pub fn run(options: &args::Bench) -> Result<u8, String> {
     };
     for workload in workload::ALL.iter().filter(wanted) {
         let measured = measure(options, &dir.path, &configurations, workload)?;
-        if !options.json {
+        if !options.json && !options.markdown {
             out::print(&text::workload(&measured))?;
         }
         report.workloads.push(measured);
     }
     if options.json {
         out::print(&format!("{}\n", serde_json::json!(report)))?;
+    } else if options.markdown {
+        out::print(&text::document(&report))?;
     } else {
         out::print(&text::machine(&report))?;
     }

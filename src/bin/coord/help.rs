@@ -62,7 +62,7 @@ Exit status: 0 nothing needs attention; 1 something is stale or unknown; 2 it co
 const BENCH: &str = "\
 coord bench: the same workloads through coord and through SQLite's own VFSes, alternated within one run
 
-Usage: coord bench [--dir DIR] [--against VFS,...] [--workloads NAME,...] [--rounds N] [--millis MS] [--json]
+Usage: coord bench [--dir DIR] [--against VFS,...] [--workloads NAME,...] [--rounds N] [--millis MS] [--json | --markdown]
 
   --dir DIR         make a new directory in DIR and remove it at the end; any filesystem   [the temporary directory]
   --against VFS     unix, unix-dotfile, unix-excl, unix-none; the first is what the others are compared with   [unix]
@@ -70,6 +70,7 @@ Usage: coord bench [--dir DIR] [--against VFS,...] [--workloads NAME,...] [--rou
   --rounds N        1 to 1000; each configuration runs once a round, the order changes   [5]
   --millis MS       length of one run, 10 to 600000   [400]
   --json            one JSON object at the end and nothing else
+  --markdown        the report as a document, as in docs/performance.md
 
 Each configuration has an identical database of its own. coord runs in network-exclusive mode and, where the filesystem is
 local, in trusted mode too. Ratios are medians of the rounds' ratios, with the least and the greatest; times are medians

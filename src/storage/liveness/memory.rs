@@ -3,7 +3,7 @@
 use std::fs::{self, File, Permissions};
 use std::io::ErrorKind;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use super::judge;
@@ -33,15 +33,8 @@ pub(super) fn known_for(dir: &Path, key: &str) -> Duration {
 
 /// The file that stands for `path` among this user's processes, made if need be and locked.
 pub(super) fn local_guard(dir: &Path, path: &Path) -> Option<File> {
-    use std::os::unix::ffi::OsStrExt;
-    let path = dir.join(format!("guard-{:016x}", fnv1a(path.as_os_str().as_bytes())));
-    lock_guard(&path, open_guard(&path)?)
-}
-
-fn open_guard(path: &Path) -> Option<File> {
-    let mut options = File::options();
-    options.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(libc::O_NOFOLLOW);
-    options.open(path).ok()
+    let path = path_of("guard", dir, path);
+    lock_guard(&path, stand_in(&path)?)
 }
 
 fn lock_guard(path: &Path, mut file: File) -> Option<File> {
@@ -53,7 +46,7 @@ fn lock_guard(path: &Path, mut file: File) -> Option<File> {
             return Some(file);
         } else {
             // Swept between opening and locking: the others lock a new one.
-            file = open_guard(path)?;
+            file = stand_in(path)?;
         }
     }
     None
@@ -63,6 +56,22 @@ fn lock_guard(path: &Path, mut file: File) -> Option<File> {
 fn leads_to(path: &Path, file: &File) -> bool {
     let same = |found: fs::Metadata, open: fs::Metadata| (found.dev(), found.ino()) == (open.dev(), open.ino());
     fs::symlink_metadata(path).is_ok_and(|found| file.metadata().is_ok_and(|open| same(found, open)))
+}
+
+/// The file in whose bytes this user's processes wait for `path`, made if need be.
+pub(super) fn local_queue(dir: &Path, path: &Path) -> Option<File> {
+    stand_in(&path_of("queue", dir, path))
+}
+
+fn path_of(word: &str, dir: &Path, path: &Path) -> PathBuf {
+    use std::os::unix::ffi::OsStrExt;
+    dir.join(format!("{word}-{:016x}", fnv1a(path.as_os_str().as_bytes())))
+}
+
+fn stand_in(path: &Path) -> Option<File> {
+    let mut options = File::options();
+    options.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(libc::O_NOFOLLOW);
+    options.open(path).ok()
 }
 
 /// Time since the file was written, by this host's clock; zero if that lies ahead.
@@ -208,13 +217,13 @@ mod tests {
     fn a_guard_that_was_swept_meanwhile_is_opened_anew() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("guard-1");
-        let opened = open_guard(&path).unwrap();
+        let opened = stand_in(&path).unwrap();
         backdate(&path, DAY * 2);
         sweep(dir.path());
         assert!(!path.exists());
         let locked = lock_guard(&path, opened).unwrap();
         assert!(leads_to(&path, &locked));
-        assert!(lock_guard(&path, open_guard(&path).unwrap()).is_none(), "two hold it");
+        assert!(lock_guard(&path, stand_in(&path).unwrap()).is_none(), "two hold it");
     }
 
     #[test]

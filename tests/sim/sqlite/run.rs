@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use coord::lock::simulated::Played;
-use coord::protocol::switches;
 use coord::storage::{Instant, Storage};
+use coord::switches;
 
 use super::client::Client;
 use super::ledger::Ledger;

@@ -1,6 +1,6 @@
 //! The bundled SQLite over the real shim, lock manager and protocol in a simulated world, seed by seed.
 
-use coord::protocol::switches::Guard;
+use coord::switches::Guard;
 
 use crate::sim::run::{Plan, Workload, run};
 use crate::sim::weather::Broken;

@@ -15,6 +15,7 @@ pub struct Bench {
     pub rounds: u32,
     pub millis: u32,
     pub json: bool,
+    pub markdown: bool,
 }
 
 /// A process of the benchmark; only the benchmark itself starts one.
@@ -31,7 +32,7 @@ pub struct BenchWorker {
 
 const ROUNDS: RangeInclusive<u32> = 1..=1_000;
 const MILLIS: RangeInclusive<u32> = 10..=600_000;
-const OPTIONS: &str = "--dir, --against, --workloads, --rounds, --millis, --json, --help";
+const OPTIONS: &str = "--dir, --against, --workloads, --rounds, --millis, --json, --markdown, --help";
 
 pub fn parse(parser: &mut lexopt::Parser) -> Result<Command, String> {
     let mut options = Bench {
@@ -41,6 +42,7 @@ pub fn parse(parser: &mut lexopt::Parser) -> Result<Command, String> {
         rounds: 5,
         millis: 400,
         json: false,
+        markdown: false,
     };
     while let Some(arg) = parser.next().map_err(sentence)? {
         match arg {
@@ -50,6 +52,7 @@ pub fn parse(parser: &mut lexopt::Parser) -> Result<Command, String> {
             Long("rounds") => options.rounds = number(parser, "--rounds", ROUNDS)?,
             Long("millis") => options.millis = number(parser, "--millis", MILLIS)?,
             Long("json") => options.json = true,
+            Long("markdown") => options.markdown = true,
             Short('h') | Long("help") => return Ok(Command::Help(Topic::Bench)),
             other => return Err(unknown(&other, "coord bench", OPTIONS)),
         }

@@ -87,3 +87,15 @@ pub fn machine(report: &Report) -> String {
         report.milliseconds
     )
 }
+
+/// The whole report as a document: nothing in it is written by hand.
+pub fn document(report: &Report) -> String {
+    let tables: String = report.workloads.iter().map(workload).collect();
+    format!(
+        "# Performance\n\nWritten by `coord bench --markdown`, not by hand. `coord` is network-exclusive mode, `coord-asap` the same with \
+         `coord_unlock_asap=1`, `coord-trusted` trusted mode; the others are SQLite's own VFSes, and ratios are to the first of them. \
+         The last column has the system calls of one turn (in brackets: syncs), or the turns of each process in the last round.\n\n\
+         ```text{}{tables}```\n",
+        machine(report)
+    )
+}

@@ -1,0 +1,486 @@
+//! Lingering: locks that are kept on disk when the transaction that took them has ended, so that the next one of this process
+//! needs nothing of the filesystem.
+//!
+//! On disk a lingering lock is a lock like any other: it needs its heartbeats, and it is worth something only while the lease
+//! is valid. It is given up when somebody else is seen to want it and its time slice is over, when nobody of ours has used it
+//! for a while, and at every doubt. Given up only between transactions: nothing here waits for anybody.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use super::database::{Database, Inner, Mode};
+use super::failure::Failure;
+use super::handles::Handles;
+use super::known::Known;
+use super::level::Level;
+use super::messages::{self, Weight};
+use super::process;
+use super::seat::{Base, Seat};
+use crate::protocol::lease::Standing;
+use crate::protocol::write_lock::POLL;
+use crate::protocol::{Denied, Node};
+use crate::storage::{FileId, Instant};
+use crate::switches::{self, Guard};
+
+/// Once somebody else wants it, a lock goes after this time, counted from when it was taken: long enough for many small
+/// transactions, so that handing it over costs little of the whole. Readers need less, as they are served together.
+const WRITERS_SLICE: Duration = Duration::from_millis(20);
+const READERS_SLICE: Duration = Duration::from_millis(2);
+/// A slice is worth this many times what taking the lock cost.
+const SLICE_WORTH: u32 = 2;
+/// Longest slice: nobody waits for long because the filesystem is slow.
+const SLICE_MAX: Duration = Duration::from_millis(200);
+/// How long a lock is kept unused at most, unless the user says otherwise, and at least: nobody is served faster than he
+/// looks.
+const IDLE_MAX: Duration = Duration::from_secs(1);
+const IDLE_MIN: Duration = POLL;
+/// Times the cost of taking a lock, for which it is kept unused.
+const WORTH: u32 = 20;
+/// A holder that lingers looks at least this often whether somebody else wants the lock.
+pub(super) const WATCH: Duration = Duration::from_millis(50);
+/// Databases on which one process keeps locks at the same time: each costs heartbeats and looks.
+const DATABASES_MAX: u32 = 64;
+
+static DATABASES: AtomicU32 = AtomicU32::new(0);
+
+/// One of the [`DATABASES_MAX`].
+#[derive(Debug)]
+struct Place;
+
+impl Place {
+    fn take() -> Option<Place> {
+        let taken =
+            DATABASES.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| (n < DATABASES_MAX).then_some(n + 1));
+        taken.ok().map(|_| Place)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        DATABASES.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// What is kept, and why.
+#[derive(Debug, Default)]
+pub(super) struct Linger {
+    /// Which holding of L this is: a connection's journal handle belongs to one.
+    pub hold: u64,
+    /// EXCLUSIVE was confirmed in this holding of L, and is still on disk.
+    pub exclusive: bool,
+    /// When the present locks were taken, and what that cost.
+    taken: Instant,
+    cost: Duration,
+    /// Nobody of ours has a lock; what is left on disk goes at this moment.
+    idle_until: Option<Instant>,
+    /// Somebody else was seen to want what we have.
+    wanted: bool,
+    /// Something went wrong under these locks: they end with the transaction.
+    spoilt: bool,
+    /// A lock was kept beyond its transaction since they were taken.
+    kept: bool,
+    /// When the service thread looks next.
+    next_look: Option<Instant>,
+    /// There is no service thread: nobody would look.
+    unattended: bool,
+    place: Option<Place>,
+    /// The journal that was opened with L, and when its name was last looked at.
+    journal: Option<FileId>,
+    journal_seen: Instant,
+}
+
+impl Linger {
+    pub fn spoil(&mut self) {
+        self.spoilt = true;
+    }
+
+    /// The node's SHARED was taken just now, having been asked for at `asked`.
+    pub fn taken(&mut self, asked: Instant, now: Instant) {
+        self.cost = now.since(asked);
+        (self.taken, self.idle_until) = (now, None);
+        (self.wanted, self.spoilt, self.kept) = (false, false, false);
+    }
+
+    /// L was taken on disk, with this journal.
+    pub fn write_lock_taken(&mut self, journal: Option<FileId>, now: Instant) {
+        self.hold += 1;
+        self.exclusive = false;
+        (self.journal, self.journal_seen) = (journal, now);
+    }
+
+    /// How long an unused lock is kept for a connection with this wish.
+    fn span(&self, wish: Option<Duration>) -> Duration {
+        wish.unwrap_or_else(|| (self.cost * WORTH).clamp(IDLE_MIN, IDLE_MAX))
+    }
+
+    fn slice(&self) -> Duration {
+        let least = if self.exclusive { WRITERS_SLICE } else { READERS_SLICE };
+        (self.cost * SLICE_WORTH).clamp(least, SLICE_MAX)
+    }
+
+    /// Whether it is somebody else's turn.
+    fn must_go(&self, now: Instant) -> bool {
+        self.wanted && now.since(self.taken) >= self.slice() && !switches::off(Guard::LingerRequest)
+    }
+
+    pub fn is_idle(&self) -> bool {
+        self.idle_until.is_some()
+    }
+}
+
+impl Database {
+    /// What another connection of ours holds SHARED for, or what lingers, may be joined. False if it was given up instead, as
+    /// it is somebody else's turn.
+    pub(super) fn may_join(&self, inner: &mut Inner) -> Result<bool, Failure> {
+        // Those inside finish; but with ever new ones a writer elsewhere would wait for ever.
+        let within = if inner.linger.kept { WATCH } else { POLL };
+        let active = Self::active(inner);
+        if active == Level::None && switches::off(Guard::LingerLease) {
+            return Ok(true);
+        }
+        let node = inner.node.as_mut().ok_or_else(Failure::no_node)?;
+        let holder = match node.writer_waits(within) {
+            Ok(None) => return Ok(true),
+            Ok(Some(holder)) => holder,
+            // Nobody of ours held anything, so nothing was lost.
+            Err(Denied::Deposed(_)) if active == Level::None => {
+                self.forget(inner);
+                return Ok(false);
+            }
+            Err(denied) => return Err(denied.into()),
+        };
+        if active > Level::None {
+            return Err(Denied::Busy(Box::new(holder)).into());
+        }
+        inner.linger.wanted = true;
+        let goes = inner.linger.must_go(self.storage.now());
+        if goes {
+            self.give_up(inner);
+        }
+        Ok(!goes)
+    }
+
+    /// The highest level that a connection of ours holds under the present node.
+    pub(super) fn active(inner: &Inner) -> Level {
+        inner.node.as_ref().map_or(Level::None, |node| inner.arbiter.highest_under(node.lease()))
+    }
+
+    /// A journal that was opened under an earlier holding of L is nobody's business any more.
+    pub(super) fn drop_old_journal(&self, inner: &Inner, seat: &Seat, base: &mut dyn Base) {
+        let held = inner.node.as_ref().is_some_and(Node::holds_write_lock);
+        if base.has_journal() && !(held && seat.hold == inner.linger.hold) {
+            base.close_journal();
+        }
+    }
+
+    /// RESERVED on top of a lingering L, with the lease checked. False if it cannot be relied on and was given up: it must be
+    /// taken anew.
+    pub(super) fn resume_write_lock(
+        &self,
+        inner: &mut Inner,
+        seat: &mut Seat,
+        base: &mut dyn Base,
+    ) -> Result<bool, Failure> {
+        if !self.journal_stands(inner) {
+            base.close_journal();
+            inner.own.forget_journal();
+            self.release_lingering_write_lock(inner);
+            return Ok(false);
+        }
+        // Another connection of ours went through a replacement of the files while this one read on from the old one. Nobody
+        // can have written since: our `reader.*` stands.
+        let behind = seat.generation != inner.generation && !switches::off(Guard::LingerGeneration);
+        if !behind && base.has_journal() && seat.hold == inner.linger.hold {
+            return Ok(true);
+        }
+        base.close_journal();
+        let opened = self.open_for_writing(inner, seat, base, behind);
+        if opened.is_err() {
+            base.close_journal();
+        }
+        opened?;
+        (seat.hold, seat.fresh_journal) = (inner.linger.hold, true);
+        Ok(true)
+    }
+
+    /// What was opened by name counts only once that was confirmed.
+    fn open_for_writing(
+        &self,
+        inner: &mut Inner,
+        seat: &mut Seat,
+        base: &mut dyn Base,
+        behind: bool,
+    ) -> Result<(), Failure> {
+        if behind {
+            Handles::new(self, inner, seat, base).follow_own()?;
+        }
+        base.open_journal().map_err(Denied::io("open", &self.paths.journal))?;
+        Ok(inner.node.as_mut().ok_or_else(Failure::no_node)?.heartbeat()?)
+    }
+
+    /// Whether the journal still has its name. SQLite would make it anew for each transaction; ours is kept open, and what is
+    /// written into one that somebody has removed by hand is no help to anybody. Looked at now and then.
+    fn journal_stands(&self, inner: &mut Inner) -> bool {
+        let now = self.storage.now();
+        if now.since(inner.linger.journal_seen) < WATCH {
+            return true;
+        }
+        inner.linger.journal_seen = now;
+        let named = self.storage.attributes(&self.paths.journal).ok().map(|found| found.id);
+        if named != inner.linger.journal {
+            messages::say(
+                Weight::Warning,
+                format!(
+                    "coord: {} was removed or replaced while this process kept the lock on its database: a program that does not                      use coord did that. Leave it alone, it is what brings the database back after a crash",
+                    self.paths.journal.display()
+                ),
+            );
+        }
+        named == inner.linger.journal
+    }
+
+    /// Gives L back, whether it lingers or was just taken.
+    pub(super) fn release_lingering_write_lock(&self, inner: &mut Inner) {
+        inner.linger.exclusive = false;
+        if let Some(node) = inner.node.as_mut().filter(|node| node.holds_write_lock()) {
+            node.release_write_lock();
+        }
+    }
+
+    /// Before SHARED: what lingers is given up if it is somebody else's turn, or if it cannot be relied on.
+    pub(super) fn resume(&self, inner: &mut Inner) -> Result<(), Failure> {
+        if Self::active(inner) > Level::None || !inner.node.as_ref().is_some_and(Node::is_reader) {
+            return Ok(());
+        }
+        let now = self.storage.now();
+        let over = inner.linger.idle_until.is_none_or(|until| until <= now);
+        if over || inner.linger.spoilt || inner.linger.must_go(now) {
+            self.give_up(inner);
+            return Ok(());
+        }
+        if switches::off(Guard::LingerLease) {
+            return Ok(());
+        }
+        let node = inner.node.as_mut().ok_or_else(Failure::no_node)?;
+        match node.check_lease() {
+            // Nobody of ours held anything, so nothing was lost.
+            Err(Denied::Deposed(_)) => {
+                self.forget(inner);
+                Ok(())
+            }
+            checked => Ok(checked?),
+        }
+    }
+
+    /// A lock was granted to a connection.
+    pub(super) fn granted(&self, inner: &mut Inner) {
+        inner.linger.idle_until = None;
+        if let Some(due) = inner.node.as_ref().map(Node::heartbeat_due) {
+            self.attend(inner, due);
+        }
+    }
+
+    /// The service thread must look by `due`.
+    pub(super) fn attend(&self, inner: &mut Inner, due: Instant) {
+        if inner.linger.next_look.is_none_or(|next| next > due) {
+            inner.linger.next_look = Some(due);
+            inner.linger.unattended = !self.stepped && !process::wake_service(self, due);
+        }
+    }
+
+    /// Whether L and EXCLUSIVE may stay on disk when the seat lets go of them in memory.
+    pub(super) fn keeps_write_lock(&self, inner: &mut Inner, seat: &Seat) -> bool {
+        let now = self.storage.now();
+        inner.linger.wanted |= self.is_wanted_here(inner, now);
+        let kept = inner.linger.exclusive && self.keeps(inner, seat, now);
+        if kept {
+            self.keep(inner, now.after(POLL));
+        }
+        kept
+    }
+
+    fn keeps(&self, inner: &mut Inner, seat: &Seat, now: Instant) -> bool {
+        let valid = inner.node.as_ref().is_some_and(|node| node.lease().standing(now) == Standing::Valid);
+        let wished = !inner.linger.span(seat.linger()).is_zero();
+        let clean = !inner.linger.spoilt && !inner.journal_is_hot && !inner.linger.unattended;
+        if !(valid && wished && clean) || inner.linger.must_go(now) {
+            return false;
+        }
+        if inner.linger.place.is_none() {
+            inner.linger.place = Place::take();
+        }
+        inner.linger.place.is_some()
+    }
+
+    fn keep(&self, inner: &mut Inner, look: Instant) {
+        inner.linger.kept = true;
+        self.attend(inner, look);
+    }
+
+    /// The last lock of ours in memory has gone: what is on disk stays for a while, or goes too.
+    pub(super) fn last_unlocked(&self, inner: &mut Inner, seat: &Seat) {
+        let now = self.storage.now();
+        inner.linger.wanted |= self.is_wanted_here(inner, now);
+        if !self.keeps(inner, seat, now) {
+            self.give_up(inner);
+            return;
+        }
+        let until = now.after(inner.linger.span(seat.linger()));
+        inner.linger.idle_until = Some(until);
+        self.keep(inner, until.min(now.after(POLL)));
+    }
+
+    /// Gives up on disk what no connection of ours holds in memory. Whether that was anything.
+    pub(super) fn give_up(&self, inner: &mut Inner) -> bool {
+        let highest = Self::active(inner);
+        let Some(node) = inner.node.as_mut().filter(|node| node.is_reader() || node.holds_write_lock()) else {
+            return false;
+        };
+        let mut given = false;
+        if highest < Level::Reserved && node.holds_write_lock() {
+            // What was written was synced when the connection let go.
+            node.release_write_lock();
+            inner.linger.exclusive = false;
+            given = true;
+        }
+        if highest == Level::None {
+            if let Some(node) = &mut inner.node {
+                node.leave_reader();
+            }
+            let wanted = inner.linger.wanted;
+            self.forget(inner);
+            if wanted {
+                self.turn_over(inner);
+            } else {
+                self.turn_done(inner);
+            }
+            given = true;
+        }
+        given
+    }
+
+    /// Somebody wants what we have, and our time is over: gives up what the transactions that are running do not need.
+    fn yield_to_others(&self, inner: &mut Inner) {
+        if Self::active(inner) == Level::Reserved {
+            // It has not written to the database, and may have to wait for readers when it does, like anybody else.
+            if let Some(node) = &mut inner.node {
+                node.withdraw_exclusive();
+            }
+            inner.linger.exclusive = false;
+        } else {
+            self.give_up(inner);
+        }
+    }
+
+    /// Nothing of ours is on disk any more, or nothing that counts.
+    pub(super) fn forget(&self, inner: &mut Inner) {
+        inner.own.forget_journal();
+        inner.baseline = None;
+        if !switches::off(Guard::LingerForget) {
+            inner.known = Known::default();
+        }
+        inner.linger.exclusive = false;
+        (inner.linger.idle_until, inner.linger.place) = (None, None);
+        (inner.linger.wanted, inner.linger.spoilt) = (false, false);
+    }
+
+    /// What is there that could be given up, if anybody wanted it, while our transactions go on.
+    fn could_yield(inner: &Inner) -> bool {
+        let Some(node) = inner.node.as_ref().filter(|node| node.is_reader()) else { return false };
+        match Self::active(inner) {
+            Level::None => true,
+            Level::Shared => node.holds_write_lock(),
+            Level::Reserved => inner.linger.exclusive,
+            _ => false,
+        }
+    }
+
+    /// Looks into the registry for somebody who wants what we have, without keeping our own connections from their locks
+    /// meanwhile. `None`: there is nothing to look for, or it was not asked for yet.
+    pub(super) fn glimpse(&self) -> Option<(Instant, bool)> {
+        let glimpse = {
+            let inner = self.try_inner()?;
+            let kept = inner.mode == Mode::NetworkExclusive && inner.linger.kept && Self::could_yield(&inner);
+            inner.node.as_ref().filter(|_| kept)?.glimpse()
+        };
+        let asked = self.storage.now();
+        Some((asked, glimpse.finds(&*self.storage, &self.paths)))
+    }
+
+    /// The service thread's part: gives up what somebody else wants. When it wants to look again; `None` while there is nothing
+    /// to look for.
+    pub(super) fn look_after(&self, inner: &mut Inner, glimpsed: Option<(Instant, bool)>) -> Option<Instant> {
+        let now = self.storage.now();
+        if !inner.node.as_ref().is_some_and(Node::is_reader) {
+            return None;
+        }
+        if inner.linger.idle_until.is_some_and(|until| until <= now) || (inner.linger.is_idle() && inner.linger.spoilt)
+        {
+            self.give_up(inner);
+            return None;
+        }
+        if !inner.linger.kept || !Self::could_yield(inner) {
+            // Whoever lets go of a lock says that there is something to look for again.
+            return None;
+        }
+        let mut next = now.after(POLL);
+        if let Some((asked, found)) = glimpsed {
+            // Less often where a listing costs more.
+            next = now.after((now.since(asked) * 10).clamp(POLL, WATCH));
+            self.heed(inner, asked, found)?;
+        }
+        inner.linger.wanted |= self.is_wanted_here(inner, now);
+        let now = self.storage.now();
+        if inner.linger.must_go(now) {
+            self.yield_to_others(inner);
+            if !Self::could_yield(inner) {
+                return None;
+            }
+        } else if inner.linger.wanted {
+            next = next.min(inner.linger.taken.after(inner.linger.slice())).max(now.after(Duration::from_millis(1)));
+        }
+        Some(inner.linger.idle_until.map_or(next, |until| until.min(next)))
+    }
+
+    /// What the look into the registry means. `None`: nothing is kept any more.
+    fn heed(&self, inner: &mut Inner, asked: Instant, found: bool) -> Option<()> {
+        let idle = Self::active(inner) == Level::None;
+        let node = inner.node.as_mut()?;
+        if !found {
+            node.seen_by_nobody(asked);
+        } else {
+            match node.wanted_by_others() {
+                Ok(wanted) => inner.linger.wanted |= wanted,
+                Err(Denied::Deposed(_)) if idle => {
+                    self.forget(inner);
+                    self.turn_done(inner);
+                    return None;
+                }
+                // The registry cannot be looked at: nobody may be kept from seeing us by that. The lease is looked after elsewhere.
+                Err(_) => inner.linger.spoil(),
+            }
+        }
+        if idle && inner.own.has_moved(&*self.storage, &self.paths) {
+            // Replaced by hand, by a restored backup perhaps: the next transaction begins with what is there now.
+            self.give_up(inner);
+            return None;
+        }
+        Some(())
+    }
+
+    /// When the service thread looks next: earlier than that somebody must wake it.
+    pub(super) fn looks_next(&self, inner: &mut Inner, due: Option<Instant>) {
+        inner.linger.next_look = due;
+    }
+
+    /// Gives up what lingers of this database, at once. Whether there was anything.
+    pub fn release(&self) -> bool {
+        let mut inner = self.inner();
+        inner.mode == Mode::NetworkExclusive && self.give_up(&mut inner)
+    }
+}
+
+/// Gives up what lingers of all databases of this process; how many had something.
+pub fn release_all() -> usize {
+    process::databases().into_iter().filter(|database| database.release()).count()
+}
