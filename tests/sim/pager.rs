@@ -357,9 +357,10 @@ impl Connection {
         self.shared()?;
         let before = self.content()?;
         self.saw(&before, known);
-        if self.draw(8) == 0 {
+        let (rarely, longest) = self.world().thinks;
+        if self.draw(rarely) == 0 {
             // It thinks, while others of its process go on.
-            let span = self.draw(400);
+            let span = self.draw(longest);
             self.handles.storage.sleep(std::time::Duration::from_millis(span));
         }
         self.lock(Level::Reserved)?;

@@ -119,6 +119,9 @@ pub fn command(plan: &Plan) -> String {
     if plan.siege {
         text += " --siege true";
     }
+    if plan.household {
+        text += " --household true";
+    }
     if plan.stays != plain.stays {
         text += &format!(" --stays {}", plan.stays);
     }
@@ -161,6 +164,7 @@ fn set_one(plan: &mut Plan, name: &str, value: &str) -> Option<bool> {
         "--broken" => plan.broken = Some(Broken::named(value)?),
         "--stormy" => plan.stormy = value.parse().ok()?,
         "--siege" => plan.siege = value.parse().ok()?,
+        "--household" => plan.household = value.parse().ok()?,
         "--stays" => plan.stays = value.parse().ok()?,
         "--transactions" => plan.transactions = value.parse().ok()?,
         "--idle" => plan.idle = parts().map(|part| part.parse().ok()).collect::<Option<_>>()?,
