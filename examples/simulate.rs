@@ -3,8 +3,8 @@
 //!     cargo run --release --example simulate -- --seeds 100000 --minutes 60 [--from N] [--profile nfs3]
 //!     cargo run --release --example simulate -- --seed 4711 [--profile nfs3]        (one seed, with its trace)
 //!
-//! With `--sqlite` (or `--workload sqlite`) it is the bundled SQLite over the shim that works in that world, else a stand-in for
-//! its pager. Profiles: local, nfs3, nfs4, smb, 9p, or all (each seed draws one). It uses all cores, prints a line every ten seconds and a
+//! With `--sqlite` (or `--workload sqlite`) it is the bundled SQLite over the shim that works in that world, with `--workload
+//! trusted` the same in trusted mode, else a stand-in for its pager. Profiles: local, nfs3, nfs4, smb, 9p, or all (each seed draws one). It uses all cores, prints a line every ten seconds and a
 //! summary, and ends with status 1 if a promise was broken. Then it looks for a smaller schedule that breaks the same promise,
 //! and says how to play both again; `--idle`, `--events`, `--transactions`, `--stays`, `--stormy` and `--broken` are what such a
 //! command may need. Status 2: it was called wrongly.
@@ -48,7 +48,10 @@ fn wishes() -> Result<Wishes, String> {
             other if shrink::set(&mut wishes.plan, other, &value)? => {
                 wishes.stormy = (other == "--stormy").then_some(wishes.plan.stormy).or(wishes.stormy);
             }
-            _ => return Err(format!("{name}: there are --seeds, --minutes, --from, --seed, --profile and --sqlite")),
+            _ => {
+                let known = "--seeds, --minutes, --from, --seed, --profile, --workload and --sqlite";
+                return Err(format!("{name}: there are {known}"));
+            }
         }
     }
     Ok(wishes)

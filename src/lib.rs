@@ -3,8 +3,8 @@
 //! The library is a loadable extension ([`entry`]) that registers a VFS ([`vfs`]) over the platform's. Locks are kept by a
 //! manager for each database ([`lock`]), which speaks the on-disk protocol ([`protocol`]) through a narrow view of
 //! filesystem and clock ([`storage`]). Beside the manager stands the qualification of a filesystem ([`check`]), which asks
-//! of it what the protocol will. Imports go down only, in this order; [`guard`](mod@guard), which keeps a panic from
-//! reaching C, lies below all.
+//! of it what the protocol will. Imports go down only, in this order; below all lie [`guard`](mod@guard), which keeps a panic
+//! from reaching C, and [`switches`], by which tests take guards out.
 
 pub mod check;
 pub mod entry;
@@ -14,4 +14,5 @@ pub mod lock;
 pub mod protocol;
 pub mod sql;
 pub mod storage;
+pub mod switches;
 pub mod vfs;

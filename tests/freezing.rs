@@ -101,6 +101,34 @@ fn who_comes_back_deposed_leaves_no_name_behind() {
     }
 }
 
+/// The same with a breaker that is about to fence, with the clock going on: it says that it is exclusive and learns then that it
+/// is nobody any more.
+#[test]
+fn a_breaker_who_comes_back_deposed_leaves_no_name_behind() {
+    let mut stage = Stage::short_lease("");
+    let (mut zombie, mut breaker, mut heir) =
+        (stage.patient("zombie"), stage.patient("breaker"), stage.patient("heir"));
+    zombie.ok(&stage.next().begin());
+    zombie.stops_in(&["database-write"], "COMMIT");
+    breaker.stops_in(&["takeover-listed"], "BEGIN IMMEDIATE");
+    stage.pays(&mut heir);
+    // It comes back in the middle of somebody else's transaction, whose lock directory it takes for its own.
+    let transfer = stage.next();
+    let number = number(&heir.ok(&transfer.begin()));
+    breaker.thaw();
+    let beat = format!("-{}-", breaker.pid());
+    let anew = |name: &String| name.starts_with("beat.") && name.contains(&beat);
+    common::until("the breaker to begin anew", || stage.names_in(".readers").iter().any(anew));
+    let begun = std::time::Instant::now();
+    let answer = heir.sql("COMMIT");
+    let waited = begun.elapsed();
+    assert!(answer.is_ok() && waited.as_secs() < 10, "{answer:?} after {waited:?}: {:?}", stage.names_in(".readers"));
+    stage.note_commit(&transfer, number, &answer);
+    breaker.answer().expect("it waits for its turn");
+    drop((zombie, breaker, heir));
+    stage.assert_right();
+}
+
 /// The same with a reader's name: it had nothing to lose, so it registers anew and goes on.
 #[test]
 fn who_was_deposed_on_its_way_in_comes_in_again() {
@@ -130,4 +158,31 @@ fn an_empty_lock_directory_of_ours_is_entered_at_once() {
     stage.pays(&mut other);
     drop(other);
     stage.assert_right();
+}
+
+/// Who waits inside the lock call can be told to stop, and is told that it was stopped: "locked" would send it, through its
+/// busy handler, straight back into the wait.
+#[test]
+fn a_wait_can_be_interrupted() {
+    let stage = Stage::long_lease("");
+    let mut holder = stage.hasty("holder");
+    holder.ok("BEGIN IMMEDIATE");
+    let db = stage.opener.open(&stage.database).expect("the database opens");
+    db.busy_timeout(std::time::Duration::from_secs(5)).expect("a timeout");
+    let (handle, ended) = (db.get_interrupt_handle(), std::sync::atomic::AtomicBool::new(false));
+    let error = std::thread::scope(|scope| {
+        // Again and again, as a statement that only begins forgets what was said before.
+        scope.spawn(|| {
+            while !ended.load(std::sync::atomic::Ordering::Acquire) {
+                handle.interrupt();
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
+        });
+        let error = db.execute_batch("BEGIN IMMEDIATE").expect_err("it is locked");
+        ended.store(true, std::sync::atomic::Ordering::Release);
+        error
+    });
+    assert_eq!(error.sqlite_error_code(), Some(rusqlite::ErrorCode::OperationInterrupted), "{error}");
+    holder.ok("COMMIT");
+    db.execute_batch("BEGIN IMMEDIATE; COMMIT").expect("nothing was left behind");
 }

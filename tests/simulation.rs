@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use coord::protocol::switches::Guard;
+use coord::switches::Guard;
 use sim::run::{Plan, run};
 use sim::shrink::{self, command, shrink};
 use sim::weather::{Broken, Profile};
@@ -202,6 +202,31 @@ controls! {
 #[test]
 fn with_copies_of_two_moments() {
     caught("with_copies_of_two_moments", 3 * ENOUGH, |seed| Plan { without: Some(Guard::OneMoment), ..siege(seed) });
+}
+
+/// A process with two connections: one stays at SHARED with what it has open while another follows a fence, does not get
+/// EXCLUSIVE beside it, and leaves a kept lock to it.
+#[test]
+fn without_following_ones_own_process() {
+    let guard = Some(Guard::LingerGeneration);
+    caught("without_following_ones_own_process", ENOUGH, |seed| Plan { without: guard, ..household(seed) });
+}
+
+/// Several connections of a process, each of which may stay at SHARED across the others' work.
+fn household(seed: u64) -> Plan {
+    Plan { household: true, ..Plan::of(seed) }
+}
+
+#[test]
+fn no_household_breaks_a_promise() {
+    hold(1, number("HOUSEHOLDS", 1000), household);
+}
+
+/// It takes one who dies between the two renames of a fence, and one who writes before the next comes.
+#[test]
+fn without_rolling_a_complete_pair_forward() {
+    let plan = |seed| Plan { without: Some(Guard::RollForward), ..siege(4 * seed) };
+    caught("without_rolling_a_complete_pair_forward", ENOUGH, plan);
 }
 
 /// It takes one who dies between the end of his journal and its sync, and a loss of power before anybody else syncs it.

@@ -9,9 +9,9 @@ use super::level::Level;
 use super::messages::{self, Weight};
 use super::process;
 use super::seat::{Base, LockError, Seat};
-use crate::protocol::switches::{self, Guard};
 use crate::protocol::{Denied, Holder, write_lock::POLL};
 use crate::storage::Instant;
+use crate::switches::{self, Guard};
 
 /// How long somebody who waits lets a holder who may only keep the lock see it: ten times as long as such a holder takes at
 /// most to look, as on a busy machine threads come to their turn late, and programs without a busy timeout must not be refused

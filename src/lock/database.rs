@@ -17,9 +17,9 @@ use super::settings::Wishes;
 use super::trusted::TrustedLock;
 use super::turn::Turn;
 use crate::protocol::lease;
-use crate::protocol::switches::{self, Guard};
 use crate::protocol::{Node, Paths};
 use crate::storage::{FileId, Instant, Kind, Storage};
+use crate::switches::{self, Guard};
 
 /// How a database's locks are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,9 +8,9 @@ use super::database::{Database, Inner};
 use super::known::Known;
 use super::seat::{Base, Seat};
 use crate::protocol::node::Files;
-use crate::protocol::switches::{self, Guard};
 use crate::protocol::{Denied, Node, Paths};
 use crate::storage::{Access, DataFile, FileId, Storage};
+use crate::switches::{self, Guard};
 
 /// How often the database may be replaced while it is being opened.
 const REPLACEMENTS: u32 = 3;

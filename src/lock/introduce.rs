@@ -10,9 +10,9 @@ use super::messages::{self, Weight};
 use super::seat::Base;
 use crate::protocol::lease;
 use crate::protocol::names::{Kind, Name, NodeId};
-use crate::protocol::switches::{self, Guard};
 use crate::protocol::{self, Denied, Holder, Node};
 use crate::storage::Owner;
+use crate::switches::{self, Guard};
 
 impl Database {
     /// Registers this process at the database, making the registry if need be.

@@ -10,7 +10,7 @@ use super::database::{Database, Inner};
 use super::level::Level;
 use super::seat::Seat;
 use crate::protocol::lease::Standing;
-use crate::protocol::switches::{self, Guard};
+use crate::switches::{self, Guard};
 
 /// Where the bytes are by which SQLite knows whether its cache is still good, and how many.
 pub const STAMP_AT: i64 = 24;

@@ -17,10 +17,10 @@ use super::messages::{self, Weight};
 use super::process;
 use super::seat::{Base, Seat};
 use crate::protocol::lease::Standing;
-use crate::protocol::switches::{self, Guard};
 use crate::protocol::write_lock::POLL;
 use crate::protocol::{Denied, Node};
 use crate::storage::{FileId, Instant};
+use crate::switches::{self, Guard};
 
 /// Once somebody else wants it, a lock goes after this time, counted from when it was taken: long enough for many small
 /// transactions, so that handing it over costs little of the whole. Readers need less, as they are served together.

@@ -69,6 +69,7 @@ pub enum LockError {
     ReadOnly(String),
     /// No room for a lock's name.
     Full(String),
+    /// The program wants the statement to stop (`sqlite3_interrupt`).
     Interrupted,
 }
 

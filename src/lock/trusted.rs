@@ -248,7 +248,7 @@ impl Database {
                 guard.set_ours(true);
             }
             let made = self.storage.make_dir(&self.paths.lock, owner);
-            crate::protocol::switches::stop_point("made-trusted-lock");
+            crate::switches::stop_point("made-trusted-lock");
             if made.is_err() {
                 guard.set_ours(was_ours);
             }

@@ -13,9 +13,9 @@ use super::error::Denied;
 use super::names::{Copy, Kind, Name};
 use super::node::Node;
 use super::registry::Census;
-use super::switches::{self, Guard};
 use super::takeover::Scope;
 use crate::storage::Access;
+use crate::switches::{self, Guard};
 
 impl Node {
     /// Puts a copy in the place of what is live under `live`. Its own name stays where links are possible: it is removed when

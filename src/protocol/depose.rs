@@ -9,8 +9,8 @@ use super::lease;
 use super::names::{Kind, Name, NodeId};
 use super::node::Node;
 use super::registry::Census;
-use super::switches::{self, Guard};
 use crate::storage::{Liveness, Process};
+use crate::switches::{self, Guard};
 
 /// What stands between us and a name of another node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,8 +8,8 @@ use super::error::Denied;
 use super::names::{Copy, Kind, Name};
 use super::node::{Files, Node};
 use super::registry::Census;
-use super::switches::{self, Guard};
 use crate::storage::{Access, DataFile};
+use crate::switches::{self, Guard};
 
 /// Copied and compared at a time; between two chunks the heartbeat is kept up.
 const CHUNK: usize = 1 << 20;

@@ -8,8 +8,8 @@ use super::lease::Standing;
 use super::names::{Kind, Name};
 use super::node::Node;
 use super::registry::Census;
-use super::switches::{self, Guard};
 use crate::storage::Instant;
+use crate::switches::{self, Guard};
 
 impl Node {
     pub(super) fn beat_kind(&self) -> Kind {

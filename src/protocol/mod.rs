@@ -18,7 +18,6 @@ pub mod observer;
 pub mod paths;
 pub mod presence;
 pub mod registry;
-pub mod switches;
 pub mod takeover;
 pub mod write_lock;
 

@@ -12,8 +12,8 @@ use super::names::{Kind, Name, NodeId};
 use super::observer::Observer;
 use super::paths::Paths;
 use super::registry::{Census, LockView};
-use super::switches::{self, Guard};
 use crate::storage::{Instant, Owner, Storage};
+use crate::switches::{self, Guard};
 
 /// What a node is told at its start.
 #[derive(Clone, Debug)]

@@ -9,9 +9,9 @@ use super::names::{Kind, Name, NodeId};
 use super::node::{Files, Node};
 use super::paths::Paths;
 use super::registry::Census;
-use super::switches::{self, Guard};
 use super::takeover::Scope;
 use crate::storage::{Instant, Storage};
+use crate::switches::{self, Guard};
 
 /// See [`Node::glimpse`].
 pub struct Glimpse {

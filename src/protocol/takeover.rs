@@ -8,8 +8,8 @@ use super::error::{Denied, Holder};
 use super::names::{Copy, Kind, Name, NodeId};
 use super::node::{Files, Node};
 use super::registry::{Census, LockView};
-use super::switches::{self, Guard};
 use crate::storage::Access;
+use crate::switches::{self, Guard};
 
 /// What a fence may replace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,7 +128,7 @@ impl Node {
             }
         }
         for copy in of(Copy::Database) {
-            if self.remove_foreign(&self.in_lock(copy))? {
+            if self.remove_foreign(&self.in_lock(copy))? || switches::off(Guard::LookAgain) {
                 continue;
             }
             // It may have got its final name since we looked.
@@ -216,6 +216,11 @@ impl Node {
         }
         let was_exclusive = self.has_exclusive();
         self.put_up_exclusive()?;
+        if !was_exclusive && let Err(denied) = self.heartbeat() {
+            // Nothing rests on it yet: of a node that nobody knows any more it would hold everybody up.
+            self.withdraw_exclusive();
+            return Err(denied);
+        }
         let fenced = self.fence(journal, database, wrote, census, files);
         if !was_exclusive && !self.lease().is_deposed() {
             self.withdraw_exclusive();
@@ -298,6 +303,7 @@ impl Node {
         }
         for path in paths {
             self.remove_foreign(&path)?;
+            switches::stop_point("takeover-removing");
         }
         Ok(())
     }

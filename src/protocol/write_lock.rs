@@ -8,8 +8,8 @@ use super::error::{Denied, Holder, not_a_lock};
 use super::names::{Kind, Name};
 use super::node::{Files, Node};
 use super::registry::{Census, LockView};
-use super::switches::{self, Guard};
 use super::takeover::Scope;
+use crate::switches::{self, Guard};
 
 /// How often a lock that somebody else holds is looked at.
 pub const POLL: Duration = Duration::from_millis(20);
@@ -240,6 +240,7 @@ impl Node {
         if switches::off(Guard::ReleaseOrder) {
             self.withdraw_exclusive();
         }
+        switches::stop_point("releasing");
         if let Some(name) = self.write.take() {
             self.discard(self.in_lock(&name));
         }

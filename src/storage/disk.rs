@@ -39,7 +39,7 @@ impl Disk {
 
 impl Storage for Disk {
     fn now(&self) -> Instant {
-        Instant(crate::protocol::switches::clock(clock::now().0))
+        Instant(crate::switches::clock(clock::now().0))
     }
 
     fn sleep(&self, span: Duration) {

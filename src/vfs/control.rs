@@ -5,7 +5,7 @@ use std::ffi::{CStr, c_char, c_int, c_void};
 use super::database_file::DatabaseFile;
 use crate::host::ffi::*;
 use crate::lock::{self, Mode};
-use crate::protocol::switches::{self, Guard};
+use crate::switches::{self, Guard};
 
 /// Asks a file of coord's for its refusal: `char **`, allocated by the host, null if there is none. Any other VFS answers
 /// `SQLITE_NOTFOUND`. In the range that SQLite leaves to VFSes.

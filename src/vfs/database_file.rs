@@ -11,7 +11,7 @@ use crate::host::ffi::*;
 use crate::lock::{self, Database, Level, LockError, Mode, STAMP, Seat, Weight, Wishes, Writing};
 use crate::protocol::Paths;
 use crate::protocol::lease::Standing;
-use crate::protocol::switches::{self, Guard};
+use crate::switches::{self, Guard};
 
 /// Device characteristics that stay true through coord; the others promise what only the platform's own path keeps
 /// (commits without a journal, no need for journal syncs, handles that are kept open).
@@ -235,6 +235,7 @@ impl DatabaseFile {
         match file.sync(flags) {
             SQLITE_OK => {
                 self.handles.database_dirty = false;
+                self.transaction.synced = true;
                 self.check_lease(SQLITE_IOERR_FSYNC)
             }
             code => {
@@ -262,12 +263,14 @@ impl DatabaseFile {
                 self.stamp = self.stamp.filter(|_| before > Level::None);
                 if wanted == Level::Reserved && before == Level::Shared { self.prepare_journal() } else { SQLITE_OK }
             }
-            Err(LockError::Busy | LockError::Interrupted) => {
+            Err(LockError::Busy) => {
                 if let Some(text) = self.seat.take_busy() {
                     self.last_error = Some(text);
                 }
                 SQLITE_BUSY
             }
+            // Not busy: a busy handler would go on waiting against the program's will.
+            Err(LockError::Interrupted) => SQLITE_INTERRUPT,
             Err(LockError::Native(code)) => code,
             Err(LockError::Failed(text)) => {
                 self.lost_told = before != Level::None;
@@ -329,6 +332,9 @@ impl DatabaseFile {
     /// Gives everything back.
     pub fn close(mut self: Box<Self>) -> c_int {
         let fork = lock::check(self.seat.fork()).is_err();
+        if !fork {
+            self.remove_kept_journal();
+        }
         self.handles.journal = None;
         self.database.clone().stand_up(&mut self.seat, &mut self.handles);
         if fork {

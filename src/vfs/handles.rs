@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::base::BaseFile;
 use super::host_copy::HostCopy;
+use super::kept_journal::KeptJournal;
 use super::patience::{self, BusyHandler};
 use crate::host::OwnedName;
 use crate::host::ffi::*;
@@ -27,6 +28,8 @@ pub struct Handles {
     pub told: c_int,
     pub database: Option<BaseFile>,
     pub journal: Option<BaseFile>,
+    /// In trusted mode: an empty journal that was left for the next transaction.
+    pub kept: Option<KeptJournal>,
     /// Declared after the handle that uses it, so that it goes later.
     journal_name: OwnedName,
     /// Written and not synced.
@@ -55,6 +58,7 @@ impl Handles {
             told: asked,
             database: None,
             journal: None,
+            kept: None,
             database_dirty: false,
             journal_dirty: false,
             doubt: false,
@@ -134,12 +138,18 @@ impl Handles {
         Ok(())
     }
 
-    fn open_journal_with(&self, flags: c_int) -> Result<BaseFile, c_int> {
+    /// The journal's file as it is, for [`KeptJournal`].
+    pub fn open_kept_journal(&self) -> Option<BaseFile> {
+        let (file, told) = self.open_journal_with(SQLITE_OPEN_READWRITE).ok()?;
+        // The platform's VFS may open for reading what it cannot open for writing.
+        (told & SQLITE_OPEN_READONLY == 0).then_some(file)
+    }
+
+    fn open_journal_with(&self, flags: c_int) -> Result<(BaseFile, c_int), c_int> {
         let base = self.host.base(false);
         // SAFETY: the name is ours and outlives the handle: both belong to this struct, and the handle is declared after
         // it and dropped by `close_journal` at the latest.
         unsafe { BaseFile::open(base, self.journal_name.as_ptr(), flags | SQLITE_OPEN_MAIN_JOURNAL) }
-            .map(|(file, _)| file)
     }
 }
 
@@ -192,7 +202,7 @@ impl Base for Handles {
         let opened = self
             .open_journal_with(SQLITE_OPEN_READWRITE)
             .or_else(|_| self.open_journal_with(SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE));
-        self.journal = Some(opened.map_err(|code| why(&self.journal_path, code))?);
+        self.journal = Some(opened.map_err(|code| why(&self.journal_path, code))?.0);
         Ok(())
     }
 

@@ -112,12 +112,16 @@ unsafe extern "C" fn x_open<const SLOT: usize>(
     })
 }
 
-unsafe extern "C" fn x_delete<const SLOT: usize>(_: *mut sqlite3_vfs, name: *const c_char, sync_dir: c_int) -> c_int {
+unsafe extern "C" fn x_delete<const SLOT: usize>(
+    _: *mut sqlite3_vfs,
+    name: *const c_char,
+    mut sync_dir: c_int,
+) -> c_int {
     // SAFETY: SQLite's name; the connection it belongs to is the one that calls.
     let own = guard(Some(SQLITE_IOERR_DELETE), || unsafe {
         let (file, part) = connections::owner(name)?;
         match part {
-            Part::Journal => (*file).delete_journal(),
+            Part::Journal => (*file).delete_journal(&mut sync_dir),
             Part::Wal => Some((*file).delete_wal()),
         }
     });

@@ -2,7 +2,7 @@
 //!
 //! A database is opened through the platform's VFS and its pages are forwarded; locks are asked of [`crate::lock`]. Its
 //! journal, in network-exclusive mode, is a view on a handle that the connection keeps. Everything else (temporary files,
-//! super-journals, immutable databases, and in trusted mode journals too) is the platform's alone.
+//! super-journals, immutable databases, and in trusted mode all of a journal but its end) is the platform's alone.
 
 mod base;
 mod connections;
@@ -12,6 +12,7 @@ mod handles;
 mod host_copy;
 mod io_methods;
 mod journal_file;
+mod kept_journal;
 mod methods;
 mod open;
 mod patience;

@@ -35,7 +35,7 @@ pub unsafe fn open(
         }
         match connections::owner(name)? {
             (owner, Part::Journal) if flags & SQLITE_OPEN_MAIN_JOURNAL != 0 => {
-                open_journal(owner, file, flags, out_flags)
+                open_journal(copy, owner, name, file, flags, out_flags)
             }
             (owner, Part::Wal) => Some((*owner).refuse_wal()),
             _ => None,
@@ -44,7 +44,9 @@ pub unsafe fn open(
 }
 
 unsafe fn open_journal(
+    copy: &'static HostCopy,
     pointer: *mut DatabaseFile,
+    name: *const c_char,
     file: *mut sqlite3_file,
     flags: c_int,
     out_flags: *mut c_int,
@@ -54,8 +56,13 @@ unsafe fn open_journal(
     if let Err(text) = lock::check(owner.seat.fork()) {
         return Some(owner.fail(SQLITE_CANTOPEN, text));
     }
-    if owner.database.mode() == Mode::Trusted || owner.refusal.is_some() {
+    if owner.refusal.is_some() {
         return None;
+    }
+    if owner.database.mode() == Mode::Trusted {
+        let kept = flags & SQLITE_OPEN_CREATE != 0 && owner.journal_is_kept();
+        // SAFETY: SQLite's own arguments.
+        return if kept { unsafe { open_kept(copy, name, file, flags, out_flags) } } else { None };
     }
     // SAFETY: as above.
     Some(match unsafe { JournalFile::open(pointer, flags) } {
@@ -69,6 +76,28 @@ unsafe fn open_journal(
         }
         Err(code) => code,
     })
+}
+
+/// Opens a journal whose name is on stable storage: where it might have to be made the platform's VFS would sync the directory
+/// with it. `None` if it is gone after all.
+unsafe fn open_kept(
+    copy: &'static HostCopy,
+    name: *const c_char,
+    file: *mut sqlite3_file,
+    flags: c_int,
+    out_flags: *mut c_int,
+) -> Option<c_int> {
+    let vfs = copy.base(true);
+    // SAFETY: a registered VFS, and SQLite's own arguments.
+    unsafe {
+        let code = (*vfs).xOpen?(vfs, name, file, flags & !SQLITE_OPEN_CREATE, out_flags);
+        if code != SQLITE_OK {
+            (*file).pMethods = std::ptr::null();
+            return None;
+        }
+        tell(out_flags, flags);
+    }
+    Some(SQLITE_OK)
 }
 
 unsafe fn open_database(

@@ -5,7 +5,7 @@ use std::ffi::{c_int, c_void};
 use super::database_file::DatabaseFile;
 use crate::host::ffi::*;
 use crate::lock::{Level, Mode, STAMP, STAMP_AT};
-use crate::protocol::switches;
+use crate::switches;
 
 /// As far as the database is read without a lock: its header (SQLite's file format, section 1.3).
 const HEADER: usize = 100;

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use super::database_file::DatabaseFile;
 use crate::host::ffi::*;
 use crate::lock::{self, Base, Level, Mode, Writing};
-use crate::protocol::switches::{self, Guard};
+use crate::switches::{self, Guard};
 
 /// The first bytes of a journal that is to be rolled back, and the last of one that names a super-journal.
 const MAGIC: [u8; 8] = [0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
@@ -35,6 +35,8 @@ pub struct Transaction {
     pub poisoned: bool,
     /// The journal may end in the name of a super-journal, or is longer than what is kept: it is cut in the end.
     must_cut: bool,
+    /// In trusted mode: SQLite has synced the database, so `synchronous` is not OFF.
+    pub synced: bool,
     /// A sync failed: the next may lie, so nothing is finalised any more under this lock.
     pub sync_failed: bool,
     pub failed: bool,
@@ -289,14 +291,15 @@ impl DatabaseFile {
     }
 
     /// `xDelete` of the journal: its header is overwritten through its own handle, as PERSIST does it, or it is cut to nothing. An
-    /// unlink that is carried out late would take the next owner's journal away. `None`: trusted mode, the platform's VFS deletes it.
-    pub fn delete_journal(&mut self) -> Option<c_int> {
+    /// unlink that is carried out late would take the next owner's journal away. `None`: in trusted mode the platform's VFS may have
+    /// to delete it, with or without `sync_dir`.
+    pub fn delete_journal(&mut self, sync_dir: &mut c_int) -> Option<c_int> {
         if let Err(text) = lock::check(self.seat.fork()) {
             // A forked child that rolls back: the journal is its parent's.
             return Some(self.fail(SQLITE_IOERR_DELETE, text));
         }
         if self.is_trusted() {
-            return None;
+            return self.end_trusted(sync_dir);
         }
         if self.seat.level() < Level::Reserved {
             let text = format!("coord: {} was to be deleted without a lock", self.paths().journal.display());

@@ -12,6 +12,7 @@ mod clock;
 mod fences;
 mod locks;
 mod power;
+mod takeovers;
 
 #[test]
 fn puppet_entry() {

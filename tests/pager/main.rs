@@ -5,6 +5,7 @@
 mod commit;
 #[path = "../common/mod.rs"]
 mod common;
+mod endings;
 mod faults;
 mod memory;
 mod modes;

@@ -57,6 +57,9 @@ impl State {
         if self.now < self.unsynced_end_until {
             faults.power += faults.aimed / 4;
         }
+        if self.parts(change) && rng.chance(faults.parted) && self.wake_somebody(task) {
+            faults.crash = 10_000;
+        }
         if rng.chance(faults.crash) {
             if self.happens(task, "process killed") {
                 if has_cut {
@@ -86,17 +89,23 @@ impl State {
             let process = self.tasks[task].process;
             self.processes[process].fences = fences;
         }
-        if fences && self.faults.aimed > 0 {
+        if fences && self.faults.aimed > 0 && Rng::of(self.seed ^ 0x5555, task, self.tasks[task].steps).below(2) == 0 {
             self.wake_somebody(task);
         }
+    }
+
+    /// Whether the journal has been replaced and the database is about to be.
+    fn parts(&self, change: Option<&Change>) -> bool {
+        let ready = |from: &Path| from.to_string_lossy().ends_with(".ready");
+        self.faults.parted > 0 && matches!(change, Some(Change::Rename(from, _)) if ready(from))
     }
 
     fn is_exclusive(&self, task: usize) -> bool {
         self.held.iter().any(|held| held.task == task && held.level == Level::Exclusive)
     }
 
-    /// Somebody who stands still goes on while he is being fenced off.
-    fn wake_somebody(&mut self, task: usize) {
+    /// Somebody who stands still goes on while he is being fenced off; whether there is one.
+    fn wake_somebody(&mut self, task: usize) -> bool {
         let mut rng = Rng::of(self.seed ^ 0xaaaa, task, self.tasks[task].steps);
         let until = self.now + rng.below(12 * MS);
         let sleeper = |state: &State, other: usize| {
@@ -110,8 +119,9 @@ impl State {
             0 => sleepers.next(),
             _ => sleepers.find(|other| self.is_exclusive(*other)),
         };
-        let Some(other) = found.filter(|_| rng.below(2) == 0) else { return };
-        if self.happens(task, "one who stood still went on while he was fenced off") {
+        let Some(other) = found else { return false };
+        let happens = self.happens(task, "one who stood still went on while he was fenced off");
+        if happens {
             let (host, process) = (self.tasks[other].host, self.tasks[other].process);
             let machine = &mut self.hosts[host];
             // Its clock stood still for less than it was to.
@@ -120,6 +130,7 @@ impl State {
             let sleeper = &mut self.processes[process];
             sleeper.frozen_until = sleeper.frozen_until.min(until);
         }
+        happens
     }
 
     /// Whether a step is one of those on which the order of others hangs: around locks, takeovers, and changes of live files.
@@ -152,7 +163,9 @@ impl State {
     fn freeze(&mut self, task: usize, rng: &mut Rng) {
         let (host, process) = (self.tasks[task].host, self.tasks[task].process);
         let span = (200 + rng.below(6000)) * MS;
-        if rng.below(2) == 0 {
+        // Whose clock goes on stops writing by himself when he wakes.
+        let unknowing = self.faults.parted > 0 && self.is_exclusive(task);
+        if rng.below(2) == 0 || unknowing {
             if self.happens(task, "machine frozen, its clock with it") {
                 self.hosts[host].frozen_until = self.now + span;
                 self.hosts[host].clock_offset -= span as i64;

@@ -1,7 +1,8 @@
 //! A simulated world behind `coord`'s storage trait: files, directories, clocks, hosts and their caches, deterministic from one
 //! seed, with operations that are delivered late, twice, or with a wrong answer. The real lock manager and protocol run in it.
 //!
-//! [`server`] is the file server, [`machines`] are its clients, [`storage`] and [`file`] are one host's view of it. [`world`]
+//! [`server`] is the file server, [`machines`] are its clients, [`storage`] and [`file`] are one host's view of it,
+//! [`machine_memory`] is what its programs keep there. [`world`]
 //! decides whose step is next, and the tasks take [`turns`]; [`events`] befall them in the [`weather`] of the seed. [`pager`]
 //! makes transactions in SQLite's order of steps with the handles of [`base`]; [`sqlite`] has the bundled SQLite in its place.
 //! [`checks`] judges every step, [`history`] what the transactions saw. [`run`] plays one seed with the [`roles`] that it gives
@@ -12,6 +13,7 @@ pub mod checks;
 pub mod events;
 pub mod file;
 pub mod history;
+pub mod machine_memory;
 pub mod machines;
 pub mod pager;
 pub mod roles;

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use coord::lock::{Base, Database, Level, LockError, STAMP, STAMP_AT, Seat, Wishes};
 use coord::protocol::Paths;
 use coord::protocol::lease::Standing;
-use coord::protocol::switches::{self, Guard};
 use coord::storage::{Access, DataFile, Storage};
+use coord::switches::{self, Guard};
 
 use super::base::Handles;
 use super::history::{Content, Fate, PAGE, PAGES};
@@ -357,9 +357,10 @@ impl Connection {
         self.shared()?;
         let before = self.content()?;
         self.saw(&before, known);
-        if self.draw(8) == 0 {
+        let (rarely, longest) = self.world().thinks;
+        if self.draw(rarely) == 0 {
             // It thinks, while others of its process go on.
-            let span = self.draw(400);
+            let span = self.draw(longest);
             self.handles.storage.sleep(std::time::Duration::from_millis(span));
         }
         self.lock(Level::Reserved)?;
@@ -367,7 +368,8 @@ impl Connection {
         self.journal(|journal| journal.write_at(&[0; HEADER], 0))?;
         // The cache is full after some pages: these are journaled, and written, before the others.
         let (spilled, keeps) = (self.draw(3 * PAGES as u64) as usize, self.draw(4) > 0);
-        let spilled = if spilled < PAGES { spilled } else { 0 };
+        let often = self.world().faults.parted > 0;
+        let spilled = if spilled < PAGES || often { spilled % PAGES } else { 0 };
         if spilled > 0 {
             self.world().count("transaction: pages written before its end");
             self.write_pages(&before, &after, 0..spilled)?;

@@ -131,7 +131,8 @@ fn write(world: &World, storage: &SimStorage, connection: &mut Connection, tag: 
         if !matches!(written, Err(Stop::Busy)) {
             return;
         }
-        if calm && waited > WAIT_LIMIT {
+        // Where everybody thinks longer, everybody waits longer.
+        if calm && waited > WAIT_LIMIT + 10 * state.thinks.1 * MS - 4000 * MS {
             let text = format!(
                 "task {} has waited for {} s to write, and nothing went wrong",
                 storage.task,

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use coord::protocol::switches::{self, Guard};
+use coord::switches::{self, Guard};
 
 use super::events::Event;
 use super::history::Fate;
@@ -49,6 +49,8 @@ pub enum Workload {
     Pager,
     /// The bundled SQLite, over the shim.
     Sqlite,
+    /// The same in trusted mode: on one machine's disk, with native locks, beside programs that know nothing of the shim.
+    Trusted,
 }
 
 /// How a seed is played.
@@ -63,6 +65,8 @@ pub struct Plan {
     pub stormy: bool,
     /// Hosts that take over from one another again and again: for controls that are about little else.
     pub siege: bool,
+    /// Every process has three connections, which keep locks and think long; others die in the middle of a transaction.
+    pub household: bool,
     pub trace: bool,
     /// Of what is drawn, only what befalls these steps of these tasks happens.
     pub only: Option<BTreeSet<(usize, u64)>>,
@@ -85,6 +89,7 @@ impl Plan {
             broken: None,
             stormy: seed.is_multiple_of(8),
             siege: false,
+            household: false,
             trace: false,
             only: None,
             idle: BTreeSet::new(),
@@ -116,29 +121,37 @@ impl Cast {
         // Now and then readers come and go without end beside one writer, or one process after the other dies.
         let kind = rng.below(32);
         let (crowded, deadly) = (kind == 0, (1..5).contains(&kind));
-        let (crowded, deadly) = (crowded && !plan.siege, deadly && !plan.siege);
+        let plain = !plan.siege && !plan.household;
+        let (crowded, deadly) = (crowded && plain, deadly && plain);
         let weather = match () {
-            () if plan.siege => Faults { freeze: 30, aimed: 500, exposed: 400, ..Faults::NONE },
+            () if plan.siege => {
+                let parted = if plan.seed.is_multiple_of(4) { 5000 } else { 0 };
+                Faults { freeze: 30, aimed: 500, exposed: 400, parted, ..Faults::NONE }
+            }
+            () if plan.household => Faults { freeze: 15, crash: 20, aimed: 300, ..Faults::NONE },
             () if crowded => Faults::NONE,
             () if deadly => Faults { crash: 100, power: 15, ..weather },
             () => weather,
         };
-        let profile = if plan.siege && profile == Profile::Local { Profile::Nfs4 } else { profile };
+        let profile = if !plain && profile == Profile::Local { Profile::Nfs4 } else { profile };
         let hosts = match profile {
             Profile::Local => 1,
-            _ if plan.siege => 3,
+            _ if !plain => 3,
             _ => 1 + rng.below(3) as usize,
         };
         let processes = if deadly { 5 + rng.below(4) as usize } else { 2 + rng.below(3) as usize };
+        // A kept lock stays only where few want it.
+        let processes = if plan.household { 2 } else { processes };
         let mut cast = Cast { profile, weather, hosts, processes, tasks: Vec::new(), roles: Vec::new() };
         for process in 0..processes {
             let drawn = rng.below(hosts as u64) as usize;
-            let host = if plan.siege { process % hosts } else { drawn };
+            let host = if plain { drawn } else { process % hosts };
             // Some come later: back, where the machine or an earlier process died.
             let late = deadly || (rng.below(5) == 0 && !crowded);
             let starts = if late { rng.below(12_000) } else { rng.below(400) } * MS;
             let crowd = crowded && process == 0;
-            let connections = if crowd { 3 } else { 1 + rng.below(4) / 3 };
+            let drawn = 1 + rng.below(4) / 3;
+            let connections = if crowd || plan.household { 3 } else { drawn };
             for _ in 0..connections {
                 let (transactions, reads) = (1 + rng.below(if crowded { 2 } else { 5 }), rng.below(3));
                 cast.add(
@@ -169,6 +182,7 @@ pub fn run(plan: &Plan) -> Outcome {
     match plan.workload {
         Workload::Pager => run_pager(plan),
         Workload::Sqlite => super::sqlite::run::run(plan),
+        Workload::Trusted => super::sqlite::run::run(&Plan { profile: Some(Profile::Local), ..plan.clone() }),
     }
 }
 
@@ -184,7 +198,10 @@ fn run_pager(plan: &Plan) -> Outcome {
         state.stays = plan.stays;
         // Two worlds of three have processes that keep their locks: short enough to run out unused, or longer than a lease.
         let linger_ms = [0, 60, 3000][Rng::new(plan.seed ^ 0x1155).below(3) as usize];
-        state.linger_ms = linger_ms;
+        state.linger_ms = if plan.household { 3000 } else { linger_ms };
+        if plan.household {
+            state.thinks = (2, 4000);
+        }
     }
     let world = Arc::new(world);
     let managers: Arc<Vec<Slot>> = Arc::new((0..=processes).map(|_| Slot::default()).collect());

@@ -101,8 +101,10 @@ pub fn command(plan: &Plan) -> String {
     // Guards can be taken out of a debug build only.
     let release = if plan.without.is_some() { "" } else { " --release" };
     text += &format!("cargo run{release} --example simulate -- --seed {}", plan.seed);
-    if plan.workload == Workload::Sqlite {
-        text += " --workload sqlite";
+    match plan.workload {
+        Workload::Pager => {}
+        Workload::Sqlite => text += " --workload sqlite",
+        Workload::Trusted => text += " --workload trusted",
     }
     if let Some(profile) = plan.profile {
         text += &format!(" --profile {}", profile.word());
@@ -116,6 +118,9 @@ pub fn command(plan: &Plan) -> String {
     }
     if plan.siege {
         text += " --siege true";
+    }
+    if plan.household {
+        text += " --household true";
     }
     if plan.stays != plain.stays {
         text += &format!(" --stays {}", plan.stays);
@@ -154,10 +159,12 @@ fn set_one(plan: &mut Plan, name: &str, value: &str) -> Option<bool> {
         "--profile" => plan.profile = Some(Profile::named(value)?),
         "--workload" if value == "pager" => plan.workload = Workload::Pager,
         "--workload" if value == "sqlite" => plan.workload = Workload::Sqlite,
+        "--workload" if value == "trusted" => plan.workload = Workload::Trusted,
         "--workload" => return None,
         "--broken" => plan.broken = Some(Broken::named(value)?),
         "--stormy" => plan.stormy = value.parse().ok()?,
         "--siege" => plan.siege = value.parse().ok()?,
+        "--household" => plan.household = value.parse().ok()?,
         "--stays" => plan.stays = value.parse().ok()?,
         "--transactions" => plan.transactions = value.parse().ok()?,
         "--idle" => plan.idle = parts().map(|part| part.parse().ok()).collect::<Option<_>>()?,

@@ -12,6 +12,7 @@ use coord::storage::{
 };
 
 use super::file::SimFile;
+use super::machine_memory;
 use super::server::{Change, Inode};
 use super::turns::task;
 use super::weather::{Broken, Profile};
@@ -249,11 +250,19 @@ impl Storage for SimStorage {
         judged.unwrap_or(Liveness::Unknown)
     }
 
-    fn known_for(&self, _: &str) -> Duration {
-        Duration::ZERO
+    fn known_for(&self, key: &str) -> Duration {
+        let state = self.world.state();
+        machine_memory::known_for(state.tasks[task()].host, key, state.now)
     }
 
-    fn local_guard(&self, _: &Path) -> LocalGuard {
+    fn local_guard(&self, path: &Path) -> LocalGuard {
+        let host = self.world.state().tasks[task()].host;
+        for _ in 0..50 {
+            if let Some(guard) = machine_memory::guard(host, path) {
+                return guard;
+            }
+            self.sleep(Duration::from_millis(1));
+        }
         LocalGuard::default()
     }
 }

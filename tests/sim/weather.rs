@@ -89,11 +89,23 @@ pub struct Faults {
     pub aimed: u32,
     /// Stops of whoever is exclusive, besides the others.
     pub exposed: u32,
+    /// Deaths between the two renames of a fence, while he who is fenced off wakes.
+    pub parted: u32,
 }
 
 impl Faults {
-    pub const NONE: Faults =
-        Faults { freeze: 0, crash: 0, lie: 0, repeat: 0, power: 0, outage: 0, jump: 0, aimed: 0, exposed: 0 };
+    pub const NONE: Faults = Faults {
+        freeze: 0,
+        crash: 0,
+        lie: 0,
+        repeat: 0,
+        power: 0,
+        outage: 0,
+        jump: 0,
+        aimed: 0,
+        exposed: 0,
+        parted: 0,
+    };
 
     /// What a seed's weather is.
     pub fn draw(rng: &mut Rng) -> Faults {
@@ -150,10 +162,12 @@ pub enum Broken {
     DatabaseUnsynced,
     /// Syncs answer at once and do nothing.
     LyingSync,
+    /// Native locks keep nobody out.
+    OpenLocks,
 }
 
 impl Broken {
-    pub const ALL: [Broken; 8] = [
+    pub const ALL: [Broken; 9] = [
         Broken::BeatByHandle,
         Broken::MovingPresence,
         Broken::CheckBeforeRead,
@@ -162,6 +176,7 @@ impl Broken {
         Broken::JournalUnsynced,
         Broken::DatabaseUnsynced,
         Broken::LyingSync,
+        Broken::OpenLocks,
     ];
 
     pub fn named(word: &str) -> Option<Broken> {

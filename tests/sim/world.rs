@@ -48,6 +48,8 @@ pub struct State {
     pub memory: Memory,
     pub broken: Option<Broken>,
     /// How long connections keep an unused lock.
+    /// How rarely a writer thinks between reading and asking for RESERVED, and for how many milliseconds at most.
+    pub thinks: (u64, u64),
     pub linger_ms: u64,
     /// Somebody has died between the end of his journal and its sync: until then losses of power are aimed at that.
     pub unsynced_end_until: u64,
@@ -106,6 +108,7 @@ impl World {
             profile,
             memory: profile.memory(rng.below(2) == 0),
             broken: None,
+            thinks: (8, 400),
             linger_ms: 0,
             unsynced_end_until: 0,
             history: History::default(),

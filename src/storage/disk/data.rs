@@ -8,8 +8,8 @@ use std::path::Path;
 
 use super::super::{Access, DataFile, FileId};
 use super::{id_of, open};
-use crate::protocol::switches::{self, Guard};
 use crate::storage::kind;
+use crate::switches::{self, Guard};
 
 /// A file on a filesystem whose class was looked up when it was opened.
 pub(super) struct DiskFile {

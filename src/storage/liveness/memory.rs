@@ -2,8 +2,8 @@
 
 use std::fs::{self, File, Permissions};
 use std::io::ErrorKind;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-use std::path::Path;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use super::judge;
@@ -33,28 +33,45 @@ pub(super) fn known_for(dir: &Path, key: &str) -> Duration {
 
 /// The file that stands for `path` among this user's processes, made if need be and locked.
 pub(super) fn local_guard(dir: &Path, path: &Path) -> Option<File> {
-    let file = stand_in("guard", dir, path)?;
+    let path = path_of("guard", dir, path);
+    lock_guard(&path, stand_in(&path)?)
+}
+
+fn lock_guard(path: &Path, mut file: File) -> Option<File> {
     // Bounded: a process that was stopped with it must not stop the others, and the native locks decide all the same.
     for _ in 0..50 {
-        if file.try_lock().is_ok() {
+        if file.try_lock().is_err() {
+            std::thread::sleep(Duration::from_millis(1));
+        } else if leads_to(path, &file) {
             return Some(file);
+        } else {
+            // Swept between opening and locking: the others lock a new one.
+            file = stand_in(path)?;
         }
-        std::thread::sleep(Duration::from_millis(1));
     }
     None
 }
 
-/// The file in whose bytes this user's processes wait for `path`, made if need be.
-pub(super) fn local_queue(dir: &Path, path: &Path) -> Option<File> {
-    stand_in("queue", dir, path)
+/// Whether this is the file of that name still.
+fn leads_to(path: &Path, file: &File) -> bool {
+    let same = |found: fs::Metadata, open: fs::Metadata| (found.dev(), found.ino()) == (open.dev(), open.ino());
+    fs::symlink_metadata(path).is_ok_and(|found| file.metadata().is_ok_and(|open| same(found, open)))
 }
 
-fn stand_in(word: &str, dir: &Path, path: &Path) -> Option<File> {
+/// The file in whose bytes this user's processes wait for `path`, made if need be.
+pub(super) fn local_queue(dir: &Path, path: &Path) -> Option<File> {
+    stand_in(&path_of("queue", dir, path))
+}
+
+fn path_of(word: &str, dir: &Path, path: &Path) -> PathBuf {
     use std::os::unix::ffi::OsStrExt;
-    let name = format!("{word}-{:016x}", fnv1a(path.as_os_str().as_bytes()));
+    dir.join(format!("{word}-{:016x}", fnv1a(path.as_os_str().as_bytes())))
+}
+
+fn stand_in(path: &Path) -> Option<File> {
     let mut options = File::options();
     options.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(libc::O_NOFOLLOW);
-    options.open(dir.join(name)).ok()
+    options.open(path).ok()
 }
 
 /// Time since the file was written, by this host's clock; zero if that lies ahead.
@@ -75,15 +92,36 @@ pub(super) fn sweep(dir: &Path) {
     for entry in names.take(LOOKED_AT).flatten() {
         let (path, name) = (entry.path(), entry.file_name());
         let name = name.to_string_lossy();
-        let stale =
-            if name.starts_with("seen-") { age(&path) > DAY } else { name.ends_with(".alive") && is_spent(&path) };
-        if stale && fs::remove_file(&path).is_ok() {
-            removed += 1;
-        }
+        let gone = match () {
+            () if name.starts_with("guard-") => remove_guard(&path),
+            () if name.starts_with("seen-") => age(&path) > DAY && fs::remove_file(&path).is_ok(),
+            () => name.ends_with(".alive") && is_spent(&path) && fs::remove_file(&path).is_ok(),
+        };
+        removed += usize::from(gone);
         if removed == REMOVED {
             return;
         }
     }
+}
+
+/// Removes a guard that nobody has used for long, under its own lock: who has opened it meanwhile finds out ([`leads_to`]).
+/// One that says "ours" is the only proof that an empty lock directory is coord's, which saves its database's next writer
+/// five minutes; for longer than a month nobody is likely to come for that.
+fn remove_guard(path: &Path) -> bool {
+    if age(path) <= DAY {
+        return false;
+    }
+    let mut options = File::options();
+    let Ok(file) = options.read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path) else {
+        return false;
+    };
+    if file.try_lock().is_err() {
+        return false;
+    }
+    let mut byte = [0];
+    let ours = file.read_at(&mut byte, 0).is_ok_and(|got| got == 1) && byte[0] == b'1';
+    // Again: it may have been used just now.
+    age(path) > if ours { DAY * 30 } else { DAY } && leads_to(path, &file) && fs::remove_file(path).is_ok()
 }
 
 /// Whether this liveness file proves nothing to anybody any more. A process may have lived for weeks and died just now, and
@@ -151,6 +189,41 @@ mod tests {
         sweep(dir.path());
         assert!(!at("dead.alive").exists());
         assert!(at("live.alive").exists() && at("new.alive").exists());
+    }
+
+    #[test]
+    fn a_sweep_spares_guards_that_are_held_or_say_something() {
+        let dir = tempfile::tempdir().unwrap();
+        let guard = |path: &str| local_guard(dir.path(), Path::new(path)).unwrap();
+        let file = |path: &str| dir.path().join(format!("guard-{:016x}", fnv1a(path.as_bytes())));
+        for (path, byte) in [("/idle", "0"), ("/never said", ""), ("/ours", "1"), ("/held", "0"), ("/new", "0")] {
+            guard(path).write_all_at(byte.as_bytes(), 0).unwrap();
+            backdate(&file(path), DAY * 2);
+        }
+        let held = guard("/held");
+        backdate(&file("/new"), HOUR);
+        sweep(dir.path());
+        let left = |path: &str| file(path).exists();
+        assert_eq!(["/idle", "/never said", "/ours", "/held", "/new"].map(left), [false, false, true, true, true]);
+        drop(held);
+        backdate(&file("/ours"), DAY * 31);
+        sweep(dir.path());
+        assert_eq!(["/ours", "/held", "/new"].map(left), [false, false, true]);
+    }
+
+    /// One opens the guard, then it is swept, then he locks what has no name any more: the next one's would be another file,
+    /// and both would be inside.
+    #[test]
+    fn a_guard_that_was_swept_meanwhile_is_opened_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("guard-1");
+        let opened = stand_in(&path).unwrap();
+        backdate(&path, DAY * 2);
+        sweep(dir.path());
+        assert!(!path.exists());
+        let locked = lock_guard(&path, opened).unwrap();
+        assert!(leads_to(&path, &locked));
+        assert!(lock_guard(&path, stand_in(&path).unwrap()).is_none(), "two hold it");
     }
 
     #[test]

@@ -27,8 +27,9 @@ pub struct Client {
 }
 
 impl Client {
-    pub fn new(storage: SimStorage, bank: Bank, ledger: Arc<Mutex<Ledger>>, mut rng: Rng) -> Client {
-        let habits = Habits::draw(&mut rng, &bank);
+    /// `raw`: a program that knows nothing of the shim.
+    pub fn new(storage: SimStorage, bank: Bank, raw: bool, ledger: Arc<Mutex<Ledger>>, mut rng: Rng) -> Client {
+        let habits = Habits { raw, ..Habits::draw(&mut rng, &bank) };
         let short_lived = rng.below(4) == 0;
         Client { session: Session::new(storage, bank, ledger, habits), rng, short_lived, number: 0, kept: None }
     }
@@ -106,8 +107,9 @@ impl Client {
         if self.session.is_dead() {
             return Ok(());
         }
-        // Who stood still may have the snapshot that he had, until his next heartbeat; never a mix.
-        let undisturbed = {
+        // Who stood still may have the snapshot that he had, until his next heartbeat; never a mix. In trusted mode nothing is
+        // taken from him meanwhile.
+        let undisturbed = self.session.is_trusted() || {
             let storage = &self.session.storage;
             let state = storage.world.state();
             state.processes[state.tasks[storage.task].process].disturbed + HEARTBEAT < since

@@ -6,20 +6,25 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use coord::lock::simulated::Played;
-use coord::protocol::switches;
 use coord::storage::{Instant, Storage};
+use coord::switches;
 
-use super::base;
 use super::client::Client;
 use super::ledger::Ledger;
 use super::session::Bank;
+use super::{base, vfs};
+use crate::sim::machine_memory;
 use crate::sim::roles::{CALM_LIMIT, PATIENCE, Role, begin, nothing_stays, others_run};
-use crate::sim::run::{Cast, LEASE_MS, Outcome, Plan};
+use crate::sim::run::{Cast, LEASE_MS, Outcome, Plan, Workload};
 use crate::sim::server::{Change, Server};
 use crate::sim::storage::{SimStorage, database};
 use crate::sim::turns::{self, Work};
 use crate::sim::weather::{Faults, Profile, Rng};
 use crate::sim::world::{MS, World};
+
+/// How long anybody needs to get a lock in trusted mode once the weather is calm: an empty lock directory of which nobody says
+/// that it is his is taken for a `unix-dotfile` client's for five minutes.
+const TRUSTED_LIMIT: u64 = 400_000 * MS;
 
 /// A new bank as SQLite writes it.
 fn image(bank: &Bank) -> Vec<u8> {
@@ -55,12 +60,16 @@ enum Beginning {
 impl Beginning {
     fn draw(rng: &mut Rng, profile: Profile) -> Beginning {
         match rng.below(16) {
-            // A local database without a registry would be in trusted mode, and there are no native locks here.
+            // A local database without a registry is in trusted mode: that is a workload of its own.
             0 if profile != Profile::Local => Beginning::Unshared,
             1 | 2 if profile != Profile::Local => Beginning::Nothing,
             3 => Beginning::Registry,
             _ => Beginning::Bank,
         }
+    }
+
+    fn draw_trusted(rng: &mut Rng) -> Beginning {
+        if rng.below(6) == 0 { Beginning::Nothing } else { Beginning::Unshared }
     }
 
     fn fill(self, server: &mut Server, bank: &Bank) {
@@ -90,21 +99,26 @@ fn thinned(faults: Faults) -> Faults {
 
 /// Plays one seed.
 pub fn run(plan: &Plan) -> Outcome {
-    base::register();
+    vfs::register();
     let Cast { profile, weather, hosts, processes, tasks, roles } = Cast::draw(plan);
     let (count, of) = (tasks.len(), tasks.iter().map(|task| task.process).collect::<Vec<_>>());
     let world = World::new(plan.seed, profile, thinned(weather), tasks, hosts, processes + 1);
     let mut rng = Rng::new(plan.seed ^ 0x5417);
     rng.next();
+    let trusted = plan.workload == Workload::Trusted;
     let bank = Bank {
         uri: format!("file:{}?vfs=coord&coord_lease_ms={LEASE_MS}", database().display()),
+        raw: trusted.then(|| format!("file:{}?vfs=simulated", database().display())),
         auto_vacuum: rng.below(2) == 0,
         // In some worlds nobody but the shim ever asks for a sync.
         never_syncs: rng.below(4) == 0,
+        loses_power: weather.power > 0,
     };
+    machine_memory::begin(trusted);
     {
         let mut state = world.state();
-        Beginning::draw(&mut rng, profile).fill(&mut state.server, &bank);
+        let beginning = if trusted { Beginning::draw_trusted(&mut rng) } else { Beginning::draw(&mut rng, profile) };
+        beginning.fill(&mut state.server, &bank);
         state.trace = plan.trace.then(Vec::new);
         state.broken = plan.broken;
         state.only = plan.only.clone();
@@ -115,7 +129,7 @@ pub fn run(plan: &Plan) -> Outcome {
     let played: Vec<Played> =
         (0..=processes).map(|_| Played::new(Arc::new(SimStorage { world: world.clone(), task: 0 }))).collect();
     let processes = of.iter().map(|process| played[*process].clone()).collect();
-    base::set(Some(base::Stage { world: world.clone(), processes }));
+    base::set(Some(base::Stage { world: world.clone(), processes, trusted }));
     let works = roles.into_iter().enumerate().map(|(task, role)| {
         let actor = Actor {
             storage: SimStorage { world: world.clone(), task },
@@ -171,11 +185,11 @@ impl Actor {
                 begin(world, &self.storage);
                 // Among other things.
                 let acts = (2 * transactions + reads + 2).min(self.plan.transactions);
-                self.client().work(acts);
+                self.client(role).work(acts);
             }
             Role::Crowd => {
                 begin(world, &self.storage);
-                let mut client = self.client();
+                let mut client = self.client(role);
                 while world.state().now < PATIENCE && others_run(world, self.process) {
                     client.read();
                 }
@@ -185,15 +199,18 @@ impl Actor {
                     self.storage.sleep(Duration::from_millis(50));
                 }
                 world.state().faults = Faults::NONE;
-                self.client().judge(CALM_LIMIT);
+                let trusted = self.plan.workload == Workload::Trusted;
+                self.client(role).judge(if trusted { TRUSTED_LIMIT } else { CALM_LIMIT });
                 nothing_stays(world);
             }
         }
     }
 
-    fn client(&self) -> Client {
-        let rng = Rng::of(self.plan.seed, self.storage.task, 0x5417);
-        Client::new(self.storage.clone(), self.bank.clone(), self.ledger.clone(), rng)
+    fn client(&self, role: Role) -> Client {
+        let mut rng = Rng::of(self.plan.seed, self.storage.task, 0x5417);
+        // The judge goes through the shim: what the dead left in the lock directory concerns nobody else.
+        let raw = self.bank.raw.is_some() && !matches!(role, Role::Judge) && rng.below(2) == 0;
+        Client::new(self.storage.clone(), self.bank.clone(), raw, self.ledger.clone(), rng)
     }
 
     /// The service thread of a process.

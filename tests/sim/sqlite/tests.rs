@@ -1,6 +1,6 @@
 //! The bundled SQLite over the real shim, lock manager and protocol in a simulated world, seed by seed.
 
-use coord::protocol::switches::Guard;
+use coord::switches::Guard;
 
 use crate::sim::run::{Plan, Workload, run};
 use crate::sim::weather::Broken;
@@ -29,6 +29,12 @@ fn a_seed_is_played_the_same_way_again() {
     }
 }
 
+/// Trusted mode: native locks, beside programs that know nothing of the shim, killed and in power cuts.
+#[test]
+fn no_seed_breaks_a_promise_in_trusted_mode() {
+    hold(number("SEED", 1), number("SEEDS", 500), |seed| Plan { workload: Workload::Trusted, ..Plan::of(seed) });
+}
+
 /// How many seeds it may take to catch what is broken.
 const ENOUGH: u64 = 2000;
 
@@ -40,6 +46,24 @@ macro_rules! controls {
             crate::caught(what, ENOUGH, |seed| of(Plan { $what: Some($value), ..control(seed) }));
         })+
     };
+}
+
+macro_rules! trusted_controls {
+    ($($name:ident => $what:ident, $value:expr;)+) => {
+        $(#[test]
+        fn $name() {
+            let what = concat!("SQLite ", stringify!($name));
+            let trusted = |plan| Plan { workload: Workload::Trusted, ..plan };
+            crate::caught(what, 2 * ENOUGH, |seed| trusted(Plan { $what: Some($value), ..control(seed) }));
+        })+
+    };
+}
+
+trusted_controls! {
+    in_trusted_mode_without_a_synced_end => without, Guard::JournalEnd;
+    in_trusted_mode_with_locks_that_keep_nobody_out => broken, Broken::OpenLocks;
+    in_trusted_mode_with_a_recoverer_taken_for_a_writer => broken, Broken::ReservedBesideRecoverer;
+    in_trusted_mode_with_a_lying_sync => broken, Broken::LyingSync;
 }
 
 controls! {

@@ -89,6 +89,12 @@ pub enum Guard {
     RenewLoop,
     /// Joining readers' heed for a writer that waits.
     Joiners,
+    /// Looking again for a dead node's copy that was gone: it may have got its final name.
+    LookAgain,
+    /// Noticing by a look at the path that the files were replaced.
+    PathCheck,
+    /// In trusted mode: syncing the end of a transaction whose data was synced.
+    JournalEnd,
 }
 
 impl Guard {
@@ -135,6 +141,9 @@ impl Guard {
             Guard::StrayCopies => "stray-copies",
             Guard::RenewLoop => "renew-loop",
             Guard::Joiners => "joiners",
+            Guard::LookAgain => "look-again",
+            Guard::PathCheck => "path-check",
+            Guard::JournalEnd => "journal-end",
         }
     }
 }

@@ -1,0 +1,116 @@
+//! Takeovers: what whoever breaks a lock must do in which order, and what he must tell.
+
+use super::common::stage::{Stage, number};
+use super::{Wrong, control};
+
+/// A breaker that stands still between finishing its copies and naming them complete is deposed, and names them while its heir
+/// has looked for copies and goes by that. Its heartbeat after the naming tells it that it is nobody any more; and the heir,
+/// who finds the copy gone that he has seen, looks again and carries the pair through. Without both, copies of long ago
+/// replace what others have committed since.
+#[test]
+fn copies_that_get_their_name_too_late_replace_nothing() {
+    control(&["ready-beat", "look-again"], "LOST", |without| {
+        let mut stage = Stage::short_lease(without);
+        let (mut zombie, mut breaker, mut heir) =
+            (stage.patient("zombie"), stage.patient("breaker"), stage.patient("heir"));
+        stage.pays(&mut zombie);
+        zombie.ok(&stage.next().begin());
+        zombie.stops_in(&["database-write"], "COMMIT");
+        breaker.stops_in(&["fence-copied", "fence-named"], "BEGIN IMMEDIATE");
+        heir.stops_in(&["takeover-listed"], "BEGIN IMMEDIATE");
+        breaker.thaw();
+        breaker.wait_stopped();
+        heir.thaw();
+        heir.answer().expect("it takes over");
+        heir.ok("COMMIT");
+        for _ in 0..3 {
+            stage.pays(&mut heir);
+        }
+        breaker.thaw();
+        let _ = breaker.answer();
+        drop((zombie, breaker, heir));
+        stage.wrong()
+    });
+}
+
+/// Whoever clears up after a silent node dies in the middle of it. What is left of that node's names must still be known for
+/// those of a deposed one: without its tombstone they are names of a node that nobody knows, which are watched for the default
+/// lease of 30 s, whatever the lease is here.
+#[test]
+fn a_tombstone_goes_last() {
+    control(&["tombstone-last"], "waited", |without| {
+        let mut stage = Stage::short_lease(without);
+        let (mut zombie, mut breaker) = (stage.patient("zombie"), stage.patient("breaker"));
+        zombie.ok(&stage.next().begin());
+        zombie.stops_in(&["database-write"], "COMMIT");
+        breaker.stops_in(&["takeover-removing"], "BEGIN IMMEDIATE");
+        let mut heir = stage.patient("heir");
+        breaker.kill();
+        let begun = std::time::Instant::now();
+        let outcome = stage.transfer(&mut heir);
+        let mut wrong = Wrong::new();
+        if begun.elapsed().as_secs() >= 15 {
+            wrong.push(format!("{outcome:?}: waited for {:?}", begun.elapsed()));
+        }
+        drop((zombie, heir));
+        wrong.extend(stage.wrong());
+        wrong
+    });
+}
+
+/// A release takes the holder's name away first, `exclusive.*` then. Nothing here rests on the order; it is what PROTOCOL.md says
+/// in 7.4, and an implementation that answers from the holder's name whether somebody writes would rest on it: for such a one
+/// a name in L without `exclusive.*` is that of a writer whose journal is not to be rolled back.
+#[test]
+fn a_release_takes_the_holders_name_away_first() {
+    control(&["release-order"], "no exclusive", |without| {
+        let mut stage = Stage::long_lease(without);
+        let mut writer = stage.hasty("writer");
+        let transfer = stage.next();
+        let number = number(&writer.ok(&transfer.begin()));
+        let mut wrong = Wrong::new();
+        writer.stops_in(&["releasing"], "COMMIT");
+        let has = |suffix, word: &str| stage.names_in(suffix).iter().any(|name| name.starts_with(word));
+        if has(".lock", "write.") && !has(".readers", "exclusive.") {
+            wrong.push("a holder's name in L and no exclusive.*".into());
+        }
+        writer.thaw();
+        let answer = writer.answer();
+        stage.note_commit(&transfer, number, &answer);
+        drop(writer);
+        wrong.extend(stage.wrong());
+        wrong
+    });
+}
+
+/// A breaker dies between its last rename and saying that it has replaced the files, and so did the one whose lock it broke:
+/// whoever comes next need not fence, and must say so all the same. On this filesystem a look at the path would tell as
+/// well, which a network client may answer from memory; and so would registering anew, for who was deposed for his silence.
+#[test]
+fn a_replacement_that_nobody_told_of_is_told_of() {
+    control(&["doubtful-epoch", "path-check", "handles-anew"], "LOST", |without| {
+        let mut stage = Stage::short_lease(without);
+        let (mut idle, mut zombie) = (stage.patient("idle"), stage.patient("zombie"));
+        stage.pays(&mut idle);
+        zombie.ok(&stage.next().begin());
+        zombie.stops_in(&["database-write"], "COMMIT");
+        let mut breaker = stage.patient("breaker");
+        breaker.stops_in(&["fence-replaced"], "BEGIN IMMEDIATE");
+        let mut heir = stage.patient("heir");
+        zombie.kill();
+        breaker.kill();
+        for _ in 0..2 {
+            stage.pays(&mut heir);
+        }
+        let mut wrong = Wrong::new();
+        let outcome = stage.transfer(&mut idle);
+        if let super::common::bank::Outcome::Committed(number) = outcome
+            && number != 4
+        {
+            wrong.push(format!("LOST: its transfer has the number {number} and not 4"));
+        }
+        drop((idle, heir));
+        wrong.extend(stage.wrong());
+        wrong
+    });
+}
