@@ -45,6 +45,8 @@ pub enum Guard {
     HandlesAnew,
     /// Being alone in the lock directory still when its listing and the registry's have been compared.
     AloneAgain,
+    /// Opening both files by a listing when one of them was replaced.
+    FreshReplaced,
     /// Cutting a journal that may end in the name of a super-journal.
     SuperTail,
     /// Syncing the journal of who died at the end of a transaction, before anybody sees that.
@@ -119,6 +121,7 @@ impl Guard {
             Guard::Litter => "litter",
             Guard::HandlesAnew => "handles-anew",
             Guard::AloneAgain => "alone-again",
+            Guard::FreshReplaced => "fresh-replaced",
             Guard::SuperTail => "super-tail",
             Guard::SettledEnd => "settled-end",
             Guard::LingerLease => "linger-lease",

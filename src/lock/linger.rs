@@ -79,8 +79,9 @@ pub(super) struct Linger {
     spoilt: bool,
     /// A lock was kept beyond its transaction since they were taken.
     kept: bool,
-    /// When the service thread looks next.
+    /// When the service thread looks next, and when it looks into the registry.
     next_look: Option<Instant>,
+    next_glimpse: Instant,
     /// There is no service thread: nobody would look.
     unattended: bool,
     place: Option<Place>,
@@ -142,8 +143,14 @@ impl Database {
         if node.has_looked(within, now) {
             return Ok(true);
         }
-        let holder = match node.writer_waits(within) {
-            Ok(None) => return Ok(true),
+        let waits = node.writer_waits(within);
+        inner.linger.wanted |= node.is_wished_for();
+        let holder = match waits {
+            Ok(None) if active > Level::None || !inner.linger.must_go(now) => return Ok(true),
+            Ok(None) => {
+                self.give_up(inner);
+                return Ok(false);
+            }
             Ok(Some(holder)) => holder,
             // Nobody of ours held anything, so nothing was lost.
             Err(Denied::Deposed(_)) if active == Level::None => {
@@ -406,7 +413,9 @@ impl Database {
         let glimpse = {
             let inner = self.try_inner()?;
             let kept = inner.mode == Mode::NetworkExclusive && inner.linger.kept && Self::could_yield(&inner);
-            inner.node.as_ref().filter(|_| kept)?.glimpse()
+            // Another database's time may have come, or a heartbeat's.
+            let due = inner.linger.next_glimpse <= self.storage.now();
+            inner.node.as_ref().filter(|_| kept && due)?.glimpse()
         };
         let asked = self.storage.now();
         Some((asked, glimpse.finds(&*self.storage, &self.paths)))
@@ -432,6 +441,7 @@ impl Database {
         if let Some((asked, found)) = glimpsed {
             // Less often where a listing costs more.
             next = now.after((now.since(asked) * 10).clamp(POLL, WATCH));
+            inner.linger.next_glimpse = next;
             self.heed(inner, asked, found)?;
         }
         inner.linger.wanted |= self.is_wanted_here(inner, now);

@@ -91,6 +91,14 @@ impl Database {
             }
             seat.generation = inner.generation;
         }
+        if joining && !replaced && !seat.confirmed && inner.own.has_moved(&*self.storage, &self.paths) {
+            // Replaced by hand, and opened since: not the file that our lock was taken with, and that is known.
+            inner.linger.spoil();
+            if Self::active(inner) == Level::None {
+                self.give_up(inner);
+            }
+            return Err(Failure::Lock(LockError::Busy));
+        }
         if replaced || (joining && !seat.confirmed) {
             inner.node.as_mut().ok_or_else(Failure::no_node)?.heartbeat()?;
         }

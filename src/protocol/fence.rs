@@ -84,10 +84,17 @@ impl Node {
             // Half done: the next holder finishes it, and must see that it has to.
             self.depose_self();
         }
-        let reopened = files.reopen(self, false);
+        let reopened = self.reopen_replaced(files);
         known?;
         // The fence stands. Who cannot open the files now has no lock to go on with, and need not wait for late writes.
         reopened.map_err(|denied| Denied::Refused(format!("coord: the replaced files cannot be opened: {denied}")))
+    }
+
+    /// After a replacement. By what a listing says: one of the two files may not have been replaced now, but by somebody else
+    /// before, which this client need not have learned; and our new epoch stands for that as well.
+    pub(super) fn reopen_replaced(&mut self, files: &mut dyn Files) -> Result<(), Denied> {
+        let listed = !self.settings.local && !switches::off(Guard::FreshReplaced);
+        files.reopen(self, listed)
     }
 
     /// Whether there is no such file, which only a fresh listing can say.

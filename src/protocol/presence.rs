@@ -106,6 +106,11 @@ impl Node {
         self.writer.is_none() && now.since(self.looked_for_writers) < within
     }
 
+    /// Whether the last look showed somebody who waits for SHARED, with us exclusive.
+    pub fn is_wished_for(&self) -> bool {
+        self.reader_waits
+    }
+
     /// While we read: whether a writer elsewhere waits for us. Looked for unless somebody has looked `within` this time, not
     /// at each reader.
     pub fn writer_waits(&mut self, within: Duration) -> Result<Option<Holder>, Denied> {
@@ -147,6 +152,9 @@ impl Node {
 
     /// A listing that was asked for at `asked` and made without us showed nobody who waits.
     pub fn seen_by_nobody(&mut self, asked: Instant) {
+        if asked < self.looked_for_writers {
+            return;
+        }
         self.looked_for_writers = asked;
         (self.writer, self.reader_waits) = (None, false);
     }

@@ -182,7 +182,7 @@ impl Node {
         let rolled = rolled.and_then(|()| self.replace(&ready_path, &self.paths.database.clone(), Copy::Database));
         let epoch = rolled.and_then(|()| self.new_epoch(census));
         let epoch = epoch.and_then(|()| self.end_replacement(journal, Some(ready_path)));
-        let reopened = files.reopen(self, false);
+        let reopened = self.reopen_replaced(files);
         epoch?;
         reopened?;
         self.notices.push(format!(

@@ -154,6 +154,8 @@ impl DatabaseFile {
         let done = self.changed(SQLITE_IOERR_WRITE, |file| file.write(data, offset));
         if done == SQLITE_OK && self.is_network() {
             self.database.wrote(&mut self.seat, data, offset);
+        } else if done != SQLITE_OK {
+            self.database.doubt(&mut self.seat);
         }
         done
     }

@@ -370,9 +370,13 @@ impl DatabaseFile {
         self.transaction.must_cut = false;
         self.transaction.held_back = None;
         self.transaction.finalised = true;
-        self.database.journal_finalised();
         switches::stop_point("finalised");
-        self.check_lease(SQLITE_IOERR_TRUNCATE)
+        let checked = self.check_lease(SQLITE_IOERR_TRUNCATE);
+        if checked == SQLITE_OK && self.seat.level() == Level::Exclusive {
+            // Below, it was not hot; and after a deposition what others see as hot is not the one that we have ended.
+            self.database.journal_finalised();
+        }
+        checked
     }
 
     /// `SQLITE_FCNTL_COMMIT_PHASETWO`: the journal is gone, COMMIT is about to be reported. It counts only if we are still
