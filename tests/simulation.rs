@@ -229,6 +229,13 @@ fn without_rolling_a_complete_pair_forward() {
     caught("without_rolling_a_complete_pair_forward", ENOUGH, plan);
 }
 
+/// It takes one who replaces the journal alone while this client still remembers a database that somebody else has replaced.
+#[test]
+fn without_listing_what_was_replaced() {
+    let plan = |seed| Plan { profile: Some(Profile::NineP), without: Some(Guard::FreshReplaced), ..siege(seed) };
+    caught("without_listing_what_was_replaced", 3 * ENOUGH, plan);
+}
+
 /// It takes one who dies between the end of his journal and its sync, and a loss of power before anybody else syncs it.
 #[test]
 fn without_syncing_what_the_dead_have_ended() {

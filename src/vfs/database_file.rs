@@ -251,6 +251,7 @@ impl DatabaseFile {
     // --- locks ---
 
     pub fn lock(&mut self, level: c_int) -> c_int {
+        super::patience::begin();
         flush_log(self.handles.host.api);
         if let Some(text) = self.refusal.clone() {
             return self.fail(SQLITE_CANTOPEN, text);

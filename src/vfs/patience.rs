@@ -26,6 +26,12 @@ pub fn noted(microseconds: c_int) -> bool {
     asked.is_some()
 }
 
+/// A lock call begins: naps are naps again. A handler that was asked may itself use another database, or may never have returned
+/// (`longjmp`).
+pub fn begin() {
+    NAP.set(None);
+}
+
 /// Asks the handler; `None`: it has no patience left, or there is none.
 ///
 /// # Safety
