@@ -73,8 +73,9 @@ impl Database {
                             let writes = seat.writes || inner.arbiter.reserved();
                             self.stop_waiting(&mut inner, waiting.lined_up, writes);
                             self.granted(&mut inner);
-                        } else if !self.stepped {
-                            process::wake_service(self, self.storage.now().after(inner.registry_interval()));
+                        } else {
+                            let due = self.storage.now().after(inner.registry_interval());
+                            self.attend(&mut inner, due);
                         }
                         return Ok(());
                     }

@@ -49,6 +49,9 @@ pub struct Database {
     is_network: AtomicBool,
     /// In trusted mode: the registry has appeared beside locks of ours.
     usurped: AtomicBool,
+    /// Whether the journal is one that may have to be rolled back, as seen when SHARED was taken. Written under `inner`'s mutex
+    /// or by the connection that is alone with EXCLUSIVE.
+    journal_is_hot: AtomicBool,
     /// Which file it was when somebody last looked, to know it again under another path.
     id: Mutex<Option<FileId>>,
     pub(super) inner: Mutex<Inner>,
@@ -63,8 +66,6 @@ pub(super) struct Inner {
     /// Database handles of connections that hold no lock, by seat: a fence closes them before it renames over the file, as
     /// some network clients do that in two steps for a file that they have open.
     pub parked: Vec<(u64, Parked)>,
-    /// Whether the journal is one that may have to be rolled back, as seen when SHARED was taken.
-    pub journal_is_hot: bool,
     pub linger: Linger,
     pub known: Known,
     pub turn: Turn,
@@ -117,7 +118,6 @@ impl Database {
             own: OwnHandles::default(),
             generation: 1,
             parked: Vec::new(),
-            journal_is_hot: false,
             linger: Linger::default(),
             known: Known::default(),
             turn: Turn::default(),
@@ -142,6 +142,7 @@ impl Database {
             stepped: false,
             is_network: AtomicBool::new(mode == Mode::NetworkExclusive),
             usurped: AtomicBool::new(false),
+            journal_is_hot: AtomicBool::new(false),
             id: Mutex::new(id),
             inner: Mutex::new(inner),
         }
@@ -235,6 +236,7 @@ impl Database {
             wishes,
             fork: process::fork_generation(),
             hold: 0,
+            known: Known::default(),
             writes: false,
             wrote: false,
             fresh_journal: false,
@@ -250,19 +252,22 @@ impl Database {
 
     /// Whether there is a journal to be rolled back, as of the present lock.
     pub fn journal_is_hot(&self) -> bool {
-        self.inner().journal_is_hot
+        self.journal_is_hot.load(Ordering::Acquire)
+    }
+
+    pub(super) fn set_journal_hot(&self, hot: bool) {
+        self.journal_is_hot.store(hot, Ordering::Release);
     }
 
     /// The write lock goes while the journal is not finalised: whoever reads next must look.
     pub fn journal_left(&self) {
-        let mut inner = self.inner();
-        inner.journal_is_hot = true;
-        inner.linger.spoil();
+        self.set_journal_hot(true);
+        self.inner().linger.spoil();
     }
 
     /// The journal was finalised under EXCLUSIVE.
     pub fn journal_finalised(&self) {
-        self.inner().journal_is_hot = false;
+        self.set_journal_hot(false);
     }
 
     /// The database's first bytes, at most `limit`, for who holds no lock: around this host's cache where other hosts write.

@@ -129,6 +129,7 @@ impl<'a> Handles<'a> {
             self.base.open_journal().map_err(Denied::io("open", &paths.journal))?;
         }
         self.seat.generation = self.inner.generation;
+        self.seat.known = Known::default();
         Ok(true)
     }
 

@@ -41,37 +41,38 @@ impl Known {
 
 impl Database {
     /// What is known under the connection's present lock. Nothing unless the lease is valid at this moment: whoever asks the
-    /// filesystem instead checks it around that.
+    /// filesystem instead checks it around that. Nobody else can change the file while the connection has a lock, so it goes by
+    /// its own copy and waits for no mutex.
     pub fn recall(&self, seat: &Seat) -> Known {
-        let inner = self.inner();
         if switches::off(Guard::LingerForget) {
-            return inner.known;
+            return self.inner().known;
         }
         let valid = || seat.lease.as_ref().is_some_and(|lease| lease.standing(self.storage.now()) == Standing::Valid);
-        if Self::is_covered(&inner, seat) && (valid() || switches::off(Guard::LingerLease)) {
-            return inner.known;
+        if seat.level > Level::None && (switches::off(Guard::LingerLease) || valid()) {
+            return seat.known;
         }
         Known::default()
     }
 
     /// Remembers what a connection has just read under its lock, with the lease checked after that.
-    pub fn learn(&self, seat: &Seat, learn: impl FnOnce(&mut Known)) {
+    pub fn learn(&self, seat: &mut Seat, learn: impl FnOnce(&mut Known)) {
         let mut inner = self.inner();
         if Self::is_covered(&inner, seat) {
             learn(&mut inner.known);
+            seat.known = inner.known;
         }
     }
 
     /// A connection has written to the database.
-    pub fn wrote(&self, seat: &Seat, data: &[u8], offset: i64) {
+    pub fn wrote(&self, seat: &mut Seat, data: &[u8], offset: i64) {
         self.learn(seat, |known| known.wrote(data, offset));
     }
 
     /// Something went wrong with the file, or with the transaction: what is remembered may be wrong, and the locks are not
     /// kept beyond the transaction.
-    pub fn doubt(&self) {
+    pub fn doubt(&self, seat: &mut Seat) {
         let mut inner = self.inner();
-        inner.known = Known::default();
+        (inner.known, seat.known) = (Known::default(), Known::default());
         inner.linger.spoil();
     }
 

@@ -131,7 +131,7 @@ impl Linger {
 impl Database {
     /// What another connection of ours holds SHARED for, or what lingers, may be joined. False if it was given up instead, as
     /// it is somebody else's turn.
-    pub(super) fn may_join(&self, inner: &mut Inner) -> Result<bool, Failure> {
+    pub(super) fn may_join(&self, inner: &mut Inner, now: Instant) -> Result<bool, Failure> {
         // Those inside finish; but with ever new ones a writer elsewhere would wait for ever.
         let within = if inner.linger.kept { WATCH } else { POLL };
         let active = Self::active(inner);
@@ -139,6 +139,9 @@ impl Database {
             return Ok(true);
         }
         let node = inner.node.as_mut().ok_or_else(Failure::no_node)?;
+        if node.has_looked(within, now) {
+            return Ok(true);
+        }
         let holder = match node.writer_waits(within) {
             Ok(None) => return Ok(true),
             Ok(Some(holder)) => holder,
@@ -248,11 +251,10 @@ impl Database {
     }
 
     /// Before SHARED: what lingers is given up if it is somebody else's turn, or if it cannot be relied on.
-    pub(super) fn resume(&self, inner: &mut Inner) -> Result<(), Failure> {
+    pub(super) fn resume(&self, inner: &mut Inner, now: Instant) -> Result<(), Failure> {
         if Self::active(inner) > Level::None || !inner.node.as_ref().is_some_and(Node::is_reader) {
             return Ok(());
         }
-        let now = self.storage.now();
         let over = inner.linger.idle_until.is_none_or(|until| until <= now);
         if over || inner.linger.spoilt || inner.linger.must_go(now) {
             self.give_up(inner);
@@ -262,6 +264,9 @@ impl Database {
             return Ok(());
         }
         let node = inner.node.as_mut().ok_or_else(Failure::no_node)?;
+        if node.lease().standing(now) == Standing::Valid {
+            return Ok(());
+        }
         match node.check_lease() {
             // Nobody of ours held anything, so nothing was lost.
             Err(Denied::Deposed(_)) => {
@@ -302,7 +307,7 @@ impl Database {
     fn keeps(&self, inner: &mut Inner, seat: &Seat, now: Instant) -> bool {
         let valid = inner.node.as_ref().is_some_and(|node| node.lease().standing(now) == Standing::Valid);
         let wished = !inner.linger.span(seat.linger()).is_zero();
-        let clean = !inner.linger.spoilt && !inner.journal_is_hot && !inner.linger.unattended;
+        let clean = !inner.linger.spoilt && !self.journal_is_hot() && !inner.linger.unattended;
         if !(valid && wished && clean) || inner.linger.must_go(now) {
             return false;
         }

@@ -155,7 +155,7 @@ fn what_is_remembered_goes_with_the_lock() {
     assert!(here.release());
     assert_eq!(place.held(), (false, false, false));
     assert_eq!(again(&mut seat, &mut mine), None, "given up");
-    here.doubt();
+    here.doubt(&mut seat);
     assert_eq!(again(&mut seat, &mut mine), None, "in doubt");
     assert_eq!(again(&mut seat, &mut mine), Some([7; STAMP]));
     here.stand_up(&mut seat, &mut mine);
@@ -170,7 +170,7 @@ fn nothing_is_kept_after_a_failure() {
     for level in [Level::Shared, Level::Reserved, Level::Exclusive] {
         here.lock(&mut seat, level, &mut mine).unwrap();
     }
-    here.doubt();
+    here.doubt(&mut seat);
     here.unlock(&mut seat, Level::Shared, &mut mine);
     assert_eq!(place.held(), (true, false, false));
     here.unlock(&mut seat, Level::None, &mut mine);

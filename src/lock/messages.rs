@@ -2,6 +2,7 @@
 //! called may write to.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 /// What a sentence is, in SQLite's terms.
@@ -23,6 +24,9 @@ struct Messages {
 
 static MESSAGES: Mutex<Messages> = Mutex::new(Messages { queue: VecDeque::new(), last: None });
 
+/// Something is queued: who has nothing to log need not wait for the mutex to learn that.
+static WAITING: AtomicBool = AtomicBool::new(false);
+
 fn with<R>(work: impl FnOnce(&mut Messages) -> R) -> R {
     work(&mut MESSAGES.lock().unwrap_or_else(PoisonError::into_inner))
 }
@@ -41,12 +45,19 @@ pub fn say(weight: Weight, text: impl Into<String>) {
             messages.queue.pop_front();
         }
         messages.queue.push_back((weight, text));
+        WAITING.store(true, Ordering::Release);
     });
 }
 
 /// What is to be logged. Called on a thread that SQLite has called.
 pub fn take() -> Vec<(Weight, String)> {
-    with(|messages| messages.queue.drain(..).collect())
+    if !WAITING.load(Ordering::Acquire) {
+        return Vec::new();
+    }
+    with(|messages| {
+        WAITING.store(false, Ordering::Release);
+        messages.queue.drain(..).collect()
+    })
 }
 
 /// The last warning.

@@ -31,17 +31,19 @@ impl Database {
         let node = inner.node.as_mut().ok_or_else(Failure::no_node)?;
         seat.lease = Some(node.lease().clone());
         seat.level = Level::Shared;
+        seat.known = inner.known;
         inner.arbiter.set(seat.id, Level::Shared, seat.lease.clone(), seat.copy);
         Ok(())
     }
 
     /// The node's SHARED, kept or taken, with the connection's handle under it.
     fn be_shared(&self, inner: &mut Inner, seat: &mut Seat, base: &mut dyn Base) -> Result<(), Failure> {
-        self.resume(inner)?;
+        let now = self.storage.now();
+        self.resume(inner, now)?;
         self.be_registered(inner, base)?;
         let mut reading = inner.node.as_ref().is_some_and(Node::is_reader);
         if reading {
-            reading = self.may_join(inner)?;
+            reading = self.may_join(inner, now)?;
         }
         self.drop_old_journal(inner, seat, base);
         if !reading {
@@ -140,7 +142,7 @@ impl Database {
 
     /// With SHARED confirmed: the client's cached pages go, then the journal is looked at.
     fn look_at_files(&self, inner: &mut Inner) -> Result<(), Failure> {
-        inner.journal_is_hot = inner.own.look(&self.paths)?;
+        self.set_journal_hot(inner.own.look(&self.paths)?);
         let node = inner.node.as_mut().ok_or_else(Failure::no_node)?;
         node.check_lease()?;
         Ok(())
@@ -263,7 +265,7 @@ impl Database {
         inner.node = Some(node);
         exclusive?;
         if recovering {
-            inner.journal_is_hot = inner.own.look(&self.paths)?;
+            self.set_journal_hot(inner.own.look(&self.paths)?);
         }
         // What is left by a dead writer is rolled back under it, once: that is not kept. Nor is what another connection of ours
         // stands in the way of: it may still have the files that were there before a fence.

@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::known::Known;
 use super::level::Level;
 use super::settings::Wishes;
 use crate::protocol::Lease;
@@ -85,6 +86,8 @@ pub struct Seat {
     pub(super) copy: usize,
     pub(super) wishes: Wishes,
     pub(super) fork: u32,
+    /// What is known of the file, as of the present lock.
+    pub(super) known: Known,
     /// In which holding of L the connection's journal was opened.
     pub(super) hold: u64,
     /// The connection's last transaction wrote, so the next one probably will; and the present one has.

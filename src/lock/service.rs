@@ -118,6 +118,7 @@ impl Database {
             if due.is_some() {
                 inner.look_for_intruders(&self.storage, &self.paths);
             }
+            self.looks_next(&mut inner, due);
             return due;
         }
         let due = self.look_after_node(&mut inner, now, glimpsed);

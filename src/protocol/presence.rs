@@ -101,6 +101,11 @@ impl Node {
         )))
     }
 
+    /// Whether somebody has looked `within` this time for writers who wait for us, and found none.
+    pub fn has_looked(&self, within: Duration, now: Instant) -> bool {
+        self.writer.is_none() && now.since(self.looked_for_writers) < within
+    }
+
     /// While we read: whether a writer elsewhere waits for us. Looked for unless somebody has looked `within` this time, not
     /// at each reader.
     pub fn writer_waits(&mut self, within: Duration) -> Result<Option<Holder>, Denied> {

@@ -45,6 +45,8 @@ pub enum Guard {
     HandlesAnew,
     /// Being alone in the lock directory still when its listing and the registry's have been compared.
     AloneAgain,
+    /// Cutting a journal that may end in the name of a super-journal.
+    SuperTail,
     /// Syncing the journal of who died at the end of a transaction, before anybody sees that.
     SettledEnd,
     /// Looking at the lease, and now and then at the registry, before a lock that was kept from an earlier transaction is used.
@@ -111,6 +113,7 @@ impl Guard {
             Guard::Litter => "litter",
             Guard::HandlesAnew => "handles-anew",
             Guard::AloneAgain => "alone-again",
+            Guard::SuperTail => "super-tail",
             Guard::SettledEnd => "settled-end",
             Guard::LingerLease => "linger-lease",
             Guard::LingerRequest => "linger-request",

@@ -8,7 +8,7 @@ use super::handles::Handles;
 use super::host_copy::{HostCopy, flush_log};
 use super::transaction::Transaction;
 use crate::host::ffi::*;
-use crate::lock::{self, Database, Level, LockError, Mode, Seat, Weight, Wishes, Writing};
+use crate::lock::{self, Database, Level, LockError, Mode, STAMP, Seat, Weight, Wishes, Writing};
 use crate::protocol::Paths;
 use crate::protocol::lease::Standing;
 use crate::protocol::switches::{self, Guard};
@@ -35,6 +35,9 @@ pub struct DatabaseFile {
     lost_told: bool,
     /// `PRAGMA locking_mode=EXCLUSIVE` was given.
     pub locking_mode_exclusive: bool,
+    /// In trusted mode: what SQLite compares its cache by, as read under the present lock, and as it was when there was no WAL.
+    pub stamp: Option<[u8; STAMP]>,
+    pub without_wal: Option<[u8; STAMP]>,
 }
 
 impl DatabaseFile {
@@ -58,6 +61,8 @@ impl DatabaseFile {
             characteristics: SQLITE_IOCAP_POWERSAFE_OVERWRITE,
             lost_told: false,
             locking_mode_exclusive: false,
+            stamp: None,
+            without_wal: None,
         }
     }
 
@@ -148,7 +153,7 @@ impl DatabaseFile {
         let data = cleaned.as_deref().unwrap_or(data);
         let done = self.changed(SQLITE_IOERR_WRITE, |file| file.write(data, offset));
         if done == SQLITE_OK && self.is_network() {
-            self.database.wrote(&self.seat, data, offset);
+            self.database.wrote(&mut self.seat, data, offset);
         }
         done
     }
@@ -159,7 +164,7 @@ impl DatabaseFile {
         }
         let done = self.changed(SQLITE_IOERR_TRUNCATE, |file| file.truncate(size));
         if done == SQLITE_OK && self.is_network() {
-            self.database.learn(&self.seat, |known| known.size = None);
+            self.database.learn(&mut self.seat, |known| known.size = None);
         }
         done
     }
@@ -188,7 +193,7 @@ impl DatabaseFile {
     /// A change failed: unless the disk was full it may still be carried out, late.
     pub fn write_failed(&mut self, code: c_int) {
         self.transaction.failed = true;
-        self.database.doubt();
+        self.database.doubt(&mut self.seat);
         if code & 0xff != SQLITE_FULL {
             self.database.write_failed(&self.seat);
         }
@@ -254,6 +259,7 @@ impl DatabaseFile {
         let code = match result {
             Ok(()) => {
                 self.transaction.locked(before, wanted);
+                self.stamp = self.stamp.filter(|_| before > Level::None);
                 if wanted == Level::Reserved && before == Level::Shared { self.prepare_journal() } else { SQLITE_OK }
             }
             Err(LockError::Busy | LockError::Interrupted) => {
@@ -287,7 +293,7 @@ impl DatabaseFile {
                 if self.transaction.left_a_journal(self.seat.level()) {
                     self.database.journal_left();
                 } else if self.transaction.is_unclean() {
-                    self.database.doubt();
+                    self.database.doubt(&mut self.seat);
                 }
             }
             self.transaction.unlocked(level);

@@ -45,8 +45,9 @@ impl DatabaseFile {
                     self.handles.doubt &= code != SQLITE_IOERR_SHORT_READ;
                     return code;
                 }
-                if known.is_some() {
-                    self.database.learn(&self.seat, |known| known.stamp = Some(*stamp));
+                match known {
+                    Some(_) => self.database.learn(&mut self.seat, |known| known.stamp = Some(*stamp)),
+                    None => self.stamp = Some(*stamp),
                 }
             }
         }
@@ -138,7 +139,7 @@ impl DatabaseFile {
                 *out = size;
                 let checked = self.check_lease(SQLITE_IOERR_FSTAT);
                 if checked == SQLITE_OK && self.is_network() {
-                    self.database.learn(&self.seat, |known| known.size = Some(size));
+                    self.database.learn(&mut self.seat, |known| known.size = Some(size));
                 }
                 checked
             }

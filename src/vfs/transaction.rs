@@ -12,8 +12,11 @@ use crate::protocol::switches::{self, Guard};
 
 /// The first bytes of a journal that is to be rolled back, and the last of one that names a super-journal.
 const MAGIC: [u8; 8] = [0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
-/// How PERSIST ends a transaction: the journal's header overwritten with this many zeros.
+/// How PERSIST ends a transaction, and we where we may: the journal's header overwritten with this many zeros.
 const ZERO_HEADER: usize = 28;
+/// Up to here a journal keeps its length, so that the next transaction writes over blocks that are there already: on a disk that
+/// is most of what a commit costs beside its syncs. A longer one is cut, so that it does not keep the space.
+const KEPT_JOURNAL: i64 = 1 << 20;
 
 /// What a connection's present transaction has done so far.
 #[derive(Debug, Default)]
@@ -30,6 +33,8 @@ pub struct Transaction {
     finalised: bool,
     /// Hot journal beside us that we did not roll back: nothing may be read.
     pub poisoned: bool,
+    /// The journal may end in the name of a super-journal, or is longer than what is kept: it is cut in the end.
+    must_cut: bool,
     /// A sync failed: the next may lie, so nothing is finalised any more under this lock.
     pub sync_failed: bool,
     pub failed: bool,
@@ -110,7 +115,7 @@ impl DatabaseFile {
     }
 
     /// RESERVED was taken: an older use of the file without coord may have left the name of a super-journal at the journal's
-    /// end, which would hide a hot journal from whoever comes after us.
+    /// end, which would hide a hot journal from whoever comes after us; or a long journal.
     pub(super) fn prepare_journal(&mut self) -> c_int {
         if !self.seat.take_fresh_journal() {
             // It is the one that we finalised last, under the same holding of the lock.
@@ -122,7 +127,8 @@ impl DatabaseFile {
         let size = journal.size().unwrap_or(0);
         let mut tail = [0; MAGIC.len()];
         let at = size - MAGIC.len() as i64;
-        if at < 0 || journal.read_into(&mut tail, at) != SQLITE_OK || tail != MAGIC {
+        let named = at >= 0 && journal.read_into(&mut tail, at) == SQLITE_OK && tail == MAGIC;
+        if !named && size <= KEPT_JOURNAL {
             return SQLITE_OK;
         }
         self.handles.journal_dirty = true;
@@ -146,18 +152,27 @@ impl DatabaseFile {
         Some(self.transaction.has_header || self.database.journal_is_hot())
     }
 
-    /// Whether there is a file by the name of a WAL: asked of the platform's VFS once while a lock is held or kept. `None`: let
-    /// that say.
+    /// Whether there is a file by the name of a WAL: asked of the platform's VFS once while a lock is held or kept; in trusted mode
+    /// once while the database stays as it is, as whoever makes a WAL of its journal changes its header first. `None`: let the
+    /// platform's VFS say.
     pub fn wal_exists(&mut self, ask: impl FnOnce() -> Option<bool>) -> Option<bool> {
-        if self.is_trusted() || self.seat.level() == Level::None || lock::check(self.seat.fork()).is_err() {
+        if self.seat.level() == Level::None || lock::check(self.seat.fork()).is_err() {
             return None;
+        }
+        if self.is_trusted() {
+            if self.stamp.is_some() && self.stamp == self.without_wal {
+                return Some(false);
+            }
+            let found = ask()?;
+            self.without_wal = self.stamp.filter(|_| !found);
+            return Some(found);
         }
         if self.database.recall(&self.seat).no_wal {
             return Some(false);
         }
         let found = ask()?;
         if !found && self.check_lease(SQLITE_IOERR_ACCESS) == SQLITE_OK {
-            self.database.learn(&self.seat, |known| known.no_wal = true);
+            self.database.learn(&mut self.seat, |known| known.no_wal = true);
         }
         Some(found)
     }
@@ -228,6 +243,9 @@ impl DatabaseFile {
         }
         let Some(journal) = &self.handles.journal else { return SQLITE_IOERR_WRITE };
         self.handles.journal_dirty = true;
+        // SQLite writes the magic at the end of a super-journal's name, before anybody is asked whether that may be.
+        let named = data.ends_with(&MAGIC) && !switches::off(Guard::SuperTail);
+        self.transaction.must_cut |= named || offset + data.len() as i64 > KEPT_JOURNAL;
         let written = journal.write(hidden.as_deref().unwrap_or(data), offset);
         if written != SQLITE_OK {
             self.write_failed(written);
@@ -270,8 +288,8 @@ impl DatabaseFile {
         }
     }
 
-    /// `xDelete` of the journal: cut to nothing through its own handle. An unlink that is carried out late would take the
-    /// next owner's journal away. `None`: trusted mode, the platform's VFS deletes it.
+    /// `xDelete` of the journal: its header is overwritten through its own handle, as PERSIST does it, or it is cut to nothing. An
+    /// unlink that is carried out late would take the next owner's journal away. `None`: trusted mode, the platform's VFS deletes it.
     pub fn delete_journal(&mut self) -> Option<c_int> {
         if let Err(text) = lock::check(self.seat.fork()) {
             // A forked child that rolls back: the journal is its parent's.
@@ -293,8 +311,14 @@ impl DatabaseFile {
             if confirmed != SQLITE_OK {
                 return Some(confirmed);
             }
+            // What it ends in is not known.
+            self.transaction.must_cut = true;
         }
-        Some(self.finalise(|journal| journal.truncate(0)))
+        let cut = self.transaction.must_cut || self.transaction.recovering;
+        Some(match cut {
+            true => self.finalise(|journal| journal.truncate(0)),
+            false => self.finalise(|journal| journal.write(&[0; ZERO_HEADER], 0)),
+        })
     }
 
     /// A WAL beside an empty database may be all there is of it.
@@ -340,6 +364,7 @@ impl DatabaseFile {
         }
         self.handles.journal_dirty = false;
         self.transaction.has_header = false;
+        self.transaction.must_cut = false;
         self.transaction.held_back = None;
         self.transaction.finalised = true;
         self.database.journal_finalised();

@@ -2,7 +2,7 @@
 //! there of a file that does not exist says "do not roll this back".
 
 use crate::common::host::{Host, Sqlite};
-use crate::room::{NETWORK, Room, UNIX, dies_at, host, host_of, sum, uri};
+use crate::room::{NETWORK, Room, UNIX, dies_at, host, host_of, open_waiting, sum, uri};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
@@ -111,4 +111,26 @@ fn a_hot_journal_under_another_path_is_not_thrown_away() {
     let mut host: Host = host(&[]);
     host.open("db", &room.uri(NETWORK)).ok();
     assert_eq!(sum(&mut host, "db"), "200", "at the path it was written under it is rolled back");
+}
+
+/// A commit over two files is refused when SQLite has written the super-journal's name already. The journal is then cut, not only
+/// its header zeroed, or the name would hide the journal of the next, shorter transaction under the same lock.
+#[test]
+fn the_name_of_a_refused_commit_hides_no_hot_journal() {
+    let rolled_back = |env: &[(&str, &str)]| {
+        let room = Room::with_rows();
+        let mut writer = host(env);
+        writer.open("db", &room.uri(NETWORK)).ok();
+        let second = room.dir.path().join("second.sqlite");
+        writer.exec("db", &format!("ATTACH '{}' AS two; CREATE TABLE two.u(a)", uri(&second, NETWORK))).ok();
+        writer.exec("db", MANY).error();
+        writer.exec("db", "ROLLBACK");
+        dies_at(writer, "db", "UPDATE t SET v = 777 WHERE id = 1", ("sync", "db.sqlite", 3));
+        assert!(room.is_torn());
+        let mut reader = host(&[]);
+        open_waiting(&mut reader, &room.uri(NETWORK));
+        sum(&mut reader, "db")
+    };
+    assert_eq!(rolled_back(&[]), "200");
+    assert_ne!(rolled_back(&[("COORD_TEST_WITHOUT", "super-tail")]), "200", "the control: the name does hide it");
 }

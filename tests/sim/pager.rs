@@ -126,7 +126,7 @@ impl Connection {
                 Ok(result)
             }
             Err(_) => {
-                self.manager.doubt();
+                self.manager.doubt(&mut self.seat);
                 self.manager.write_failed(&self.seat);
                 Err(Stop::Lost)
             }
@@ -178,7 +178,7 @@ impl Connection {
             handles.dirty = true;
             handles.database.as_ref().ok_or(io::ErrorKind::NotFound)?.write_at(data, offset)
         })?;
-        self.manager.wrote(&self.seat, data, offset as i64);
+        self.manager.wrote(&mut self.seat, data, offset as i64);
         Ok(())
     }
 
@@ -235,7 +235,7 @@ impl Connection {
         let file = self.handles.database.as_ref().ok_or(Stop::Lost)?;
         file.read_at(&mut stamp, STAMP_AT as u64).map_err(|_| Stop::Lost)?;
         self.check()?;
-        self.manager.learn(&self.seat, |known| known.stamp = Some(stamp));
+        self.manager.learn(&mut self.seat, |known| known.stamp = Some(stamp));
         Ok(stamp)
     }
 
@@ -343,7 +343,7 @@ impl Connection {
             _ => true,
         };
         if !clean {
-            self.manager.doubt();
+            self.manager.doubt(&mut self.seat);
         }
         if done.is_ok() {
             self.unlock(Level::Shared);
