@@ -228,6 +228,9 @@ impl Node {
         match fenced {
             Ok(()) => Ok(true),
             Err(Denied::Io { source, path, doing }) if !self.lease().is_deposed() => {
+                // It may have failed because we are nobody any more: then the lock directory has gone with us, and whoever has it
+                // now needs no advice from us.
+                self.heartbeat()?;
                 let key = zombies.iter().map(|one| one.stone.to_string()).collect::<Vec<_>>().join(" ");
                 let wait = self.lease_span() * UNFENCED_LEASES;
                 let waited = self.storage.known_for(&format!("unfenced {} {key}", self.paths.registry.display()));

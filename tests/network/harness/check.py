@@ -34,7 +34,7 @@ def check(bed, cell, result):
             result.wrong.append(f"{name}: status {status}: {out[-300:]}")
             continue
         result.rounds += 1
-        findings = [finding for host in report["hosts"] for finding in host["findings"]] + report.get("together", [])
+        findings = [finding for host in report["hosts"] for finding in host["findings"]] + (report["together"] or [])
         result.views += len(findings)
         result.told[f"{name}: {report['verdict']}: {report['reason']}"] = 1
         if status not in expected(place):
