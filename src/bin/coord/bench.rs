@@ -84,6 +84,21 @@ struct Measured {
     results: Vec<Figures>,
 }
 
+impl Report {
+    /// With nothing measured yet.
+    fn new(machine: Machine, rounds: u32, milliseconds: u32) -> Report {
+        Report {
+            machine,
+            rounds,
+            milliseconds,
+            workloads: Vec::new(),
+            takeover: None,
+            footprint: None,
+            bars: Vec::new(),
+        }
+    }
+}
+
 pub fn run(options: &args::Bench) -> Result<u8, String> {
     register::register()?;
     let dir = Directory::new(options.dir.as_deref())?;
@@ -92,15 +107,7 @@ pub fn run(options: &args::Bench) -> Result<u8, String> {
         workload::prepare(&configuration.uri(&dir.path))
             .map_err(|error| format!("cannot make a database for {}: {error}", configuration.name))?;
     }
-    let mut report = Report {
-        machine: Machine::here(&dir.path),
-        rounds: options.rounds,
-        milliseconds: options.millis,
-        workloads: Vec::new(),
-        takeover: None,
-        footprint: None,
-        bars: Vec::new(),
-    };
+    let mut report = Report::new(Machine::here(&dir.path), options.rounds, options.millis);
     let wanted = |name: &str| options.workloads.is_empty() || options.workloads.iter().any(|wanted| wanted == name);
     let tell = |text: String| if options.json || options.markdown { Ok(0) } else { out::print(&text) };
     for workload in workload::ALL.iter().filter(|workload| wanted(workload.name)) {

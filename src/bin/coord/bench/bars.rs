@@ -3,7 +3,10 @@
 
 use super::Report;
 use super::count::Calls;
+use super::footprint::Footprint;
+use super::machine::Machine;
 use super::summary::{Figures, Ratio};
+use super::takeover::Takeover;
 use super::workload::Turn;
 use serde::Serialize;
 
@@ -35,7 +38,7 @@ struct Measured<'a> {
 
 #[derive(Clone, Copy, PartialEq)]
 enum On {
-    Any,
+    Local,
     Disk,
     Memory,
 }
@@ -69,9 +72,9 @@ const fn rule(at: (&'static str, &'static str, Turn), on: On, what: (&'static st
 }
 
 const RULES: [Rule; 19] = [
-    rule(("r1", "coord", Turn::Read), On::Any, CALLS, Limit::Most(0.0)),
-    rule(("r1", "coord", Turn::Read), On::Any, P50, Limit::Most(0.18)),
-    rule(("rN", "coord", Turn::Read), On::Any, RATE, Limit::Least(4.0)),
+    rule(("r1", "coord", Turn::Read), On::Local, CALLS, Limit::Most(0.0)),
+    rule(("r1", "coord", Turn::Read), On::Local, P50, Limit::Most(0.18)),
+    rule(("rN", "coord", Turn::Read), On::Disk, RATE, Limit::Least(4.0)),
     rule(("w1-full", "coord", Turn::Write), On::Disk, P50, Limit::Most(0.95)),
     rule(("w1-full", "coord", Turn::Write), On::Disk, SYNCS, Limit::Most(4.0)),
     rule(("w1-full", "coord", Turn::Write), On::Disk, DIRECTORY_SYNCS, Limit::Most(0.0)),
@@ -79,52 +82,50 @@ const RULES: [Rule; 19] = [
     rule(("wN", "coord", Turn::Write), On::Disk, RATE, Limit::Least(2.0)),
     rule(("wN", "coord", Turn::Write), On::Disk, JAIN, Limit::Least(0.98)),
     rule(("wN", "coord", Turn::Write), On::Disk, WORST, Limit::Most(0.1)),
-    rule(("mix", "coord", Turn::Read), On::Any, WAIT_S, Limit::Most(0.3)),
-    rule(("mix", "coord", Turn::Read), On::Any, RATE, Limit::Least(2.0)),
-    rule(("mix", "coord", Turn::Write), On::Any, ALONE, Limit::Least(0.8)),
-    rule(("load", "coord", Turn::Load), On::Any, P50, Limit::Most(1.02)),
-    rule(("scan", "coord", Turn::Scan), On::Any, P50, Limit::Most(1.02)),
-    rule(("mixture", "coord", Turn::Mixture), On::Any, P50, Limit::Most(1.02)),
-    rule(("open", "coord", Turn::Open), On::Any, P50, Limit::Most(3.0)),
-    rule(("r1", "coord-trusted", Turn::Read), On::Any, P50, Limit::Most(1.03)),
-    rule(("w1-full", "coord-trusted", Turn::Write), On::Any, P50, Limit::Most(1.05)),
+    rule(("mix", "coord", Turn::Read), On::Disk, WAIT_S, Limit::Most(0.3)),
+    rule(("mix", "coord", Turn::Read), On::Disk, RATE, Limit::Least(2.0)),
+    rule(("mix", "coord", Turn::Write), On::Disk, ALONE, Limit::Least(0.8)),
+    rule(("load", "coord", Turn::Load), On::Disk, P50, Limit::Most(1.02)),
+    rule(("scan", "coord", Turn::Scan), On::Disk, P50, Limit::Most(1.02)),
+    rule(("mixture", "coord", Turn::Mixture), On::Disk, P50, Limit::Most(1.02)),
+    rule(("open", "coord", Turn::Open), On::Disk, P50, Limit::Most(3.0)),
+    rule(("r1", "coord-trusted", Turn::Read), On::Disk, P50, Limit::Most(1.03)),
+    rule(("w1-full", "coord-trusted", Turn::Write), On::Disk, P50, Limit::Most(1.05)),
 ];
 
 /// Every bar that `report` says something about.
 pub fn judge(report: &Report) -> Vec<Bar> {
-    let on = if ["tmpfs", "ramfs"].contains(&kind(&report.machine.filesystem)) { On::Memory } else { On::Disk };
-    let ours = RULES.iter().filter(|rule| [On::Any, on].contains(&rule.3));
+    let ours = RULES.iter().filter(|rule| holds(rule.3, &report.machine));
     let mut bars: Vec<Bar> = ours.filter_map(|rule| apply(rule, report)).collect();
-    if let Some(takeover) = &report.takeover {
-        if let Some(waited) = takeover.results.iter().find(|waited| waited.configuration == "coord") {
-            bars.push(bar("takeover", "longest wait after kill -9, ms", waited.max_ms, Limit::Most(20.0)));
-        }
-    }
-    if let Some(footprint) = &report.footprint {
-        if let Some(cost) = footprint.results.iter().find(|cost| cost.configuration == "coord") {
-            if let Some(more) = cost.more_kib.filter(|_| first_is_unix(&footprint.results[0].configuration)) {
-                bars.push(bar("footprint", "KiB a database beyond unix", more, Limit::Most(64.0)));
-            }
-            bars.push(bar("footprint", "threads", cost.crowd.threads as f64, Limit::Most(1.0)));
-            bars.push(bar("footprint", "wake-ups a second", cost.crowd.wakeups_per_second, Limit::Most(0.0)));
-        }
-    }
+    bars.extend(report.takeover.iter().filter_map(of_takeover));
+    bars.extend(report.footprint.iter().flat_map(of_footprint));
     bars
 }
 
-/// The type in "tmpfs on a local disk".
-fn kind(filesystem: &str) -> &str {
-    filesystem.split(' ').next().unwrap_or("")
+fn of_takeover(takeover: &Takeover) -> Option<Bar> {
+    let waited = takeover.results.iter().find(|waited| waited.configuration == "coord")?;
+    Some(bar("takeover", "longest wait after kill -9, ms", waited.max_ms, Limit::Most(20.0)))
 }
 
-fn first_is_unix(configuration: &str) -> bool {
-    configuration == FIRST
+fn of_footprint(footprint: &Footprint) -> Vec<Bar> {
+    let (mut bars, results) = (Vec::new(), &footprint.results);
+    let Some(cost) = results.iter().find(|cost| cost.configuration == "coord") else { return bars };
+    let more = cost.more_kib.filter(|_| results[0].configuration == FIRST);
+    bars.extend(more.map(|more| bar("footprint", "KiB a database beyond unix", more, Limit::Most(64.0))));
+    bars.push(bar("footprint", "threads", cost.crowd.threads as f64, Limit::Most(1.0)));
+    bars.push(bar("footprint", "wake-ups a second", cost.crowd.wakeups_per_second, Limit::Most(0.0)));
+    bars
+}
+
+fn holds(on: On, machine: &Machine) -> bool {
+    let memory = ["tmpfs", "ramfs"].contains(&machine.filesystem.as_str());
+    machine.local && (on == On::Local || memory == (on == On::Memory))
 }
 
 fn apply(rule: &Rule, report: &Report) -> Option<Bar> {
     let Rule(workload, configuration, turn, _, figure, value, limit) = rule;
     let measured = report.workloads.iter().find(|measured| measured.name == *workload)?;
-    if !first_is_unix(&measured.results.first()?.configuration) {
+    if measured.results.first()?.configuration != FIRST {
         return None;
     }
     let result = measured.results.iter().find(|result| result.configuration == *configuration)?;
@@ -144,6 +145,9 @@ fn bar(workload: &'static str, figure: &'static str, value: f64, limit: Limit) -
 
 #[cfg(test)]
 mod tests {
+    use super::super::fleet::Run;
+    use super::super::histogram::Histogram;
+    use super::super::{summary, worker};
     use super::*;
 
     #[test]
@@ -164,8 +168,40 @@ mod tests {
         }
     }
 
+    fn measured(first: &str) -> Vec<Bar> {
+        let result = |name: &str, ns: u64| {
+            let mut latencies = Histogram::default();
+            (0..100).for_each(|_| latencies.add(ns));
+            let report = worker::Report { latencies, nanoseconds: ns * 100, ..worker::Report::default() };
+            let parts = summary::figures(&[Run { reports: vec![(Turn::Read, report)] }]);
+            summary::Result { configuration: name.into(), parts, calls: None, calls_missing: None }
+        };
+        let mut results = vec![result(first, 100_000), result("coord", 10_000), result("coord-trusted", 200_000)];
+        summary::compare(&mut results);
+        let mut report = Report::new(Machine::here(std::path::Path::new("/")), 1, 10);
+        (report.machine.local, report.machine.filesystem) = (true, "ext4".into());
+        report.workloads.push(super::super::Measured { name: "r1", about: "", results });
+        judge(&report)
+    }
+
     #[test]
-    fn a_filesystems_type_is_its_names_first_word() {
-        assert_eq!((kind("tmpfs on a local disk"), kind("tmpfs"), kind("")), ("tmpfs", "tmpfs", ""));
+    fn what_was_measured_is_judged_and_nothing_else() {
+        let bars = measured("unix");
+        let told: Vec<_> = bars.iter().map(|bar| (bar.configuration, bar.figure, bar.reached)).collect();
+        assert_eq!(told, [("coord", "p50, x unix", true), ("coord-trusted", "p50, x unix", false)]);
+        assert!((bars[0].value - 0.1).abs() < 0.01 && (bars[1].value - 2.0).abs() < 0.1, "{bars:?}");
+        assert!(measured("unix-dotfile").is_empty());
+    }
+
+    #[test]
+    fn a_bar_for_a_disk_is_none_for_memory_or_a_network() {
+        let mut machine = Machine::here(std::path::Path::new("/"));
+        let mut held = |local, filesystem: &str| {
+            (machine.local, machine.filesystem) = (local, filesystem.to_string());
+            [On::Local, On::Disk, On::Memory].map(|on| holds(on, &machine))
+        };
+        assert_eq!(held(true, "ext4"), [true, true, false]);
+        assert_eq!(held(true, "tmpfs"), [true, false, true]);
+        assert_eq!(held(false, "nfs4"), [false, false, false]);
     }
 }

@@ -2,7 +2,7 @@
 
 use super::Measured;
 use super::plot::{BOTTOM, LEFT, RIGHT, TOP, colour, label, rule, title};
-use super::summary::Figures;
+use super::summary::{Figures, jain};
 use std::fmt::Write;
 
 /// A panel for each kind of process that the workload has several of.
@@ -30,7 +30,7 @@ fn shares(counts: &[u64]) -> Vec<f64> {
 
 fn draw(name: &str, groups: &[(&str, &Figures)]) -> String {
     let mut svg = String::new();
-    title(&mut svg, name, "turns of each process of the last round (1: an even share)");
+    title(&mut svg, name, "turns of each process, last round (1: even share)");
     let greatest = groups.iter().flat_map(|(_, part)| shares(&part.counts)).fold(2.0, f64::max).ceil();
     let y = |share: f64| BOTTOM - (BOTTOM - TOP) * share / greatest;
     let step = (greatest / 4.0).ceil();
@@ -55,7 +55,7 @@ fn draw(name: &str, groups: &[(&str, &Figures)]) -> String {
             );
         }
         label(&mut svg, (left + wide / 2.0, BOTTOM + 15.0), "middle", configuration);
-        label(&mut svg, (left + wide / 2.0, BOTTOM + 29.0), "middle", &format!("Jain {:.2}", part.jain));
+        label(&mut svg, (left + wide / 2.0, BOTTOM + 29.0), "middle", &format!("Jain {:.2}", jain(&part.counts)));
     }
     rule(&mut svg, (LEFT, y(1.0)), (RIGHT, y(1.0)), "#888");
     svg

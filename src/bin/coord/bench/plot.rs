@@ -14,15 +14,8 @@ pub const RIGHT: f64 = 388.0;
 pub const TOP: f64 = 34.0;
 pub const BOTTOM: f64 = 212.0;
 /// Shares that are marked on the axis, and how.
-const SHARES: [(f64, &str); 7] = [
-    (0.0, "0"),
-    (0.5, "50 %"),
-    (0.9, "90 %"),
-    (0.99, "99 %"),
-    (0.999, "99.9 %"),
-    (0.9999, "99.99 %"),
-    (0.99999, "99.999 %"),
-];
+const SHARES: [(f64, &str); 6] =
+    [(0.5, "50 %"), (0.9, "90 %"), (0.99, "99 %"), (0.999, "99.9 %"), (0.9999, "99.99 %"), (0.99999, "99.999 %")];
 const MOST_NINES: f64 = 5.3;
 
 /// Colours that are told apart by the colour-blind too (Okabe and Ito 2008), on white.
@@ -65,7 +58,7 @@ pub fn label(svg: &mut String, (x, y): (f64, f64), anchor: &str, words: &str) {
 
 pub fn title(svg: &mut String, name: &str, about: &str) {
     let (name, about) = (name.replace('&', "&amp;"), about.replace('&', "&amp;"));
-    let _ = writeln!(svg, "<text x=\"{LEFT}\" y=\"20\"><tspan font-weight=\"bold\">{name}</tspan> {about}</text>");
+    let _ = writeln!(svg, "<text x=\"12\" y=\"20\"><tspan font-weight=\"bold\">{name}</tspan> {about}</text>");
 }
 
 pub fn rule(svg: &mut String, (x1, y1): (f64, f64), (x2, y2): (f64, f64), colour: &str) {

@@ -58,11 +58,11 @@ pub struct Workload {
 pub const ALL: [Workload; 12] = [
     one("r1", "a read transaction by primary key, one process", "full", &[(Turn::Read, 1)]),
     one("w1-off", "a commit of one row, synchronous=OFF, one process", "off", &[(Turn::Write, 1)]),
-    one("w1-normal", "the same with synchronous=NORMAL", "normal", &[(Turn::Write, 1)]),
-    one("w1-full", "the same with synchronous=FULL", "full", &[(Turn::Write, 1)]),
-    one("w1-extra", "the same with synchronous=EXTRA", "extra", &[(Turn::Write, 1)]),
+    one("w1-normal", "a commit of one row, synchronous=NORMAL, one process", "normal", &[(Turn::Write, 1)]),
+    one("w1-full", "a commit of one row, synchronous=FULL, one process", "full", &[(Turn::Write, 1)]),
+    one("w1-extra", "a commit of one row, synchronous=EXTRA, one process", "extra", &[(Turn::Write, 1)]),
     one("rN", "8 processes read", "full", &[(Turn::Read, 8)]),
-    one("wN", "8 processes commit one row after the other, synchronous=FULL", "full", &[(Turn::Write, 8)]),
+    one("wN", "8 processes commit back to back, synchronous=FULL", "full", &[(Turn::Write, 8)]),
     Workload {
         alone: Some(&[(Turn::Write, 1)]),
         ..one("mix", "8 processes read, one commits", "full", &[(Turn::Read, 8), (Turn::Write, 1)])
@@ -70,7 +70,7 @@ pub const ALL: [Workload; 12] = [
     one("open", "open, read a row, close", "full", &[(Turn::Open, 1)]),
     one("load", "a new table of 5000 rows in one transaction", "full", &[(Turn::Load, 1)]),
     one("scan", "every row of a table", "full", &[(Turn::Scan, 1)]),
-    one("mixture", "inserts, an index, ranges, updates and deletes, as in speedtest1", "full", &[(Turn::Mixture, 1)]),
+    one("mixture", "inserts, an index, ranges, deletes, as in speedtest1", "full", &[(Turn::Mixture, 1)]),
 ];
 
 const fn one(
