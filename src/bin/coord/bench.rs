@@ -1,17 +1,26 @@
 //! `coord bench`: the same workloads through coord and through SQLite's own VFSes, alternated within one run, each
 //! configuration on an identical database of its own in the same directory.
 
+mod bars;
+mod clock;
 mod count;
+mod document;
+mod fairness;
 mod fleet;
+mod footprint;
 mod histogram;
 mod machine;
+mod plot;
+mod probe;
 mod summary;
+mod takeover;
 mod text;
 pub mod worker;
 mod workload;
 
 use crate::{args, out, register};
 use machine::Machine;
+pub use probe::Probe;
 use std::path::{Path, PathBuf};
 use summary::Result as Figures;
 pub use workload::Turn;
@@ -19,7 +28,7 @@ use workload::Workload;
 
 /// Names of the workloads, for the command line.
 pub fn names() -> Vec<&'static str> {
-    workload::ALL.iter().map(|workload| workload.name).collect()
+    workload::ALL.iter().map(|workload| workload.name).chain([takeover::NAME, footprint::NAME]).collect()
 }
 
 /// One way to open a database.
@@ -63,6 +72,9 @@ pub struct Report {
     rounds: u32,
     milliseconds: u32,
     workloads: Vec<Measured>,
+    takeover: Option<takeover::Takeover>,
+    footprint: Option<footprint::Footprint>,
+    bars: Vec<bars::Bar>,
 }
 
 #[derive(serde::Serialize)]
@@ -70,6 +82,21 @@ struct Measured {
     name: &'static str,
     about: &'static str,
     results: Vec<Figures>,
+}
+
+impl Report {
+    /// With nothing measured yet.
+    fn new(machine: Machine, rounds: u32, milliseconds: u32) -> Report {
+        Report {
+            machine,
+            rounds,
+            milliseconds,
+            workloads: Vec::new(),
+            takeover: None,
+            footprint: None,
+            bars: Vec::new(),
+        }
+    }
 }
 
 pub fn run(options: &args::Bench) -> Result<u8, String> {
@@ -80,28 +107,35 @@ pub fn run(options: &args::Bench) -> Result<u8, String> {
         workload::prepare(&configuration.uri(&dir.path))
             .map_err(|error| format!("cannot make a database for {}: {error}", configuration.name))?;
     }
-    let mut report = Report {
-        machine: Machine::here(&dir.path),
-        rounds: options.rounds,
-        milliseconds: options.millis,
-        workloads: Vec::new(),
-    };
-    let wanted = |workload: &&Workload| {
-        options.workloads.is_empty() || options.workloads.iter().any(|name| name == workload.name)
-    };
-    for workload in workload::ALL.iter().filter(wanted) {
+    let mut report = Report::new(Machine::here(&dir.path), options.rounds, options.millis);
+    let wanted = |name: &str| options.workloads.is_empty() || options.workloads.iter().any(|wanted| wanted == name);
+    let tell = |text: String| if options.json || options.markdown { Ok(0) } else { out::print(&text) };
+    for workload in workload::ALL.iter().filter(|workload| wanted(workload.name)) {
         let measured = measure(options, &dir.path, &configurations, workload)?;
-        if !options.json && !options.markdown {
-            out::print(&text::workload(&measured))?;
-        }
+        tell(text::workload(&measured))?;
         report.workloads.push(measured);
+    }
+    if wanted(takeover::NAME) {
+        let measured = takeover::measure(&dir.path, &configurations, options.rounds)?;
+        tell(text::takeover(&measured))?;
+        report.takeover = Some(measured);
+    }
+    if wanted(footprint::NAME) {
+        let measured = footprint::measure(&dir.path, &configurations)?;
+        tell(text::footprint(&measured))?;
+        report.footprint = Some(measured);
+    }
+    report.bars = bars::judge(&report);
+    if let Some(path) = &options.svg {
+        std::fs::write(path, plot::draw(&report))
+            .map_err(|error| format!("cannot write {}: {error}", path.display()))?;
     }
     if options.json {
         out::print(&format!("{}\n", serde_json::json!(report)))?;
     } else if options.markdown {
-        out::print(&text::document(&report))?;
+        out::print(&document::document(&report, options.svg.as_deref()))?;
     } else {
-        out::print(&text::machine(&report))?;
+        out::print(&format!("{}{}", text::bars(&report.bars), text::machine(&report)))?;
     }
     Ok(0)
 }
@@ -128,6 +162,7 @@ fn measure(
     workload: &Workload,
 ) -> Result<Measured, String> {
     let mut runs: Vec<Vec<fleet::Run>> = configurations.iter().map(|_| Vec::new()).collect();
+    let mut alone: Vec<Vec<fleet::Run>> = configurations.iter().map(|_| Vec::new()).collect();
     for round in 0..options.rounds as usize {
         // Each round begins with another configuration, and every second one goes backwards.
         let mut order: Vec<usize> = (0..configurations.len()).collect();
@@ -137,13 +172,18 @@ fn measure(
         }
         for at in order {
             let configuration = &configurations[at];
-            let run = fleet::run(&configuration.uri(dir), workload, options.millis)
-                .map_err(|error| format!("{} through {}: {error}", workload.name, configuration.name))?;
-            runs[at].push(run);
+            let run = |workload: &Workload| {
+                fleet::run(&configuration.uri(dir), workload, options.millis)
+                    .map_err(|error| format!("{} through {}: {error}", workload.name, configuration.name))
+            };
+            runs[at].push(run(workload)?);
+            if let Some(crew) = workload.alone {
+                alone[at].push(run(&Workload { crew, ..*workload })?);
+            }
         }
     }
     let mut results = Vec::new();
-    for (configuration, runs) in configurations.iter().zip(&runs) {
+    for ((configuration, runs), alone) in configurations.iter().zip(&runs).zip(&alone) {
         let counted = match workload.crew {
             [(turn, 1)] => Some(count::count(&configuration.uri(dir), *turn, workload.synchronous)),
             _ => None,
@@ -153,7 +193,8 @@ fn measure(
             Some(Ok(calls)) => (Some(calls), None),
             Some(Err(why)) => (None, Some(why)),
         };
-        let parts = summary::figures(runs);
+        let mut parts = summary::figures(runs);
+        summary::compare_alone(&mut parts, &summary::figures(alone));
         results.push(Figures { configuration: configuration.name.clone(), parts, calls, calls_missing });
     }
     summary::compare(&mut results);

@@ -1,7 +1,7 @@
 //! The command line of `coord bench` and of its processes.
 
 use super::{Command, Topic, number, sentence, text, unknown};
-use crate::bench::{self, Turn};
+use crate::bench::{self, Probe, Turn};
 use lexopt::prelude::*;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -16,12 +16,16 @@ pub struct Bench {
     pub millis: u32,
     pub json: bool,
     pub markdown: bool,
+    /// Where to draw the plot.
+    pub svg: Option<PathBuf>,
 }
 
 /// A process of the benchmark; only the benchmark itself starts one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BenchWorker {
     pub uri: String,
+    /// Something else than turns.
+    pub probe: Option<Probe>,
     pub turn: Turn,
     pub synchronous: String,
     pub own: u32,
@@ -32,7 +36,7 @@ pub struct BenchWorker {
 
 const ROUNDS: RangeInclusive<u32> = 1..=1_000;
 const MILLIS: RangeInclusive<u32> = 10..=600_000;
-const OPTIONS: &str = "--dir, --against, --workloads, --rounds, --millis, --json, --markdown, --help";
+const OPTIONS: &str = "--dir, --against, --workloads, --rounds, --millis, --json, --markdown, --svg, --help";
 
 pub fn parse(parser: &mut lexopt::Parser) -> Result<Command, String> {
     let mut options = Bench {
@@ -43,6 +47,7 @@ pub fn parse(parser: &mut lexopt::Parser) -> Result<Command, String> {
         millis: 400,
         json: false,
         markdown: false,
+        svg: None,
     };
     while let Some(arg) = parser.next().map_err(sentence)? {
         match arg {
@@ -53,6 +58,7 @@ pub fn parse(parser: &mut lexopt::Parser) -> Result<Command, String> {
             Long("millis") => options.millis = number(parser, "--millis", MILLIS)?,
             Long("json") => options.json = true,
             Long("markdown") => options.markdown = true,
+            Long("svg") => options.svg = Some(parser.value().map_err(sentence)?.into()),
             Short('h') | Long("help") => return Ok(Command::Help(Topic::Bench)),
             other => return Err(unknown(&other, "coord bench", OPTIONS)),
         }
@@ -72,6 +78,7 @@ fn list(parser: &mut lexopt::Parser, option: &str, valid: &[&str]) -> Result<Vec
 pub fn parse_worker(parser: &mut lexopt::Parser) -> Result<BenchWorker, String> {
     let mut worker = BenchWorker {
         uri: String::new(),
+        probe: None,
         turn: Turn::Read,
         synchronous: "full".to_string(),
         own: 0,
@@ -81,6 +88,11 @@ pub fn parse_worker(parser: &mut lexopt::Parser) -> Result<BenchWorker, String> 
     while let Some(arg) = parser.next().map_err(sentence)? {
         match arg {
             Long("uri") => worker.uri = text(parser)?,
+            Long("probe") => {
+                let word = text(parser)?;
+                let found = Probe::ALL.iter().find(|(known, _)| *known == word);
+                worker.probe = Some(found.ok_or_else(|| format!("there is no probe {word:?}"))?.1);
+            }
             Long("turn") => {
                 let word = text(parser)?;
                 let found = Turn::ALL.iter().find(|(known, _)| *known == word);

@@ -11,8 +11,8 @@ pub struct Run {
     pub reports: Vec<(Turn, Report)>,
 }
 
-struct Process {
-    turn: Turn,
+/// A process that was started and says lines; it is killed and waited for wherever it is dropped.
+pub struct Process {
     child: Child,
     says: BufReader<std::process::ChildStdout>,
 }
@@ -21,6 +21,41 @@ impl Drop for Process {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+impl Process {
+    pub fn start(mut command: Command) -> Result<Process, String> {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().map_err(|error| format!("cannot start a process: {error}"))?;
+        let says = BufReader::new(child.stdout.take().ok_or("no stdout")?);
+        Ok(Process { child, says })
+    }
+
+    /// The next line that it says, without its end; empty if it is gone.
+    pub fn line(&mut self) -> Result<String, String> {
+        let mut line = String::new();
+        self.says.read_line(&mut line).map_err(|error| format!("cannot hear a process: {error}"))?;
+        Ok(line.trim().to_string())
+    }
+
+    /// Waits until it says `word`.
+    pub fn until(&mut self, word: &str) -> Result<(), String> {
+        match self.line()? {
+            line if line == word => Ok(()),
+            other => Err(format!("a process said {other:?}, not {word:?}")),
+        }
+    }
+
+    pub fn go(&mut self) -> Result<(), String> {
+        let stdin = self.child.stdin.as_mut().ok_or("no stdin")?;
+        stdin.write_all(b"go\n").map_err(|error| format!("a process is gone: {error}"))
+    }
+
+    /// Waits for its end.
+    pub fn end(mut self) -> Result<(), String> {
+        let ended = self.child.wait().map_err(|error| format!("cannot wait for a process: {error}"))?;
+        if ended.success() { Ok(()) } else { Err(format!("a process ended with {ended}")) }
     }
 }
 
@@ -39,40 +74,23 @@ pub fn run(uri: &str, workload: &Workload, millis: u32) -> Result<Run, String> {
         for _ in 0..*count {
             let own = processes.len() as u32;
             let rest = ["--millis".to_string(), millis.to_string()];
-            let mut command = command(uri, *turn, workload.synchronous, own, &rest)?;
-            command.stdin(Stdio::piped()).stdout(Stdio::piped());
-            let mut child = command.spawn().map_err(|error| format!("cannot start a process: {error}"))?;
-            let says = BufReader::new(child.stdout.take().ok_or("no stdout")?);
-            processes.push(Process { turn: *turn, child, says });
+            processes.push((*turn, Process::start(command(uri, *turn, workload.synchronous, own, &rest)?)?));
         }
     }
-    for process in &mut processes {
-        if line(process)?.trim() != "ready" {
-            return Err(format!("a process of {} did not get ready", workload.name));
-        }
+    for (_, process) in &mut processes {
+        process.until("ready")?;
     }
-    for process in &mut processes {
-        let stdin = process.child.stdin.as_mut().ok_or("no stdin")?;
-        stdin.write_all(b"go\n").map_err(|error| format!("a process is gone: {error}"))?;
+    for (_, process) in &mut processes {
+        process.go()?;
     }
     let mut reports = Vec::new();
-    for process in &mut processes {
-        let said = line(process)?;
-        let report = serde_json::from_str(&said)
-            .map_err(|error| format!("a process of {} said {said:?}: {error}", workload.name))?;
-        reports.push((process.turn, report));
+    for (turn, process) in &mut processes {
+        let said = process.line()?;
+        let report = serde_json::from_str(&said).map_err(|error| format!("a process said {said:?}: {error}"))?;
+        reports.push((*turn, report));
     }
-    for process in &mut processes {
-        let ended = process.child.wait().map_err(|error| format!("cannot wait for a process: {error}"))?;
-        if !ended.success() {
-            return Err(format!("a process of {} ended with {ended}", workload.name));
-        }
+    for (_, process) in processes {
+        process.end()?;
     }
     Ok(Run { reports })
-}
-
-fn line(process: &mut Process) -> Result<String, String> {
-    let mut line = String::new();
-    process.says.read_line(&mut line).map_err(|error| format!("cannot hear a process: {error}"))?;
-    Ok(line)
 }

@@ -7,6 +7,9 @@ use std::collections::BTreeMap;
 /// Buckets for each power of two.
 const STEPS: u64 = 32;
 
+/// Points of a curve for each factor of ten in what is left.
+const CURVE_STEPS: f64 = 8.0;
+
 /// See the module's head. Nanoseconds.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Histogram {
@@ -61,6 +64,21 @@ impl Histogram {
         }
         self.max_ns
     }
+
+    /// Points of the distribution: shares of all values, closer and closer to all of them, and what these do not exceed.
+    pub fn curve(&self) -> Vec<(f64, u64)> {
+        let left = |step: u32| 10f64.powf(-f64::from(step) / CURVE_STEPS);
+        let one = 1.0 / self.count.max(1) as f64;
+        let mut points: Vec<(f64, u64)> = (0..)
+            .map(left)
+            .take_while(|left| *left > one)
+            .map(|left| (1.0 - left, self.quantile(1.0 - left)))
+            .collect();
+        if self.count > 0 {
+            points.push((1.0 - one, self.max_ns));
+        }
+        points
+    }
 }
 
 #[cfg(test)]
@@ -78,6 +96,17 @@ mod tests {
             assert!(bucket(ns) == last || bucket(ns) == last + 1);
             last = bucket(ns);
         }
+    }
+
+    #[test]
+    fn a_curve_ends_at_the_greatest_value_and_never_falls() {
+        let mut histogram = Histogram::default();
+        assert!(histogram.curve().is_empty());
+        (1..=1_000).for_each(|value| histogram.add(value * 1_000));
+        let curve = histogram.curve();
+        assert!(curve.windows(2).all(|pair| pair[0].0 < pair[1].0 && pair[0].1 <= pair[1].1), "{curve:?}");
+        let (share, ns) = curve[curve.len() - 1];
+        assert!((share - 0.999).abs() < 1e-9 && ns == 1_000_000, "{curve:?}");
     }
 
     #[test]

@@ -12,6 +12,8 @@ pub struct Machine {
     pub memory_kib: u64,
     pub load: String,
     pub filesystem: String,
+    /// Not on a network, nor passed in from another machine.
+    pub local: bool,
     pub directory: String,
     pub sqlite: String,
     pub coord: String,
@@ -31,6 +33,7 @@ impl Machine {
     pub fn here(dir: &Path) -> Machine {
         let storage = coord::lock::storage();
         let memory = field(&read("/proc/meminfo"), "MemTotal");
+        let kind = storage.kind(dir);
         Machine {
             date: storage.date(),
             kernel: read("/proc/sys/kernel/osrelease"),
@@ -38,7 +41,8 @@ impl Machine {
             processor: field(&read("/proc/cpuinfo"), "model name"),
             memory_kib: memory.split(' ').next().and_then(|kib| kib.parse().ok()).unwrap_or(0),
             load: read("/proc/loadavg").split(' ').take(3).collect::<Vec<_>>().join(" "),
-            filesystem: storage.kind(dir).name,
+            local: kind.is_local(),
+            filesystem: kind.name,
             directory: dir.display().to_string(),
             sqlite: rusqlite::version().to_string(),
             coord: env!("CARGO_PKG_VERSION").to_string(),

@@ -35,6 +35,10 @@ pub struct Figures {
     pub p50_ratio: Option<Ratio>,
     pub per_second_ratio: Option<Ratio>,
     pub max_ratio: Option<Ratio>,
+    /// To the same process's rate with nobody else there, where that was measured.
+    pub alone_ratio: Option<Ratio>,
+    /// Of all rounds together: shares of the turns, and the microseconds that these did not exceed.
+    pub curve: Vec<(f64, f64)>,
     #[serde(skip)]
     rounds: Vec<Round>,
 }
@@ -66,7 +70,7 @@ pub fn jain(counts: &[u64]) -> f64 {
     if squares == 0.0 { 0.0 } else { sum * sum / (counts.len() as f64 * squares) }
 }
 
-fn median(values: impl IntoIterator<Item = f64>) -> f64 {
+pub fn median(values: impl IntoIterator<Item = f64>) -> f64 {
     let mut values: Vec<f64> = values.into_iter().collect();
     values.sort_by(f64::total_cmp);
     match values.len() {
@@ -89,7 +93,7 @@ pub fn figures(runs: &[Run]) -> Vec<Figures> {
 
 fn of_turn(turn: Turn, runs: &[Run]) -> Figures {
     let (mut rounds, mut counts) = (Vec::new(), Vec::new());
-    let (mut failed, mut error) = (0, None);
+    let (mut failed, mut error, mut all) = (0, None, Histogram::default());
     for run in runs {
         let reports: Vec<_> = run.reports.iter().filter(|(of, _)| *of == turn).map(|(_, report)| report).collect();
         let mut merged = Histogram::default();
@@ -98,6 +102,7 @@ fn of_turn(turn: Turn, runs: &[Run]) -> Figures {
             failed += report.failed;
             error = error.or_else(|| report.error.clone());
         }
+        all.merge(&merged);
         counts = reports.iter().map(|report| report.latencies.count).collect();
         let rate =
             |report: &&super::worker::Report| report.latencies.count as f64 * 1e9 / (report.nanoseconds.max(1) as f64);
@@ -126,7 +131,26 @@ fn of_turn(turn: Turn, runs: &[Run]) -> Figures {
         p50_ratio: None,
         per_second_ratio: None,
         max_ratio: None,
+        alone_ratio: None,
+        curve: all.curve().into_iter().map(|(share, ns)| (share, ns as f64 / 1e3)).collect(),
         rounds,
+    }
+}
+
+fn ratio(rounds: &[Round], base: &[Round], of: fn(&Round) -> f64) -> Ratio {
+    let ratios: Vec<f64> = rounds.iter().zip(base).map(|(round, base)| of(round) / of(base).max(1e-9)).collect();
+    Ratio {
+        median: median(ratios.iter().copied()),
+        least: ratios.iter().copied().fold(f64::INFINITY, f64::min),
+        greatest: ratios.iter().copied().fold(0.0, f64::max),
+    }
+}
+
+/// Puts in the ratios to what the same kind of process does `alone`, round by round.
+pub fn compare_alone(parts: &mut [Figures], alone: &[Figures]) {
+    for part in parts {
+        let base = alone.iter().find(|base| base.turn == part.turn);
+        part.alone_ratio = base.map(|base| ratio(&part.rounds, &base.rounds, |round| round.per_second));
     }
 }
 
@@ -136,15 +160,7 @@ pub fn compare(results: &mut [Result]) {
     for other in others {
         for part in &mut other.parts {
             let Some(base) = first.parts.iter().find(|base| base.turn == part.turn) else { continue };
-            let ratio = |of: fn(&Round) -> f64| {
-                let both = part.rounds.iter().zip(&base.rounds);
-                let ratios: Vec<f64> = both.map(|(round, base)| of(round) / of(base).max(1e-9)).collect();
-                Some(Ratio {
-                    median: median(ratios.iter().copied()),
-                    least: ratios.iter().copied().fold(f64::INFINITY, f64::min),
-                    greatest: ratios.iter().copied().fold(0.0, f64::max),
-                })
-            };
+            let ratio = |of: fn(&Round) -> f64| Some(ratio(&part.rounds, &base.rounds, of));
             (part.p50_ratio, part.per_second_ratio) = (ratio(|round| round.p50), ratio(|round| round.per_second));
             part.max_ratio = ratio(|round| round.max);
         }

@@ -1,6 +1,9 @@
 //! The report for people.
 
+use super::bars::Bar;
+use super::footprint::Footprint;
 use super::summary::{Figures, Ratio, Result};
+use super::takeover::Takeover;
 use super::{Measured, Report};
 use std::fmt::Write;
 
@@ -15,6 +18,16 @@ fn time(us: f64) -> String {
     }
 }
 
+/// A power of ten of microseconds, as short as it can be.
+pub fn power(us: f64) -> String {
+    match us {
+        us if us < 0.9 => format!("{:.0} ns", us * 1e3),
+        us if us < 900.0 => format!("{us:.0} us"),
+        us if us < 9e5 => format!("{:.0} ms", us / 1e3),
+        us => format!("{:.0} s", us / 1e6),
+    }
+}
+
 fn ratio(ratio: Option<Ratio>) -> String {
     ratio.map_or("1".to_string(), |ratio| format!("{:.2} ({:.2}-{:.2})", ratio.median, ratio.least, ratio.greatest))
 }
@@ -24,8 +37,8 @@ pub fn workload(measured: &Measured) -> String {
     let mut text = format!("\n{}: {}\n", measured.name, measured.about);
     let _ = writeln!(
         text,
-        "  {:<14} {:<7} {:>9} {:>18} {:>9} {:>9} {:>10} {:>20} {:>5}  calls (syncs)",
-        "", "", "p50", "x first (spread)", "p99", "max", "turns/s", "x first (spread)", "Jain"
+        "  {:<14} {:<7} {:>9} {:>18} {:>9} {:>9} {:>7} {:>10} {:>20} {:>5}  calls (syncs)",
+        "", "", "p50", "x first (spread)", "p99", "max", "x first", "turns/s", "x first (spread)", "Jain"
     );
     for result in &measured.results {
         for part in &result.parts {
@@ -53,18 +66,77 @@ fn line(result: &Result, part: &Figures) -> String {
         (None, Some(why)) => why.clone(),
         (None, None) => format!("{:?}", part.counts),
     };
+    let alone = part.alone_ratio.map_or(String::new(), |alone| format!(", {} x alone", ratio(Some(alone))));
     format!(
-        "  {:<14} {:<7} {:>9} {:>18} {:>9} {:>9} {:>10.0} {:>20} {:>5.2}  {calls}",
+        "  {:<14} {:<7} {:>9} {:>18} {:>9} {:>9} {:>7} {:>10.0} {:>20} {:>5.2}  {calls}{alone}",
         result.configuration,
         part.turn.word(),
         time(part.p50_us),
         ratio(part.p50_ratio),
         time(part.p99_us),
         time(part.max_us),
+        part.max_ratio.map_or("1".to_string(), |ratio| format!("{:.2}", ratio.median)),
         part.per_second,
         ratio(part.per_second_ratio),
         part.jain,
     )
+}
+
+pub fn takeover(takeover: &Takeover) -> String {
+    let kills = takeover.kills;
+    let mut text = format!("\ntakeover: from kill -9 of a writer to a waiter's write lock, same host, {kills} kills\n");
+    let _ = writeln!(text, "  {:<14} {:>10} {:>10}", "", "median", "max");
+    for waited in &takeover.results {
+        let (median, max) = (time(waited.median_ms * 1e3), time(waited.max_ms * 1e3));
+        let _ = writeln!(text, "  {:<14} {median:>10} {max:>10}", waited.configuration);
+    }
+    text
+}
+
+pub fn footprint(footprint: &Footprint) -> String {
+    let databases = footprint.databases;
+    let mut text =
+        format!("\nfootprint: a process with {databases} open databases and nothing held; KiB for each database\n");
+    let columns = ["heap", "resident", "beyond first", "threads", "wake-ups/s"];
+    let _ = writeln!(text, "  {:<14} {}", "", columns.map(|column| format!("{column:>13}")).concat());
+    for cost in &footprint.results {
+        let kib = |kib: Option<f64>| kib.map_or("-".to_string(), |kib| format!("{kib:.1}"));
+        let cells = [
+            kib(cost.crowd.heap_kib),
+            kib(Some(cost.crowd.resident_kib)),
+            kib(cost.more_kib),
+            cost.crowd.threads.to_string(),
+            format!("{:.2}", cost.crowd.wakeups_per_second),
+        ];
+        let _ = writeln!(text, "  {:<14} {}", cost.configuration, cells.map(|cell| format!("{cell:>13}")).concat());
+    }
+    text
+}
+
+/// Empty where this run has measured nothing that there is a bar for.
+pub fn bars(bars: &[Bar]) -> String {
+    if bars.is_empty() {
+        return String::new();
+    }
+    let mut text = "\nbars\n".to_string();
+    for bar in bars {
+        let _ = writeln!(
+            text,
+            "  {:<10} {:<14} {:<31} {:>8.2} {} {:<5}  {}",
+            bar.workload,
+            bar.configuration,
+            bar.figure,
+            bar.value,
+            side(bar),
+            bar.bar,
+            if bar.reached { "reached" } else { "not reached" }
+        );
+    }
+    text
+}
+
+pub fn side(bar: &Bar) -> &'static str {
+    if bar.at_least { "at least" } else { "at most " }
 }
 
 /// Where it was measured, and how.
@@ -85,17 +157,5 @@ pub fn machine(report: &Report) -> String {
         if cfg!(debug_assertions) { "debug build: figures are worthless" } else { "release build" },
         report.rounds,
         report.milliseconds
-    )
-}
-
-/// The whole report as a document: nothing in it is written by hand.
-pub fn document(report: &Report) -> String {
-    let tables: String = report.workloads.iter().map(workload).collect();
-    format!(
-        "# Performance\n\nWritten by `coord bench --markdown`, not by hand. `coord` is network-exclusive mode, `coord-asap` the same with \
-         `coord_unlock_asap=1`, `coord-trusted` trusted mode; the others are SQLite's own VFSes, and ratios are to the first of them. \
-         The last column has the system calls of one turn (in brackets: syncs), or the turns of each process in the last round.\n\n\
-         ```text{}{tables}```\n",
-        machine(report)
     )
 }

@@ -1,10 +1,9 @@
 //! A process of the benchmark: it gets ready, waits for the word, takes turns for a while and says how long each took.
 
-use super::count;
 use super::histogram::Histogram;
 use super::workload::Player;
-use crate::args;
-use crate::{out, register};
+use super::{clock, count, probe};
+use crate::{args, out, register};
 use serde::{Deserialize, Serialize};
 use std::io::{BufRead, Write};
 use std::time::{Duration, Instant};
@@ -25,16 +24,11 @@ pub struct Report {
     pub cpu_ns: u64,
 }
 
-/// CPU time of this process.
-fn cpu() -> u64 {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `time` has room for the answer.
-    unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &mut time) };
-    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
-}
-
 pub fn run(options: &args::BenchWorker) -> Result<u8, String> {
     register::register()?;
+    if let Some(probe) = options.probe {
+        return probe::run(probe, &options.uri);
+    }
     let told = |error: rusqlite::Error| format!("{}: {error}", options.uri);
     let mut player = Player::new(&options.uri, options.turn, &options.synchronous, options.own).map_err(told)?;
     let mut warm = 0;
@@ -64,7 +58,7 @@ pub fn run(options: &args::BenchWorker) -> Result<u8, String> {
 
 fn measure(player: &mut Player, span: Duration) -> Report {
     let mut report = Report::default();
-    let cpu_before = cpu();
+    let cpu_before = clock::process_cpu_ns();
     let start = Instant::now();
     let mut before = start;
     loop {
@@ -83,6 +77,6 @@ fn measure(player: &mut Player, span: Duration) -> Report {
         }
     }
     report.nanoseconds = before.duration_since(start).as_nanos() as u64;
-    report.cpu_ns = cpu() - cpu_before;
+    report.cpu_ns = clock::process_cpu_ns() - cpu_before;
     report
 }

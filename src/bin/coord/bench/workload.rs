@@ -50,22 +50,27 @@ pub struct Workload {
     /// `PRAGMA synchronous`.
     pub synchronous: &'static str,
     pub crew: &'static [(Turn, u32)],
+    /// Measured beside it, in the same rounds: how fast a part of the crew is with nobody else there.
+    pub alone: Option<&'static [(Turn, u32)]>,
 }
 
 /// Every workload, in the order in which they run.
 pub const ALL: [Workload; 12] = [
     one("r1", "a read transaction by primary key, one process", "full", &[(Turn::Read, 1)]),
     one("w1-off", "a commit of one row, synchronous=OFF, one process", "off", &[(Turn::Write, 1)]),
-    one("w1-normal", "the same with synchronous=NORMAL", "normal", &[(Turn::Write, 1)]),
-    one("w1-full", "the same with synchronous=FULL", "full", &[(Turn::Write, 1)]),
-    one("w1-extra", "the same with synchronous=EXTRA", "extra", &[(Turn::Write, 1)]),
+    one("w1-normal", "a commit of one row, synchronous=NORMAL, one process", "normal", &[(Turn::Write, 1)]),
+    one("w1-full", "a commit of one row, synchronous=FULL, one process", "full", &[(Turn::Write, 1)]),
+    one("w1-extra", "a commit of one row, synchronous=EXTRA, one process", "extra", &[(Turn::Write, 1)]),
     one("rN", "8 processes read", "full", &[(Turn::Read, 8)]),
-    one("wN", "8 processes commit one row after the other, synchronous=FULL", "full", &[(Turn::Write, 8)]),
-    one("mix", "8 processes read, one commits", "full", &[(Turn::Read, 8), (Turn::Write, 1)]),
+    one("wN", "8 processes commit back to back, synchronous=FULL", "full", &[(Turn::Write, 8)]),
+    Workload {
+        alone: Some(&[(Turn::Write, 1)]),
+        ..one("mix", "8 processes read, one commits", "full", &[(Turn::Read, 8), (Turn::Write, 1)])
+    },
     one("open", "open, read a row, close", "full", &[(Turn::Open, 1)]),
     one("load", "a new table of 5000 rows in one transaction", "full", &[(Turn::Load, 1)]),
     one("scan", "every row of a table", "full", &[(Turn::Scan, 1)]),
-    one("mixture", "inserts, an index, ranges, updates and deletes, as in speedtest1", "full", &[(Turn::Mixture, 1)]),
+    one("mixture", "inserts, an index, ranges, deletes, as in speedtest1", "full", &[(Turn::Mixture, 1)]),
 ];
 
 const fn one(
@@ -74,10 +79,10 @@ const fn one(
     synchronous: &'static str,
     crew: &'static [(Turn, u32)],
 ) -> Workload {
-    Workload { name, about, synchronous, crew }
+    Workload { name, about, synchronous, crew, alone: None }
 }
 
-fn connect(uri: &str, synchronous: &str) -> rusqlite::Result<Connection> {
+pub fn connect(uri: &str, synchronous: &str) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_URI;
     let connection = Connection::open_with_flags(uri, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
@@ -93,6 +98,12 @@ pub fn prepare(uri: &str) -> rusqlite::Result<()> {
          WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {ROWS})
          INSERT INTO t SELECT i, 0, hex(zeroblob(50)) FROM n;"
     ))
+}
+
+/// A new database of two pages.
+pub fn prepare_small(uri: &str) -> rusqlite::Result<()> {
+    connect(uri, "normal")?
+        .execute_batch("CREATE TABLE t(id INTEGER PRIMARY KEY, v INTEGER); INSERT INTO t VALUES(1, 0)")
 }
 
 /// One process's connection and its next turn.
