@@ -183,7 +183,7 @@ controls! {
     with_dead_copies_left => without, Guard::DeadCopies, ENOUGH;
     with_remembered_sources_of_a_fence => without, Guard::FreshSources, ENOUGH;
     without_ghosts => without, Guard::Ghosts, ENOUGH;
-    without_the_watch_on_stray_copies => without, Guard::StrayCopies, ENOUGH;
+    without_the_watch_on_stray_copies => without, Guard::StrayCopies, 3 * ENOUGH;
     without_renewing_again => without, Guard::RenewLoop, 3 * ENOUGH;
     without_the_joiners_rule => without, Guard::Joiners, ENOUGH;
     without_the_lease_check_of_lingering_locks => without, Guard::LingerLease, ENOUGH;
