@@ -57,10 +57,10 @@ pub struct Workload {
 /// Every workload, in the order in which they run.
 pub const ALL: [Workload; 12] = [
     one("r1", "a read transaction by primary key, one process", "full", &[(Turn::Read, 1)]),
-    one("w1-off", "a commit of one row, synchronous=OFF, one process", "off", &[(Turn::Write, 1)]),
-    one("w1-normal", "a commit of one row, synchronous=NORMAL, one process", "normal", &[(Turn::Write, 1)]),
-    one("w1-full", "a commit of one row, synchronous=FULL, one process", "full", &[(Turn::Write, 1)]),
-    one("w1-extra", "a commit of one row, synchronous=EXTRA, one process", "extra", &[(Turn::Write, 1)]),
+    one("w1-off", "a commit of one row, synchronous=OFF", "off", &[(Turn::Write, 1)]),
+    one("w1-normal", "a commit of one row, synchronous=NORMAL", "normal", &[(Turn::Write, 1)]),
+    one("w1-full", "a commit of one row, synchronous=FULL", "full", &[(Turn::Write, 1)]),
+    one("w1-extra", "a commit of one row, synchronous=EXTRA", "extra", &[(Turn::Write, 1)]),
     one("rN", "8 processes read", "full", &[(Turn::Read, 8)]),
     one("wN", "8 processes commit back to back, synchronous=FULL", "full", &[(Turn::Write, 8)]),
     Workload {
