@@ -97,6 +97,10 @@ pub enum Guard {
     PathCheck,
     /// In trusted mode: syncing the end of a transaction whose data was synced.
     JournalEnd,
+    /// Telling the process that no journal is hot only as a holder of EXCLUSIVE who still is somebody.
+    HotCleared,
+    /// Comparing the file of a connection that joins a kept SHARED with the one that the lock was taken with.
+    JoinedFile,
 }
 
 impl Guard {
@@ -147,6 +151,8 @@ impl Guard {
             Guard::LookAgain => "look-again",
             Guard::PathCheck => "path-check",
             Guard::JournalEnd => "journal-end",
+            Guard::HotCleared => "hot-cleared",
+            Guard::JoinedFile => "joined-file",
         }
     }
 }
@@ -196,8 +202,8 @@ pub fn clock(now: u64) -> u64 {
 /// instead of hoping to hit it. Only in builds with debug assertions, only where `COORD_TEST_STOP_AT` names the point; the
 /// file named by `COORD_TEST_STOP_ONCE`, if set, must exist and is removed first. Or where the first line of the file named
 /// by `COORD_TEST_STOPS` names the point; that line is taken away first, so that the file is a schedule. With `pass ` before
-/// the point it is only passed; with `hold ` this thread alone stands still, while a file `….held` beside the schedule exists,
-/// and the process's heartbeats go on as far as they do not need what the thread has locked.
+/// the point it is only passed; with `hold ` this thread alone stands still, while a file `….<point>.held` beside the schedule
+/// exists, and the process's heartbeats go on as far as they do not need what the thread has locked.
 /// `COORD_TEST_PANIC_AT` and `COORD_TEST_PANIC_ONCE` make it panic there in the same way.
 pub fn stop_point(point: &str) {
     if !cfg!(debug_assertions) {
@@ -228,7 +234,7 @@ fn stop_as_scheduled(point: &str) {
     let _ = std::fs::write(file, rest);
     match what {
         "pass" => {}
-        "hold" => hold(&file.with_added_extension("held")),
+        "hold" => hold(&file.with_added_extension(point).with_added_extension("held")),
         _ => stop(),
     }
 }

@@ -119,7 +119,7 @@ fn a_child_without_an_inherited_connection_is_like_any_other() {
     let dir = common::dir();
     let database = dir.path().join("bank.sqlite");
     let opener = Opener::coord("coord_mode=network-exclusive");
-    let mut parent = Puppet::start("parent", dir.path(), "");
+    let mut parent = Puppet::start("parent", dir.path(), "", &[]);
     parent.open("db", &database, &opener).expect("opens");
     bank::create(&mut parent).expect("the bank is founded");
     parent.close("db");

@@ -298,11 +298,22 @@ impl Database {
     /// Whether the path leads to another file by now than the one that the connection has open. Then nothing is kept.
     pub fn has_moved(&self, seat: &Seat) -> bool {
         let mut inner = self.inner();
-        let moved = seat.generation != inner.generation || inner.own.has_moved(&*self.storage, &self.paths);
+        let mut moved = seat.generation != inner.generation || inner.own.has_moved(&*self.storage, &self.paths);
+        if moved && seat.generation == inner.generation && self.put_back(&mut inner, seat) {
+            moved = inner.own.has_moved(&*self.storage, &self.paths);
+        }
         if moved {
             inner.linger.spoil();
         }
         moved
+    }
+
+    /// Whoever was frozen in a fence of his own, and deposed, may have moved our database aside just now. The holder of L puts it
+    /// back at once, without an error for the program. Whether it looked.
+    fn put_back(&self, inner: &mut Inner, seat: &Seat) -> bool {
+        let Some(node) = inner.node.as_mut().filter(|node| node.holds_write_lock()) else { return false };
+        let current = seat.lease.as_ref().is_some_and(|lease| Arc::ptr_eq(lease, node.lease()));
+        current && seat.level >= Level::Reserved && node.settle_late_moves().is_ok()
     }
 
     /// Closes a connection's handle, or keeps it open for as long as closing it would drop the native locks that another copy

@@ -243,7 +243,8 @@ impl Database {
             messages::say(
                 Weight::Warning,
                 format!(
-                    "coord: {} was removed or replaced while this process kept the lock on its database: a program that does not                      use coord did that. Leave it alone, it is what brings the database back after a crash",
+                    "coord: {} was removed or replaced while this process kept the lock on its database: a program that does not \
+                     use coord did that. Leave it alone, it is what brings the database back after a crash",
                     self.paths.journal.display()
                 ),
             );

@@ -260,6 +260,36 @@ fn without_following_a_replacement_a_file_without_a_name_is_written() {
     assert!(said.contains("STATE 1 true"), "{said}");
 }
 
+/// A backup is put back by hand while a read lock is kept. What the process knows under that lock is of the file that went: a
+/// connection that was opened since, and so is on the new one, must not join it.
+#[test]
+fn a_lock_kept_on_another_file_is_not_joined() {
+    let place = Place::new();
+    let (here, mut mine) = host(&place.paths);
+    let mut seat = here.sit(0, long());
+    transaction(&here, &mut seat, &mut mine, Level::Shared).unwrap();
+    let backup = place.paths.parent.join("backup");
+    std::fs::write(&backup, [2; 64]).unwrap();
+    std::fs::rename(&backup, &place.paths.database).unwrap();
+    let (mut other, mut second) = (here.sit(0, long()), mine.another());
+    let first = here.lock(&mut other, Level::Shared, &mut second);
+    println!("STATE joined {}", first.is_ok());
+    assert!(matches!(first, Err(LockError::Busy)), "{first:?}");
+    assert_eq!(place.held(), (false, false, false), "the lock is given up");
+    here.lock(&mut other, Level::Shared, &mut second).unwrap();
+    assert_eq!((second.first_byte(), here.has_moved(&other)), (2, false));
+    here.unlock(&mut other, Level::None, &mut second);
+    here.stand_up(&mut other, &mut second);
+    here.stand_up(&mut seat, &mut mine);
+}
+
+/// The negative control.
+#[test]
+fn without_comparing_the_files_a_lock_on_another_one_is_joined() {
+    let said = run_without("joined-file", "lock::linger_tests::a_lock_kept_on_another_file_is_not_joined");
+    assert!(said.contains("STATE joined true"), "{said}");
+}
+
 fn same(one: &std::fs::Metadata, other: &std::fs::Metadata) -> bool {
     std::os::unix::fs::MetadataExt::ino(one) == std::os::unix::fs::MetadataExt::ino(other)
 }

@@ -91,7 +91,8 @@ impl Database {
             }
             seat.generation = inner.generation;
         }
-        if joining && !replaced && !seat.confirmed && inner.own.has_moved(&*self.storage, &self.paths) {
+        let joins = joining && !replaced && !seat.confirmed && !switches::off(Guard::JoinedFile);
+        if joins && inner.own.has_moved(&*self.storage, &self.paths) {
             // Replaced by hand, and opened since: not the file that our lock was taken with, and that is known.
             inner.linger.spoil();
             if Self::active(inner) == Level::None {

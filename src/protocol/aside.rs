@@ -84,6 +84,17 @@ impl Node {
         Ok(settled)
     }
 
+    /// The same for who has held L for a while, between two transactions of its own.
+    pub fn settle_late_moves(&mut self) -> Result<(), Denied> {
+        self.heartbeat()?;
+        let census = self.fresh_census()?;
+        if self.settle_asides(&census, Scope::DatabaseOnly)? {
+            // Another client may remember that there was none.
+            self.new_epoch(&census)?;
+        }
+        Ok(())
+    }
+
     /// The end of a replacement: what was live before goes, then the copies' own names. The last of them says that all this must
     /// be carried through, and goes only when nothing else can be taken for the live file.
     pub(super) fn end_replacement(&mut self, journal: Option<PathBuf>, ready: Option<PathBuf>) -> Result<(), Denied> {

@@ -151,6 +151,7 @@ impl DatabaseFile {
         if lock::check(self.seat.fork()).is_err() {
             return Some(false);
         }
+        switches::stop_point("journal-asked");
         Some(self.transaction.has_header || self.database.journal_is_hot())
     }
 
@@ -167,16 +168,25 @@ impl DatabaseFile {
             }
             let found = ask()?;
             self.without_wal = self.stamp.filter(|_| !found);
+            self.tell_of_wal(found);
             return Some(found);
         }
         if self.database.recall(&self.seat).no_wal {
             return Some(false);
         }
         let found = ask()?;
+        self.tell_of_wal(found);
         if !found && self.check_lease(SQLITE_IOERR_ACCESS) == SQLITE_OK {
             self.database.learn(&mut self.seat, |known| known.no_wal = true);
         }
         Some(found)
+    }
+
+    /// A program without coord made one since we opened the database. SQLite refuses it by itself, without saying why.
+    fn tell_of_wal(&mut self, found: bool) {
+        if found {
+            self.say(super::refusals::wal_beside(&self.paths().database));
+        }
     }
 
     // --- what SQLite does to the journal ---
@@ -372,7 +382,8 @@ impl DatabaseFile {
         self.transaction.finalised = true;
         switches::stop_point("finalised");
         let checked = self.check_lease(SQLITE_IOERR_TRUNCATE);
-        if checked == SQLITE_OK && self.seat.level() == Level::Exclusive {
+        let clears = checked == SQLITE_OK && self.seat.level() == Level::Exclusive;
+        if clears || switches::off(Guard::HotCleared) {
             // Below, it was not hot; and after a deposition what others see as hot is not the one that we have ended.
             self.database.journal_finalised();
         }

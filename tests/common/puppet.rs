@@ -32,6 +32,11 @@ enum Request {
         name: String,
         text: String,
     },
+    /// In a thread of its own, for good: the connection is closed at the end of it.
+    Beside {
+        name: String,
+        text: String,
+    },
     Close {
         name: String,
     },
@@ -72,15 +77,24 @@ pub fn entry() {
                 }
                 Ok(Rows::new())
             }
+            Request::Beside { name, text } => {
+                let mut connection = open.remove(&name).expect("an open connection");
+                std::thread::spawn(move || print(connection.sql(&text)));
+                continue;
+            }
             request => obey(&mut open, request),
         };
-        let mut out = std::io::stdout().lock();
-        // The harness has begun a line of its own.
-        let text = serde_json::to_string(&answer.map_err(|error| (error.code, error.message))).expect("an answer");
-        let _ = write!(out, "\n@@ {text}\n").and_then(|()| out.flush());
+        print(answer);
     }
     drop(open);
     std::process::exit(0);
+}
+
+fn print(answer: Answer) {
+    let mut out = std::io::stdout().lock();
+    // The harness has begun a line of its own.
+    let text = serde_json::to_string(&answer.map_err(|error| (error.code, error.message))).expect("an answer");
+    let _ = write!(out, "\n@@ {text}\n").and_then(|()| out.flush());
 }
 
 fn obey(open: &mut HashMap<String, rusqlite::Connection>, request: Request) -> Answer {
@@ -100,7 +114,7 @@ fn obey(open: &mut HashMap<String, rusqlite::Connection>, request: Request) -> A
             Ok(Rows::new())
         }
         Request::Trail => Ok(super::trace::take()),
-        Request::Fork | Request::Switch => unreachable!("answered by the caller"),
+        Request::Fork | Request::Switch | Request::Beside { .. } => unreachable!("answered by the caller"),
     }
 }
 
@@ -152,13 +166,13 @@ pub struct Puppet {
 
 impl Puppet {
     /// Starts one; its own files lie in `folder`. `without`: the guards that are taken out in it, as
-    /// `COORD_TEST_WITHOUT` wants them.
-    pub fn start(name: &'static str, folder: &Path, without: &str) -> Puppet {
+    /// `COORD_TEST_WITHOUT` wants them. `env`: more of its environment.
+    pub fn start(name: &'static str, folder: &Path, without: &str, env: &[(&str, &str)]) -> Puppet {
         let (schedule, clock) = (folder.join(format!("{name}.stops")), folder.join(format!("{name}.clock")));
         let stderr = std::fs::File::create(folder.join(format!("{name}.stderr"))).expect("stderr file");
         let mut command = Command::new(std::env::current_exe().expect("a test binary knows its path"));
         command.args(["--exact", "puppet_entry", "--nocapture", "--test-threads=1"]);
-        command.env("COORD_PUPPET", "1").env("COORD_TEST_WITHOUT", without);
+        command.env("COORD_PUPPET", "1").env("COORD_TEST_WITHOUT", without).envs(env.iter().copied());
         command.env("COORD_TEST_STOPS", &schedule).env("COORD_TEST_CLOCK_STOPS", &clock);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(stderr);
         let mut child = command.spawn().expect("the test binary runs again");
@@ -176,7 +190,7 @@ impl Puppet {
 
     /// Starts one with a connection `db` to the database.
     pub fn at(name: &'static str, database: &Path, opener: &Opener, without: &str) -> Puppet {
-        let mut puppet = Puppet::start(name, database.parent().expect("a folder"), without);
+        let mut puppet = Puppet::start(name, database.parent().expect("a folder"), without, &[]);
         puppet.open("db", database, opener).expect("the database opens");
         puppet
     }
@@ -231,6 +245,24 @@ impl Puppet {
     }
     pub fn sql_on(&mut self, name: &str, text: &str) -> Answer {
         self.ask(&Request::Sql { name: name.into(), text: text.into() })
+    }
+    /// SQL on this connection's last way, in a thread of its own that stands still at the point until [`Puppet::lets_go`]. Its
+    /// answer is asked for later.
+    pub fn holds_in(&mut self, point: &str, name: &str, text: &str) {
+        self.stops_at(&[&format!("hold {point}")]);
+        self.say(&Request::Beside { name: name.into(), text: text.into() });
+        self.wait_held(point);
+    }
+    /// Waits until a thread of it stands still at the point.
+    pub fn wait_held(&self, point: &str) {
+        let sign = self.sign(point);
+        super::until(&format!("{} to hold at {point}", self.name), || sign.exists());
+    }
+    pub fn lets_go(&self, point: &str) {
+        std::fs::remove_file(self.sign(point)).expect("it was held");
+    }
+    fn sign(&self, point: &str) -> PathBuf {
+        self.schedule.with_added_extension(point).with_added_extension("held")
     }
     /// SQL whose answer is asked for later.
     pub fn begin(&mut self, text: &str) {

@@ -12,6 +12,7 @@ pub struct Stage {
     pub opener: Opener,
     pub reported: Reported,
     without: String,
+    env: Vec<(&'static str, &'static str)>,
     seq: u64,
     _dir: tempfile::TempDir,
 }
@@ -23,7 +24,15 @@ impl Stage {
         let database = dir.path().join("bank.sqlite");
         let opener = Opener::coord(parameters);
         drop(new_bank(&opener, &database));
-        Stage { database, opener, reported: Reported::default(), without: without.into(), seq: 0, _dir: dir }
+        Stage {
+            database,
+            opener,
+            reported: Reported::default(),
+            without: without.into(),
+            env: Vec::new(),
+            seq: 0,
+            _dir: dir,
+        }
     }
 
     /// The shortest lease: who is frozen is deposed after a second.
@@ -36,6 +45,12 @@ impl Stage {
         Stage::new("coord_mode=network-exclusive&coord_lease_ms=60000", without)
     }
 
+    /// Its puppets take the filesystem for one that other hosts use: even the dead are fenced off, and live files are moved aside.
+    pub fn shared(mut self) -> Stage {
+        self.env.push(("COORD_TEST_SHARED", "1"));
+        self
+    }
+
     /// Waits for locks.
     pub fn patient(&self, name: &'static str) -> Puppet {
         let mut puppet = self.hasty(name);
@@ -45,12 +60,19 @@ impl Stage {
 
     /// Is told "locked" at once.
     pub fn hasty(&self, name: &'static str) -> Puppet {
-        Puppet::at(name, &self.database, &self.opener, &self.without)
+        let mut puppet = self.nobody_yet(name);
+        puppet.open("db", &self.database, &self.opener).expect("the database opens");
+        puppet
+    }
+
+    /// Has nothing open.
+    fn nobody_yet(&self, name: &'static str) -> Puppet {
+        Puppet::start(name, self.database.parent().expect("a folder"), &self.without, &self.env)
     }
 
     /// On top of the tracing VFS.
     pub fn traced(&self, name: &'static str) -> Puppet {
-        let mut puppet = Puppet::start(name, self.database.parent().expect("a folder"), &self.without);
+        let mut puppet = self.nobody_yet(name);
         puppet.trace();
         puppet.open("db", &self.database, &self.opener).expect("the database opens");
         puppet

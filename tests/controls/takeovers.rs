@@ -1,5 +1,6 @@
 //! Takeovers: what whoever breaks a lock must do in which order, and what he must tell.
 
+use super::common::bank::SUM;
 use super::common::stage::{Stage, number};
 use super::{Wrong, control};
 
@@ -112,6 +113,43 @@ fn a_replacement_that_nobody_told_of_is_told_of() {
             wrong.push(format!("LOST: its transfer has the number {number} and not 4"));
         }
         drop((idle, heir));
+        wrong.extend(stage.wrong());
+        wrong
+    });
+}
+
+/// Two connections of one process, whose node is deposed while one of them ends a transaction that never got beyond RESERVED. The
+/// other registers anew and sees the journal of who took over and was killed in mid-COMMIT. What the first one ends is another
+/// journal, of long ago: the hot one stays hot for the whole process.
+#[test]
+fn the_end_of_a_deposed_transaction_hides_no_hot_journal() {
+    control(&["hot-cleared"], "torn", |without| {
+        let mut stage = Stage::short_lease(without);
+        let mut two = stage.patient("two");
+        stage.pays(&mut two);
+        two.open("other", &stage.database, &stage.opener).expect("the database opens");
+        two.sql_on("other", &stage.next().begin()).expect("it is at RESERVED");
+        two.holds_in("finalise", "other", "ROLLBACK");
+        two.freeze();
+        let mut heir = stage.patient("heir");
+        heir.ok(&stage.next().begin());
+        let pages = ["pass database-write", "pass database-write", "pass database-write", "database-write"];
+        heir.stops_in(&pages, "COMMIT");
+        heir.kill();
+        two.stops_at(&["hold journal-asked"]);
+        two.thaw();
+        two.begin("SELECT (SELECT count(*) FROM history), (SELECT n FROM counter), (SELECT sum(balance) FROM account)");
+        two.wait_held("journal-asked");
+        two.lets_go("finalise");
+        // Whatever SQLite says of a ROLLBACK, nothing is lost by it.
+        let _ = two.answer();
+        two.lets_go("journal-asked");
+        let seen = two.answer();
+        let mut wrong = Wrong::new();
+        if seen.as_ref().ok() != Some(&vec![vec!["1".into(), "1".into(), SUM.to_string()]]) {
+            wrong.push(format!("torn: {seen:?}"));
+        }
+        drop(two);
         wrong.extend(stage.wrong());
         wrong
     });

@@ -153,6 +153,26 @@ fn a_wal_database_is_refused_with_a_sentence() {
     }
 }
 
+/// A program without coord makes a WAL of a database that a reader knows to have none, and goes back. SQLite goes by the header,
+/// which changes first, so nothing old is read meanwhile whatever coord remembers of the WAL.
+#[test]
+fn a_wal_that_comes_later_is_noticed() {
+    let room = Room::with_rows();
+    let mut reader = host(&[]);
+    reader.open("db", &room.uri(TRUSTED)).ok();
+    for _ in 0..2 {
+        assert_eq!(sum(&mut reader, "db"), "200");
+    }
+    let plain = rusqlite::Connection::open(&room.database).unwrap();
+    plain.query_row("PRAGMA journal_mode=WAL", [], |_| Ok(())).unwrap();
+    plain.execute_batch("UPDATE t SET v = 2").unwrap();
+    assert_eq!(reader.exec("db", SUM).error().code, 14);
+    let said = reader.exec("db", "SELECT coord_last_error()").value();
+    assert!(said.contains("-wal lies beside") && said.contains("journal_mode=DELETE"), "{said}");
+    plain.query_row("PRAGMA journal_mode=DELETE", [], |_| Ok(())).unwrap();
+    assert_eq!(sum(&mut reader, "db"), "400");
+}
+
 /// Mapped pages would be read past the lease, whoever asked for them.
 #[test]
 fn no_page_is_mapped_in_network_mode() {
