@@ -251,12 +251,11 @@ impl Puppet {
     pub fn holds_in(&mut self, point: &str, name: &str, text: &str) {
         self.stops_at(&[&format!("hold {point}")]);
         self.say(&Request::Beside { name: name.into(), text: text.into() });
-        self.wait_held(point);
+        super::until(&format!("{} to hold at {point}", self.name), || self.is_held(point));
     }
-    /// Waits until a thread of it stands still at the point.
-    pub fn wait_held(&self, point: &str) {
-        let sign = self.sign(point);
-        super::until(&format!("{} to hold at {point}", self.name), || sign.exists());
+    /// Whether a thread of it stands still at the point.
+    pub fn is_held(&self, point: &str) -> bool {
+        self.sign(point).exists()
     }
     pub fn lets_go(&self, point: &str) {
         std::fs::remove_file(self.sign(point)).expect("it was held");
