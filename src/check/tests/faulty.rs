@@ -1,6 +1,8 @@
 //! A client of a filesystem with one defect, over a real directory. Two of them over one directory are two hosts, each with
 //! caches of its own.
 
+mod again;
+
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
@@ -9,6 +11,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+
+use again::Again;
 
 use crate::storage::disk::Disk;
 use crate::storage::kind::Class;
@@ -371,36 +375,6 @@ impl DataFile for FaultyFile {
             Defect::NoDrop => Err(ErrorKind::Unsupported.into()),
             _ => self.file.lock().unwrap().drop_cache(),
         }
-    }
-    fn clone_from(&self, _: &dyn DataFile) -> bool {
-        false
-    }
-}
-
-/// Another handle on the same open file.
-struct Again(Arc<dyn DataFile + Sync>);
-
-impl DataFile for Again {
-    fn id(&self) -> io::Result<FileId> {
-        self.0.id()
-    }
-    fn size(&self) -> io::Result<u64> {
-        self.0.size()
-    }
-    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.0.read_at(buf, offset)
-    }
-    fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
-        self.0.write_at(buf, offset)
-    }
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.0.set_len(len)
-    }
-    fn sync(&self) -> io::Result<()> {
-        self.0.sync()
-    }
-    fn drop_cache(&self) -> io::Result<()> {
-        self.0.drop_cache()
     }
     fn clone_from(&self, _: &dyn DataFile) -> bool {
         false
