@@ -69,6 +69,9 @@ impl Database {
                 match attempt {
                     Ok(()) => {
                         process::count_lock();
+                        if let Some(since) = waiting.since.filter(|_| level == Level::Shared) {
+                            seat.asked = since;
+                        }
                         if inner.mode == Mode::NetworkExclusive {
                             let writes = seat.writes || inner.arbiter.reserved();
                             self.stop_waiting(&mut inner, waiting.lined_up, writes);

@@ -239,6 +239,7 @@ impl Database {
             known: Known::default(),
             writes: false,
             wrote: false,
+            asked: Instant::default(),
             fresh_journal: false,
             waited_for: Vec::new(),
             busy: None,

@@ -17,6 +17,7 @@ use super::known::Known;
 use super::level::Level;
 use super::process;
 use super::seat::Seat;
+use super::turn::WantedHere;
 use crate::protocol::lease::Standing;
 use crate::protocol::write_lock::POLL;
 use crate::protocol::{Denied, Node};
@@ -31,6 +32,13 @@ const READERS_SLICE: Duration = Duration::from_millis(2);
 const SLICE_WORTH: u32 = 2;
 /// Longest slice: nobody waits for long because the filesystem is slow.
 const SLICE_MAX: Duration = Duration::from_millis(200);
+/// A writer for whom only readers of its own host wait goes on for so many times what it had to wait for them. They are served
+/// together and at once, and he has to wait until each of them has seen that: with slices like theirs he would mostly wait.
+const WRITERS_WORTH: u32 = 4;
+/// Not longer than this, so that with its own wait nobody waits for a third of a second,
+const WRITERS_MAX: Duration = Duration::from_millis(160);
+/// and only while he writes all the time.
+const NAP: Duration = Duration::from_millis(2);
 /// How long a lock is kept unused at most, unless the user says otherwise, and at least: nobody is served faster than he
 /// looks.
 const IDLE_MAX: Duration = Duration::from_secs(1);
@@ -69,13 +77,19 @@ pub(super) struct Linger {
     pub hold: u64,
     /// EXCLUSIVE was confirmed in this holding of L, and is still on disk.
     pub exclusive: bool,
-    /// When the present locks were taken, and what that cost.
+    /// When the present locks were taken, EXCLUSIVE if it was, and what SHARED cost.
     taken: Instant,
     cost: Duration,
-    /// Nobody of ours has a lock; what is left on disk goes at this moment.
+    /// How long EXCLUSIVE was waited for, from the question for SHARED on.
+    waited: Duration,
+    /// Nobody of ours has a lock; what is left on disk goes at this moment,
     idle_until: Option<Instant>,
-    /// Somebody else was seen to want what we have.
+    /// and nobody has had since then.
+    idle_since: Instant,
+    /// Somebody else was seen to want what we have,
     wanted: bool,
+    /// or only readers of this host.
+    wanted_by_readers: bool,
     /// Something went wrong under these locks: they end with the transaction.
     spoilt: bool,
     /// A lock was kept beyond its transaction since they were taken.
@@ -100,7 +114,15 @@ impl Linger {
     pub fn taken(&mut self, asked: Instant, now: Instant) {
         self.cost = now.since(asked);
         (self.taken, self.idle_until) = (now, None);
-        (self.wanted, self.spoilt, self.kept) = (false, false, false);
+        (self.wanted, self.wanted_by_readers) = (false, false);
+        (self.spoilt, self.kept) = (false, false);
+    }
+
+    /// EXCLUSIVE was confirmed, for a transaction that began at `asked`.
+    pub fn exclusive_taken(&mut self, asked: Instant, now: Instant) {
+        self.exclusive = true;
+        self.waited = now.since(asked);
+        self.taken = now;
     }
 
     /// L was taken on disk, with this journal.
@@ -120,9 +142,28 @@ impl Linger {
         (self.cost * SLICE_WORTH).clamp(least, SLICE_MAX)
     }
 
+    /// How long it is ours although others want it; `None` if nobody does.
+    fn slice_now(&self, now: Instant) -> Option<Duration> {
+        let writes = self.exclusive && (self.idle_until.is_none() || now.since(self.idle_since) < NAP);
+        match (self.wanted, self.wanted_by_readers) {
+            (false, false) => None,
+            (false, true) if writes => {
+                let slice = self.slice();
+                Some((self.waited * WRITERS_WORTH).clamp(slice, slice.max(WRITERS_MAX)))
+            }
+            _ => Some(self.slice()),
+        }
+    }
+
     /// Whether it is somebody else's turn.
     fn must_go(&self, now: Instant) -> bool {
-        self.wanted && now.since(self.taken) >= self.slice() && !switches::off(Guard::LingerRequest)
+        let over = self.slice_now(now).is_some_and(|slice| now.since(self.taken) >= slice);
+        over && !switches::off(Guard::LingerRequest)
+    }
+
+    fn wanted_here(&mut self, wanted: WantedHere) {
+        self.wanted |= wanted == WantedHere::ByWriters;
+        self.wanted_by_readers |= wanted == WantedHere::ByReaders;
     }
 
     pub fn is_idle(&self) -> bool {
@@ -192,10 +233,16 @@ impl Database {
         }
     }
 
+    /// Looks whether processes of this host want what we have.
+    pub(super) fn look_here(&self, inner: &mut Inner, now: Instant) {
+        let wanted = self.is_wanted_here(inner, now);
+        inner.linger.wanted_here(wanted);
+    }
+
     /// Whether L and EXCLUSIVE may stay on disk when the seat lets go of them in memory.
     pub(super) fn keeps_write_lock(&self, inner: &mut Inner, seat: &Seat) -> bool {
         let now = self.storage.now();
-        inner.linger.wanted |= self.is_wanted_here(inner, now);
+        self.look_here(inner, now);
         let kept = inner.linger.exclusive && self.keeps(inner, seat, now);
         if kept {
             self.keep(inner, now.after(POLL));
@@ -224,13 +271,13 @@ impl Database {
     /// The last lock of ours in memory has gone: what is on disk stays for a while, or goes too.
     pub(super) fn last_unlocked(&self, inner: &mut Inner, seat: &Seat) {
         let now = self.storage.now();
-        inner.linger.wanted |= self.is_wanted_here(inner, now);
+        self.look_here(inner, now);
         if !self.keeps(inner, seat, now) {
             self.give_up(inner);
             return;
         }
         let until = now.after(inner.linger.span(seat.linger()));
-        inner.linger.idle_until = Some(until);
+        (inner.linger.idle_until, inner.linger.idle_since) = (Some(until), now);
         self.keep(inner, until.min(now.after(POLL)));
     }
 
@@ -251,7 +298,7 @@ impl Database {
             if let Some(node) = &mut inner.node {
                 node.leave_reader();
             }
-            let wanted = inner.linger.wanted;
+            let wanted = inner.linger.wanted || inner.linger.wanted_by_readers;
             self.forget(inner);
             if wanted {
                 self.turn_over(inner);
@@ -272,7 +319,7 @@ impl Database {
         }
         inner.linger.exclusive = false;
         (inner.linger.idle_until, inner.linger.place) = (None, None);
-        (inner.linger.wanted, inner.linger.spoilt) = (false, false);
+        (inner.linger.wanted, inner.linger.wanted_by_readers, inner.linger.spoilt) = (false, false, false);
     }
 
     /// When the service thread looks next: earlier than that somebody must wake it.

@@ -52,6 +52,7 @@ impl Database {
                 return Err(Failure::Turn);
             }
             let asked = self.storage.now();
+            seat.asked = asked;
             self.enter_reader(inner, seat, base)?;
             if let Err(denied) = self.look_at_files(inner) {
                 if let Some(node) = &mut inner.node {
@@ -280,7 +281,9 @@ impl Database {
         // What is left by a dead writer is rolled back under it, once: that is not kept. Nor is what another connection of ours
         // stands in the way of: it may still have the files that were there before a fence.
         let alone = inner.arbiter.admits(seat.id, Level::Exclusive);
-        inner.linger.exclusive = !recovering && (alone || switches::off(Guard::LingerGeneration));
+        if !recovering && (alone || switches::off(Guard::LingerGeneration)) {
+            inner.linger.exclusive_taken(seat.asked, self.storage.now());
+        }
         if alone { Ok(()) } else { Err(Failure::Lock(LockError::Busy)) }
     }
 

@@ -8,6 +8,7 @@ use super::known::Known;
 use super::level::Level;
 use super::settings::Wishes;
 use crate::protocol::Lease;
+use crate::storage::Instant;
 
 /// The connection's own handles, opened through the host's platform VFS. Called on the connection's thread, inside its own
 /// lock calls; `native_*` also, in trusted mode with two copies of SQLite in one process, inside another connection's.
@@ -91,6 +92,8 @@ pub struct Seat {
     pub(super) known: Known,
     /// In which holding of L the connection's journal was opened.
     pub(super) hold: u64,
+    /// When the present SHARED was asked for, if it was not there already.
+    pub(super) asked: Instant,
     /// The connection's last transaction wrote, so the next one probably will; and the present one has.
     pub(super) writes: bool,
     pub(super) wrote: bool,

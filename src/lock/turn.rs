@@ -18,6 +18,16 @@ const GLANCE: Duration = Duration::from_millis(1);
 /// After giving something up that another host wants: it must have the time to see that it can be had.
 const HOLD_BACK: Duration = Duration::from_millis(25);
 
+/// Who of this host wants what we have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum WantedHere {
+    /// Nobody, or it was not looked.
+    Unseen,
+    /// Readers, while we are exclusive.
+    ByReaders,
+    ByWriters,
+}
+
 /// This process's place.
 #[derive(Debug, Default)]
 pub(super) struct Turn {
@@ -114,13 +124,17 @@ impl Database {
         }
     }
 
-    /// Whether another process of this host waits for what we have, as far as that can be told without asking too often.
-    pub(super) fn is_wanted_here(&self, inner: &mut Inner, now: Instant) -> bool {
+    /// Which other processes of this host wait for what we have, as far as that can be told without asking too often.
+    pub(super) fn is_wanted_here(&self, inner: &mut Inner, now: Instant) -> WantedHere {
         if now.since(inner.turn.glanced) < GLANCE {
-            return false;
+            return WantedHere::Unseen;
         }
         inner.turn.glanced = now;
         let exclusive = inner.linger.exclusive;
-        inner.turn.queue().is_some_and(|queue| if exclusive { queue.others_wait() } else { queue.writers_wait() })
+        match inner.turn.queue() {
+            Some(queue) if queue.writers_wait() => WantedHere::ByWriters,
+            Some(queue) if exclusive && queue.others_wait() => WantedHere::ByReaders,
+            _ => WantedHere::Unseen,
+        }
     }
 }

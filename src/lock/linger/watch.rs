@@ -58,15 +58,15 @@ impl Database {
             inner.linger.next_glimpse = next;
             self.heed(inner, asked, found)?;
         }
-        inner.linger.wanted |= self.is_wanted_here(inner, now);
+        self.look_here(inner, now);
         let now = self.storage.now();
         if inner.linger.must_go(now) {
             self.yield_to_others(inner);
             if !Self::could_yield(inner) {
                 return None;
             }
-        } else if inner.linger.wanted {
-            next = next.min(inner.linger.taken.after(inner.linger.slice())).max(now.after(Duration::from_millis(1)));
+        } else if let Some(slice) = inner.linger.slice_now(now) {
+            next = next.min(inner.linger.taken.after(slice)).max(now.after(Duration::from_millis(1)));
         }
         Some(inner.linger.idle_until.map_or(next, |until| until.min(next)))
     }

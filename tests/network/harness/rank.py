@@ -143,7 +143,11 @@ class Rank:
             self.each(lambda case: getattr(case, role).tell(**{word: [*transfer(case), True]}), [case])
         end = time.monotonic() + PATIENCE
         for case in cases:
-            self.each(lambda case: self.wait_for(case, getattr(case, role), self.folder / f"{case.number}.{role}.held", end), [case])
+            self.each(lambda case: self.wait_for(case, getattr(case, role), self.sign(case, role, points(case)), end), [case])
+
+    def sign(self, case, role, points):
+        """The file that is there while it is held at the last of these points."""
+        return self.folder / f"{case.number}.{role}.{points[-1] if points else SPILLED}.held"
 
     def wait_for(self, case, program, sign, end):
         """Until it stands at its step. It does not if it says something instead, or nothing for long."""

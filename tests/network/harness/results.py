@@ -13,10 +13,15 @@ def load():
     return json.loads(FILE.read_text()) if FILE.exists() else {"cells": []}
 
 
+# What the library is built from: a commit that touches nothing of it leaves every result as it was.
+PRODUCT = ["src", "Cargo.toml", "Cargo.lock"]
+
+
 def source():
-    """The commit that is built now."""
-    commit = subprocess.run(["git", "rev-parse", "--short=10", "HEAD"], cwd=HERE, capture_output=True, text=True).stdout.strip()
-    dirty = subprocess.run(["git", "status", "--porcelain", "--", "../../src"], cwd=HERE, capture_output=True, text=True).stdout
+    """The last commit that changed what is built now."""
+    top = HERE.parent.parent
+    git = lambda *arguments: subprocess.run(["git", *arguments, "--", *PRODUCT], cwd=top, capture_output=True, text=True).stdout
+    commit, dirty = git("log", "-1", "--abbrev=10", "--format=%h").strip(), git("status", "--porcelain")
     return commit + (" and changes" if dirty else "")
 
 
