@@ -18,7 +18,7 @@ use crate::switches::{self, Guard};
 /// because of a lock that nobody uses.
 const WISH: Duration = Duration::from_millis(500);
 
-/// Between two looks at names on a local disk, and at the order of waiters.
+/// Between two looks at names on a local disk.
 const QUICK: Duration = Duration::from_millis(1);
 
 /// What one lock call has waited for so far.
@@ -163,10 +163,12 @@ impl Database {
                 }
             }
             // In the line nothing is asked of the disk.
-            None if now.since(since) < WISH || waiting.deadline.is_some_and(|end| now < end) => return Some(QUICK),
+            None if now.since(since) < WISH || waiting.deadline.is_some_and(|end| now < end) => {
+                return Some(self.inner().turn.nap());
+            }
             None => {}
         }
-        let quick = if holder.is_some() { self.pause() } else { QUICK };
+        let quick = if holder.is_some() { self.pause() } else { self.inner().turn.nap() };
         waiting.is_allowed(now, level, base).then_some(quick)
     }
 

@@ -34,7 +34,7 @@ const SLICE_WORTH: u32 = 2;
 const SLICE_MAX: Duration = Duration::from_millis(200);
 /// A writer for whom only readers of its own host wait goes on for so many times what it had to wait for them. They are served
 /// together and at once, and he has to wait until each of them has seen that: with slices like theirs he would mostly wait.
-const WRITERS_WORTH: u32 = 4;
+const WRITERS_WORTH: u32 = 6;
 /// Not longer than this, so that with its own wait nobody waits for a third of a second,
 const WRITERS_MAX: Duration = Duration::from_millis(160);
 /// and only while he writes all the time.

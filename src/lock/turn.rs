@@ -15,6 +15,9 @@ use crate::storage::queue::LocalQueue;
 const PATIENCE: Duration = Duration::from_millis(50);
 /// A transaction looks whether others wait unless somebody has within this time.
 const GLANCE: Duration = Duration::from_millis(1);
+/// Between two looks at the order of waiters, at first and at most.
+const NAP_MIN: Duration = Duration::from_millis(1);
+const NAP_MAX: Duration = Duration::from_millis(4);
 /// After giving something up that another host wants: it must have the time to see that it can be had.
 const HOLD_BACK: Duration = Duration::from_millis(25);
 
@@ -41,6 +44,8 @@ pub(super) struct Turn {
     glanced: Instant,
     /// Another host's turn until then.
     held_back: Instant,
+    /// How long who waits in the line may sleep before he looks again.
+    nap: Duration,
 }
 
 impl Turn {
@@ -71,8 +76,15 @@ impl Turn {
         let comes = queue.is_first() || now.since(asked) >= PATIENCE;
         if comes {
             self.asked = Some(now);
+        } else {
+            // Readers who wake for nothing, all of them at once, take the processors from the one who works.
+            self.nap = if writes { NAP_MIN } else { now.since(asked) / 8 };
         }
         comes
+    }
+
+    pub fn nap(&self) -> Duration {
+        self.nap.clamp(NAP_MIN, NAP_MAX)
     }
 }
 
