@@ -101,6 +101,8 @@ pub enum Guard {
     HotCleared,
     /// Comparing the file of a connection that joins a kept SHARED with the one that the lock was taken with.
     JoinedFile,
+    /// Going at once where somebody else rolls the hot journal back.
+    GivesWay,
 }
 
 impl Guard {
@@ -153,6 +155,7 @@ impl Guard {
             Guard::JournalEnd => "journal-end",
             Guard::HotCleared => "hot-cleared",
             Guard::JoinedFile => "joined-file",
+            Guard::GivesWay => "gives-way",
         }
     }
 }

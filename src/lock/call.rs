@@ -82,6 +82,9 @@ impl Database {
                         }
                         return Ok(());
                     }
+                    Err(denied) if inner.mode == Mode::NetworkExclusive && self.gives_way(&inner, seat, level) => {
+                        break denied;
+                    }
                     Err(denied) => denied,
                 }
             };
@@ -102,7 +105,7 @@ impl Database {
             }
             self.storage.sleep(span);
         };
-        self.stop_wishing(&waiting);
+        self.stop_wishing(seat, &waiting, base);
         Err(self.refused(seat, denied))
     }
 
@@ -133,11 +136,12 @@ impl Database {
     }
 
     /// This call no longer waits: what it left to say so goes.
-    fn stop_wishing(&self, waiting: &Waiting) {
+    fn stop_wishing(&self, seat: &Seat, waiting: &Waiting, base: &mut dyn Base) {
         let mut inner = self.inner();
         if inner.mode != Mode::NetworkExclusive {
             return;
         }
+        self.abandon_recovery(&mut inner, seat, base);
         if let Some(node) = &mut inner.node {
             node.withdraw_wish();
         }

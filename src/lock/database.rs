@@ -66,6 +66,8 @@ pub(super) struct Inner {
     /// Database handles of connections that hold no lock, by seat: a fence closes them before it renames over the file, as
     /// some network clients do that in two steps for a file that they have open.
     pub parked: Vec<(u64, Parked)>,
+    /// The seat of a connection that is at SHARED, has L, and waits for EXCLUSIVE to roll a hot journal back.
+    pub recovering: Option<u64>,
     pub linger: Linger,
     pub known: Known,
     pub turn: Turn,
@@ -102,6 +104,11 @@ impl Inner {
 }
 
 impl Inner {
+    /// Whether a connection of ours other than this one waits to roll a hot journal back.
+    pub fn is_recovered_by_another(&self, seat: u64) -> bool {
+        self.recovering.is_some_and(|id| id != seat)
+    }
+
     /// The parked handle of a seat, unless a fence has closed it.
     pub fn unpark(&mut self, seat: u64) -> Option<Parked> {
         let at = self.parked.iter().position(|(id, _)| *id == seat)?;
@@ -118,6 +125,7 @@ impl Database {
             own: OwnHandles::default(),
             generation: 1,
             parked: Vec::new(),
+            recovering: None,
             linger: Linger::default(),
             known: Known::default(),
             turn: Turn::default(),

@@ -79,6 +79,8 @@ pub(super) struct Linger {
     pub exclusive: bool,
     /// When the present locks were taken, EXCLUSIVE if it was, and what SHARED cost.
     taken: Instant,
+    /// EXCLUSIVE was not among them yet.
+    unwritten: bool,
     cost: Duration,
     /// How long EXCLUSIVE was waited for, from the question for SHARED on.
     waited: Duration,
@@ -115,14 +117,16 @@ impl Linger {
         self.cost = now.since(asked);
         (self.taken, self.idle_until) = (now, None);
         (self.wanted, self.wanted_by_readers) = (false, false);
-        (self.spoilt, self.kept) = (false, false);
+        (self.spoilt, self.kept, self.unwritten) = (false, false, true);
     }
 
-    /// EXCLUSIVE was confirmed, for a transaction that began at `asked`.
+    /// EXCLUSIVE was confirmed, for a transaction that began at `asked`. Its slice begins, but not again each time that it was
+    /// given up for others and taken back: they would wait for ever.
     pub fn exclusive_taken(&mut self, asked: Instant, now: Instant) {
         self.exclusive = true;
-        self.waited = now.since(asked);
-        self.taken = now;
+        if std::mem::take(&mut self.unwritten) {
+            (self.waited, self.taken) = (now.since(asked), now);
+        }
     }
 
     /// L was taken on disk, with this journal.

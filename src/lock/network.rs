@@ -16,7 +16,7 @@ use crate::switches::{self, Guard};
 impl Database {
     /// NONE → SHARED.
     pub(super) fn lock_shared(&self, inner: &mut Inner, seat: &mut Seat, base: &mut dyn Base) -> Result<(), Failure> {
-        if !inner.arbiter.admits(seat.id, Level::Shared) {
+        if !inner.arbiter.admits(seat.id, Level::Shared) || inner.is_recovered_by_another(seat.id) {
             return Err(Failure::Lock(LockError::Busy));
         }
         if let Some(handle) = inner.unpark(seat.id) {
@@ -162,7 +162,7 @@ impl Database {
     /// SHARED → RESERVED.
     pub(super) fn lock_reserved(&self, inner: &mut Inner, seat: &mut Seat, base: &mut dyn Base) -> Result<(), Failure> {
         self.still_current(inner, seat)?;
-        if !inner.arbiter.admits(seat.id, Level::Reserved) {
+        if !inner.arbiter.admits(seat.id, Level::Reserved) || inner.is_recovered_by_another(seat.id) {
             return Err(Failure::Lock(LockError::Busy));
         }
         let kept = inner.node.as_ref().is_some_and(Node::holds_write_lock);
@@ -235,9 +235,14 @@ impl Database {
                 );
                 return Err(Failure::Lock(LockError::ReadOnly(text)));
             }
-            self.release_lingering_write_lock(inner);
-            base.close_journal();
-            self.take_write_lock(inner, seat, base)?;
+            let held = inner.node.as_ref().is_some_and(Node::holds_write_lock);
+            if !(inner.recovering == Some(seat.id) && held && base.has_journal() && seat.hold == inner.linger.hold) {
+                self.release_lingering_write_lock(inner);
+                base.close_journal();
+                inner.recovering = None;
+                self.take_write_lock(inner, seat, base)?;
+                inner.recovering = Some(seat.id);
+            }
         } else if seat.level < Level::Pending {
             seat.level = Level::Pending;
             inner.arbiter.set(seat.id, Level::Pending, seat.lease.clone(), seat.copy);
@@ -245,19 +250,36 @@ impl Database {
         let result = self.become_exclusive(inner, seat, base);
         match result {
             Ok(()) => {
+                inner.recovering = None;
                 seat.level = Level::Exclusive;
                 inner.arbiter.set(seat.id, Level::Exclusive, seat.lease.clone(), seat.copy);
                 inner.baseline = None;
                 Ok(())
             }
+            // Of several that want to roll back the one who has L waits for the others to go, and they do: see `gives_way`.
+            Err(Failure::Protocol(Denied::Busy(holder))) => Err(Denied::Busy(holder).into()),
             Err(failure) => {
-                if recovering {
-                    // Two that want to roll back would wait for each other: everything is given up at once.
-                    base.close_journal();
-                    self.release_lingering_write_lock(inner);
-                }
+                self.abandon_recovery(inner, seat, base);
                 Err(failure)
             }
+        }
+    }
+
+    /// Whether the connection, at SHARED, wants to roll back a hot journal and somebody else is at it. It must go at once and give
+    /// its SHARED back: whoever has L waits for that.
+    pub(super) fn gives_way(&self, inner: &Inner, seat: &Seat, level: Level) -> bool {
+        level > Level::Reserved
+            && seat.level == Level::Shared
+            && inner.recovering != Some(seat.id)
+            && !switches::off(Guard::GivesWay)
+    }
+
+    /// The connection no longer waits for EXCLUSIVE to roll back.
+    pub(super) fn abandon_recovery(&self, inner: &mut Inner, seat: &Seat, base: &mut dyn Base) {
+        if inner.recovering == Some(seat.id) {
+            inner.recovering = None;
+            base.close_journal();
+            self.release_lingering_write_lock(inner);
         }
     }
 

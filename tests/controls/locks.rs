@@ -1,6 +1,7 @@
 //! The listing of the lock directory and the readers' names.
 
 use super::common::stage::Stage;
+use super::common::until;
 use super::{Wrong, control};
 
 /// Two in the lock directory: the first is late with its name, the second found the directory empty and entered. At least
@@ -56,6 +57,40 @@ fn nobody_writes_under_a_reader() {
         if (&first[0][0], &second[0][0]) != (&"1000".to_string(), &"1000".to_string()) {
             wrong.push(format!("a mix of two states: {} and {}", first[0][0], second[0][0]));
         }
+        wrong
+    });
+}
+
+/// Two at SHARED see the journal that a killed writer left. Whoever has the lock directory waits for the other one to go; if
+/// that one stayed and waited for the directory, neither would ever roll back, and with a few more of them nobody would for a minute.
+#[test]
+fn of_two_that_would_roll_back_one_gives_way() {
+    control(&["gives-way"], "locked", |without| {
+        let mut stage = Stage::long_lease(without);
+        let (mut first, mut second) = (stage.hasty("first"), stage.hasty("second"));
+        let mut victim = stage.patient("victim");
+        victim.ok("PRAGMA coord_linger=0");
+        stage.pays(&mut victim);
+        victim.ok(&stage.next().begin());
+        victim.stops_in(&["pass database-write", "database-write"], "COMMIT");
+        victim.kill();
+        let look = "SELECT count(*) FROM history";
+        first.stops_in(&["journal-asked"], look);
+        second.stops_in(&["journal-asked"], look);
+        first.thaw();
+        until("the first to ask for EXCLUSIVE", || {
+            stage.names_in(".readers").iter().any(|name| name.starts_with("exclusive."))
+        });
+        second.thaw();
+        let rows = first.answer();
+        // The other one was at SHARED beside it, and is told to come again.
+        let _ = second.answer();
+        let mut wrong = Wrong::new();
+        if rows.as_ref().ok() != Some(&vec![vec!["1".into()]]) {
+            wrong.push(format!("{rows:?}"));
+        }
+        drop((first, second));
+        wrong.extend(stage.wrong());
         wrong
     });
 }
