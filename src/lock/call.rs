@@ -58,7 +58,7 @@ impl Database {
         }
         let mut waiting = Waiting::default();
         let denied = loop {
-            let denied = {
+            let (denied, gives_way) = {
                 // First of all: in a forked child a thread of its parent may hold the mutex for ever.
                 process::check(seat.fork).map_err(LockError::Failed)?;
                 let mut inner = self.inner();
@@ -82,10 +82,10 @@ impl Database {
                         }
                         return Ok(());
                     }
-                    Err(denied) if inner.mode == Mode::NetworkExclusive && self.gives_way(&inner, seat, level) => {
-                        break denied;
+                    Err(denied) => {
+                        let network = inner.mode == Mode::NetworkExclusive;
+                        (denied, network && self.gives_way(&inner, seat, level))
                     }
-                    Err(denied) => denied,
                 }
             };
             let holder = match &denied {
@@ -93,6 +93,9 @@ impl Database {
                 Failure::Protocol(Denied::Busy(holder)) => Some(&**holder),
                 _ => break denied,
             };
+            if gives_way && !holder.is_some_and(|holder| self.is_watched_as_silent(holder, waiting.polls)) {
+                break denied;
+            }
             if base.is_interrupted() {
                 break Failure::Lock(LockError::Interrupted);
             }
@@ -194,7 +197,6 @@ impl Database {
         waiting: &mut Waiting,
         now: Instant,
     ) -> Option<Duration> {
-        self.inner().watch_until = now.after(holder.lease * 2);
         let passed = now.since(waiting.since.unwrap_or(now));
         if let Some(end) = waiting.deadline {
             if now < end {
@@ -203,11 +205,7 @@ impl Database {
             remember(seat, holder.episode());
             return None;
         }
-        let known = || match holder.silent > holder.lease / 12 || waiting.polls > 0 {
-            true => Duration::ZERO,
-            false => self.storage.known_for(&format!("{} {}", self.paths.registry.display(), holder.sign)),
-        };
-        let silent = holder.silent > holder.lease / 2 || (!holder.sign.is_empty() && known() >= holder.lease / 3);
+        let silent = self.is_watched_as_silent(holder, waiting.polls);
         if silent && seat.wishes.recovery_wait && !seat.waited_for.contains(&holder.episode()) {
             waiting.deadline = Some(now.after(holder.lease + holder.lease / 2 + Duration::from_secs(1)));
             return Some(self.pause());
@@ -222,6 +220,16 @@ impl Database {
         }
         remember(seat, holder.name.clone());
         None
+    }
+
+    /// Whether this holder is probably dead or stands still. From here on the service thread watches whether its heartbeat moves.
+    fn is_watched_as_silent(&self, holder: &Holder, polls: u32) -> bool {
+        self.inner().watch_until = self.storage.now().after(holder.lease * 2);
+        let known = || match holder.silent > holder.lease / 12 || polls > 0 {
+            true => Duration::ZERO,
+            false => self.storage.known_for(&format!("{} {}", self.paths.registry.display(), holder.sign)),
+        };
+        holder.silent > holder.lease / 2 || (!holder.sign.is_empty() && known() >= holder.lease / 3)
     }
 
     fn attempt(&self, inner: &mut Inner, seat: &mut Seat, level: Level, base: &mut dyn Base) -> Result<(), Failure> {
