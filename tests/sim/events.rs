@@ -303,6 +303,7 @@ impl State {
     /// A change reaches the server.
     pub(super) fn deliver(&mut self, process: usize, change: &Change) -> io::Result<()> {
         self.judge_delivery(process, change);
+        self.judge_order(change);
         self.server.apply(change, process)
     }
 

@@ -5,7 +5,7 @@
 //! [`machine_memory`] is what its programs keep there. [`world`]
 //! decides whose step is next, and the tasks take [`turns`]; [`events`] befall them in the [`weather`] of the seed. [`pager`]
 //! makes transactions in SQLite's order of steps with the handles of [`base`]; [`sqlite`] has the bundled SQLite in its place.
-//! [`checks`] judges every step, [`history`] what the transactions saw. [`run`] plays one seed with the [`roles`] that it gives
+//! [`checks`] judges every step, [`orders`] the order in which names go, [`history`] what the transactions saw. [`run`] plays one seed with the [`roles`] that it gives
 //! out; [`shrink`] makes one that fails smaller.
 
 pub mod base;
@@ -15,6 +15,7 @@ pub mod file;
 pub mod history;
 pub mod machine_memory;
 pub mod machines;
+pub mod orders;
 pub mod pager;
 pub mod roles;
 pub mod run;

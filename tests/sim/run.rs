@@ -198,6 +198,8 @@ fn run_pager(plan: &Plan) -> Outcome {
         state.stays = plan.stays;
         // Two worlds of three have processes that keep their locks: short enough to run out unused, or longer than a lease.
         let linger_ms = [0, 60, 3000][Rng::new(plan.seed ^ 0x1155).below(3) as usize];
+        let whole = matches!(plan.without, None | Some(Guard::TombstoneLast));
+        state.orders.judged = whole && plan.broken.is_none();
         state.linger_ms = if plan.household { 3000 } else { linger_ms };
         if plan.household {
             state.thinks = (2, 4000);

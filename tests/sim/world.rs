@@ -15,6 +15,7 @@ use super::events::{Event, Fate};
 use super::history::History;
 use super::machines::Crashed;
 pub use super::machines::{Host, Process, Task};
+use super::orders::Orders;
 use super::server::{Change, Server};
 use super::turns;
 use super::weather::{Broken, Faults, Memory, Profile, Rng};
@@ -57,6 +58,7 @@ pub struct State {
     pub(super) held: Vec<Held>,
     /// When each node's last heartbeat reached the server.
     pub(super) beats: HashMap<NodeId, u64>,
+    pub(super) orders: Orders,
     pub longest_wait: u64,
     pub steps: u64,
     pub injected: u64,
@@ -114,6 +116,7 @@ impl World {
             history: History::default(),
             held: Vec::new(),
             beats: HashMap::new(),
+            orders: Orders::default(),
             longest_wait: 0,
             steps: 0,
             injected: 0,
