@@ -103,6 +103,8 @@ pub enum Guard {
     JoinedFile,
     /// Going at once where somebody else rolls the hot journal back.
     GivesWay,
+    /// Taking what was written through a handle that is gone for not synced.
+    LostHandle,
 }
 
 impl Guard {
@@ -156,6 +158,7 @@ impl Guard {
             Guard::HotCleared => "hot-cleared",
             Guard::JoinedFile => "joined-file",
             Guard::GivesWay => "gives-way",
+            Guard::LostHandle => "lost-handle",
         }
     }
 }

@@ -340,6 +340,8 @@ impl Database {
                 node.release_write_lock();
             }
         }
+        // Its own call has seen to that, unless it was broken off.
+        self.abandon_recovery(inner, seat, base);
         seat.level = level;
         inner.arbiter.set(seat.id, level, seat.lease.clone(), seat.copy);
         if level == Level::None {

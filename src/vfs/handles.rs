@@ -15,6 +15,7 @@ use crate::host::OwnedName;
 use crate::host::ffi::*;
 use crate::lock::{self, Base, Level, LockError, Parked};
 use crate::protocol::Paths;
+use crate::switches::{self, Guard};
 
 /// See the module's head.
 pub struct Handles {
@@ -223,6 +224,12 @@ impl Base for Handles {
     }
 
     fn sync(&mut self) -> io::Result<()> {
+        // Where no other handle has taken its place nobody can say whether the data is on the server, or still on its way.
+        let journal_lost = self.journal_dirty && self.journal.is_none();
+        let database_lost = self.database_dirty && self.database.is_none();
+        if (journal_lost || database_lost) && !switches::off(Guard::LostHandle) {
+            return Err(io::Error::other("it was closed with data that was not synced"));
+        }
         self.sync_journal().and_then(|()| self.sync_database()).map_err(failed)
     }
 

@@ -89,3 +89,41 @@ fn common_view(idle: &mut super::common::puppet::Puppet) -> Result<(), String> {
     let view = super::common::bank::view(idle).map_err(|error| error.to_string())?;
     view.wrong(2).map_or(Ok(()), |wrong| Err(format!("an old state was read: {wrong}")))
 }
+
+/// A writer in the middle of its transaction fences a silent reader off, and cannot open its journal again afterwards. What it has
+/// written there was not synced, and no handle is left to do that. It must not give the lock back as if all were well: on a network
+/// that data may still be on its way, into what is the next owner's journal by then.
+#[test]
+fn data_whose_handle_is_gone_is_not_taken_for_synced() {
+    control(&["lost-handle"], "given back", |without| {
+        let mut stage = Stage::short_lease(without).shared();
+        let (mut silent, mut writer) = (stage.patient("silent"), stage.patient("writer"));
+        silent.ok("BEGIN; SELECT n FROM counter");
+        silent.freeze();
+        let transfer = stage.next();
+        let number = number(&writer.ok(&transfer.begin()));
+        writer.stops_in(&["fence-replaced"], "COMMIT");
+        let journal = stage.database.with_extension("sqlite-journal");
+        let elsewhere = stage.database.with_extension("elsewhere");
+        std::fs::rename(&journal, &elsewhere).expect("the journal is there");
+        std::fs::create_dir(&journal).expect("something that cannot be opened");
+        writer.thaw();
+        let answer = writer.answer();
+        assert!(answer.is_err(), "it has no journal");
+        stage.note_commit(&transfer, number, &answer);
+        let _ = writer.sql("ROLLBACK");
+        let mut wrong = Wrong::new();
+        let node = format!("-{}-", writer.pid());
+        if !stage.names_in(".readers").iter().any(|name| name.starts_with("deposed.") && name.contains(&node)) {
+            wrong.push("the lock was given back with data that nobody has synced".into());
+        }
+        std::fs::remove_dir(&journal).expect("it is removed");
+        std::fs::rename(&elsewhere, &journal).expect("the journal is put back");
+        let mut heir = stage.patient("heir");
+        stage.pays(&mut heir);
+        silent.thaw();
+        drop((silent, writer, heir));
+        wrong.extend(stage.wrong());
+        wrong
+    });
+}

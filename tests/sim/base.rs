@@ -5,6 +5,7 @@ use std::io;
 use coord::lock::{Base, Level, LockError};
 use coord::protocol::Paths;
 use coord::storage::{Access, DataFile, Owner, Storage};
+use coord::switches::{self, Guard};
 
 use super::storage::SimStorage;
 
@@ -95,6 +96,10 @@ impl Base for Handles {
     }
 
     fn sync(&mut self) -> io::Result<()> {
+        let lost = (self.journal_dirty && self.journal.is_none()) || (self.dirty && self.database.is_none());
+        if lost && !switches::off(Guard::LostHandle) {
+            return Err(io::Error::other("it was closed with data that was not synced"));
+        }
         self.sync_journal()?;
         if self.dirty
             && let Some(database) = &self.database

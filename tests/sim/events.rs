@@ -319,6 +319,7 @@ impl State {
         });
         for (process, change) in due {
             self.note(usize::MAX, || format!("late, of process {process}: {change:?}"));
+            self.orders.comes_late(&change);
             let _ = self.deliver(process, &change);
         }
     }

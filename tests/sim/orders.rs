@@ -1,7 +1,8 @@
-//! The order in which a deposed node's names go, as PROTOCOL.md gives it (9): the tombstone last. By itself it loses nothing; it
-//! is what spares those who come next the default lease where somebody dies in between.
+//! The order in which a deposed node's names in the registry go, as PROTOCOL.md gives it (9): the tombstone last. By itself it
+//! loses nothing; it is what spares those who come next the default lease where somebody dies in between. Names in L are not
+//! judged: one that came when its holder had listed L already is only found by the next.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
@@ -16,8 +17,19 @@ use super::world::State;
 pub struct Orders {
     /// Not beside another fault, which is to show by its own harm.
     pub judged: bool,
-    /// A deposed node's names, as they were when its tombstone was made.
+    /// A deposed node's names in the registry, as they were when its tombstone was made.
     remains: HashMap<NodeId, Vec<PathBuf>>,
+    /// Names that were made late. Whoever clears up may have listed before: they are watched like those of a node that never was.
+    late: HashSet<PathBuf>,
+}
+
+impl Orders {
+    /// A change is delivered long after it was asked for.
+    pub fn comes_late(&mut self, change: &Change) {
+        if let Change::Create(path, _) = change {
+            self.late.insert(path.clone());
+        }
+    }
 }
 
 fn parsed(path: &Path) -> Option<Name> {
@@ -45,7 +57,9 @@ impl State {
             Change::Unlink(path) if self.server.names.contains_key(path) => {
                 let Some(node) = deposed(path) else { return };
                 let remains = self.orders.remains.remove(&node).unwrap_or_default();
-                if let Some(left) = remains.iter().find(|left| self.server.names.contains_key(*left)) {
+                let stands =
+                    |left: &&PathBuf| self.server.names.contains_key(*left) && !self.orders.late.contains(*left);
+                if let Some(left) = remains.iter().find(stands) {
                     let text = format!("order: the tombstone of {node} went before {}", left.display());
                     self.history.violated(text);
                 }
@@ -55,8 +69,7 @@ impl State {
     }
 
     fn presence_of(&self, node: &NodeId) -> Vec<PathBuf> {
-        let is_presence =
-            |name: &Name| name.node == *node && matches!(name.kind, Kind::Reader | Kind::Exclusive | Kind::Write);
+        let is_presence = |name: &Name| name.node == *node && matches!(name.kind, Kind::Reader | Kind::Exclusive);
         let names = self.server.names.keys();
         names.filter(|path| parsed(path).is_some_and(|name| is_presence(&name))).cloned().collect()
     }
