@@ -1,6 +1,6 @@
 """The ways to open the database that are compared."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 # Of the clients' coord nodes. A machine under TCG stalls easily for a second, so this is not as short as it could be.
 LEASE_MS = 15_000
@@ -25,6 +25,9 @@ class Flavour:
     def stepped(self):
         """Whether its process can be stopped at named points of the protocol."""
         return self.library == "debug"
+
+    def giving_back_at_once(self):
+        return replace(self, uri=self.uri + "&coord_unlock_asap=1")
 
     def plan(self, database, prelude, forced):
         """`forced`: on a filesystem that coord refuses."""

@@ -4,11 +4,11 @@ from .cells import Cell
 from .faults import FAULTS
 from .flavours import ASAP, COORD, DOTFILE, EXCLUSIVE, NOBODY, STEPPED, UNIX, without
 from .mounts import BY_KEY, PLACES
-from .steps import ALL_STEPS, SPILLED
+from .steps import ALL_STEPS, RELEASE, SPILLED
 
 WRITTEN = "pages written, not synced"
-# Of every kind some: in the pages, at the end, in a takeover.
-FEW = (SPILLED, WRITTEN, "journal finalised", "takeover: ready", "takeover: database moved aside")
+# Of every kind some: in the pages, at the end, in a release, in a takeover.
+FEW = (SPILLED, WRITTEN, "journal finalised", *RELEASE, "takeover: ready", "takeover: database moved aside")
 
 # Rounds of a control; it ends at the first event that shows what it has to.
 AT_MOST = 16

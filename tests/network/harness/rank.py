@@ -7,10 +7,10 @@ import time
 
 from .bank import Bank, Refused, states_at_server
 from .machine import PATIENCE, Gone
-from .steps import MID_PAGES, SPILLED, STEPS, TAKEOVER, schedule
+from .steps import MID_PAGES, POINTS, RELEASE, SPILLED, TAKEOVER, schedule
 
 # Databases at once. More would only wait for each other: two processors carry all three machines.
-WIDTH = 34
+WIDTH = 36
 # Each step has its rounds in at least so many events, if there are as many, so that not all of them are the same moment.
 EVENTS = 2
 # Where a guard is out: so many databases at once, in as many events as it takes until one of them shows it. What goes wrong then
@@ -23,6 +23,7 @@ class Case:
 
     def __init__(self, rank, step, number):
         self.rank, self.step, self.number = rank, step, number
+        self.flavour = rank.cell.flavour.giving_back_at_once() if step in RELEASE else rank.cell.flavour
         self.banks, self.programs = [], {}
         self.begin_anew()
 
@@ -34,7 +35,7 @@ class Case:
                 program.signal("KILL")
         self.programs, self.lost = {}, ""
         name = f"{rank.name}-{self.number}-{len(self.banks)}"
-        self.bank = Bank(rank.bed, rank.cell.place, rank.cell.flavour, name, mount=False)
+        self.bank = Bank(rank.bed, rank.cell.place, self.flavour, name, mount=False)
         self.bank.copy_of(rank.template)
         self.banks.append(self.bank)
 
@@ -132,7 +133,7 @@ class Rank:
         firsts = self.taking_over()
         self.stand(firsts, "first", lambda case: MID_PAGES, lambda case: (case.bank.worker(), 1))
         self.kill("first", firsts)
-        self.stand(self.cases, "victim", lambda case: TAKEOVER.get(case.step) or STEPS.get(case.step), lambda case: (case.worker, 1))
+        self.stand(self.cases, "victim", lambda case: POINTS.get(case.step), lambda case: (case.worker, 1))
         self.each(lambda case: case.watcher.tell(views=2))
         self.looking = True
         self.mark("approached")

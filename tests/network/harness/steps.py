@@ -11,6 +11,8 @@ STEPS = {
     "journal finalised": ["finalised"],
     "commit confirmed": ["confirmed"],
 }
+# Of the giving back of the lock. These are by clients that do so at once: where it lingers, nobody is told when.
+RELEASE = {"lock to be given back": ["releasing"]}
 # Of a takeover from somebody who died in the middle of his pages.
 TAKEOVER = {
     "takeover: listed": ["takeover-listed"],
@@ -26,7 +28,9 @@ TAKEOVER = {
 # the database, under EXCLUSIVE, before the COMMIT. They wait in the client's kernel.
 SPILLED = "pages spilled"
 
-ALL_STEPS = [SPILLED, *STEPS, *TAKEOVER]
+ALL_STEPS = [SPILLED, *STEPS, *RELEASE, *TAKEOVER]
+# The points that lead a victim to each of them.
+POINTS = STEPS | RELEASE | TAKEOVER
 # How the one dies from whom a takeover takes over.
 MID_PAGES = ["database-write"] * 2
 
