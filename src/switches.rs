@@ -105,6 +105,10 @@ pub enum Guard {
     GivesWay,
     /// Taking what was written through a handle that is gone for not synced.
     LostHandle,
+    /// Cutting off what a journal was given since its last sync, where the next one fails.
+    TornTail,
+    /// Having SQLite forget what it remembers of an empty database.
+    EmptyDatabase,
 }
 
 impl Guard {
@@ -159,6 +163,8 @@ impl Guard {
             Guard::JoinedFile => "joined-file",
             Guard::GivesWay => "gives-way",
             Guard::LostHandle => "lost-handle",
+            Guard::TornTail => "torn-tail",
+            Guard::EmptyDatabase => "empty-database",
         }
     }
 }

@@ -184,6 +184,7 @@ controls! {
     with_remembered_sources_of_a_fence => without, Guard::FreshSources, 3 * ENOUGH;
     without_ghosts => without, Guard::Ghosts, ENOUGH;
     without_the_watch_on_stray_copies => without, Guard::StrayCopies, 3 * ENOUGH;
+    with_exclusive_given_back_first => without, Guard::ReleaseOrder, ENOUGH;
     with_the_tombstone_first => without, Guard::TombstoneLast, ENOUGH;
     without_renewing_again => without, Guard::RenewLoop, 3 * ENOUGH;
     without_the_joiners_rule => without, Guard::Joiners, ENOUGH;
@@ -216,6 +217,12 @@ fn without_following_ones_own_process() {
 /// Several connections of a process, each of which may stay at SHARED across the others' work.
 fn household(seed: u64) -> Plan {
     Plan { household: true, ..Plan::of(seed) }
+}
+
+/// Where syncs fail again and again.
+#[test]
+fn no_bad_disk_breaks_a_promise() {
+    hold(1, number("BAD_DISKS", 500), |seed| Plan { bad_disk: true, ..Plan::of(seed) });
 }
 
 #[test]
@@ -263,7 +270,7 @@ fn no_siege_breaks_a_promise() {
 /// why of each. Should this fail one day, that reason is wrong, and the guard gets a control.
 #[test]
 fn what_is_not_noticed_is_known() {
-    for guard in [Guard::ReleaseOrder, Guard::DoubtfulEpoch, Guard::ReadyBeat] {
+    for guard in [Guard::DoubtfulEpoch, Guard::ReadyBeat] {
         let plan =
             |seed: u64| Plan { without: Some(guard), siege: seed.is_multiple_of(2), stormy: true, ..Plan::of(seed) };
         let (failed, sum) = first_failure(1, number("UNNOTICED", 500), plan);

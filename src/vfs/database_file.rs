@@ -305,6 +305,8 @@ impl DatabaseFile {
             self.transaction.unlocked(level);
             self.lost_told &= level != Level::None;
             self.database.unlock(&mut self.seat, level, &mut self.handles);
+            // Not before: giving the lock back may sync it.
+            self.handles.journal_ended();
         }
         flush_log(self.handles.host.api);
         SQLITE_OK

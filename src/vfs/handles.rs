@@ -36,6 +36,11 @@ pub struct Handles {
     /// Written and not synced.
     pub database_dirty: bool,
     pub journal_dirty: bool,
+    /// How far this transaction has written its journal, and how far it had when it was last synced.
+    pub journal_written: i64,
+    journal_safe: i64,
+    /// Its end was cut off: SQLite, which would roll its cache back from it, must not take what is left for all there was.
+    pub journal_cut: bool,
     /// The file behind the handle changed without a trace that SQLite could see: its cache must go.
     pub doubt: bool,
     /// What the connection was set to, to be set again on a new handle: operation and value.
@@ -62,6 +67,9 @@ impl Handles {
             kept: None,
             database_dirty: false,
             journal_dirty: false,
+            journal_written: 0,
+            journal_safe: 0,
+            journal_cut: false,
             doubt: false,
             settings: Vec::new(),
             connection: std::ptr::null_mut(),
@@ -114,17 +122,27 @@ impl Handles {
         }
     }
 
-    /// Syncs the journal if anything in it is not on stable storage.
+    /// Syncs the journal if anything in it is not on stable storage. If that fails, what was written since the sync before goes: it
+    /// covers no change of the database, as none is made before a sync, and may be there in parts. SQLite's checksum looks at every
+    /// 200th byte of a page, so that it could take such a record for a whole one and roll the database back to it.
     pub fn sync_journal(&mut self) -> Result<(), c_int> {
-        if self.journal_dirty
-            && let Some(journal) = &self.journal
-        {
-            match journal.sync(SQLITE_SYNC_NORMAL) {
-                SQLITE_OK => self.journal_dirty = false,
-                code => return Err(code),
-            }
+        let Some(journal) = self.journal.as_ref().filter(|_| self.journal_dirty) else { return Ok(()) };
+        let code = journal.sync(SQLITE_SYNC_NORMAL);
+        if code == SQLITE_OK {
+            (self.journal_dirty, self.journal_safe) = (false, self.journal_written);
+            return Ok(());
         }
-        Ok(())
+        if self.journal_written > self.journal_safe && !switches::off(Guard::TornTail) {
+            // If this fails as well, the record's checksum is what is left.
+            journal.truncate(self.journal_safe);
+            self.journal_cut = true;
+        }
+        Err(code)
+    }
+
+    /// What is in the journal now is no part of the next transaction.
+    pub fn journal_ended(&mut self) {
+        (self.journal_written, self.journal_safe, self.journal_cut) = (0, 0, false);
     }
 
     pub fn sync_database(&mut self) -> Result<(), c_int> {

@@ -68,6 +68,7 @@ impl JournalFile {
         }
         let owner = self.owner();
         let code = match &owner.handles.journal {
+            _ if owner.handles.journal_cut => SQLITE_IOERR_READ,
             // SAFETY: the caller's promise.
             Some(journal) => unsafe { journal.read(buffer, amount, offset) },
             None => SQLITE_IOERR_READ,
@@ -101,7 +102,9 @@ impl JournalFile {
 
     pub fn size(&mut self, out: &mut i64) -> c_int {
         let how = self.how;
-        match (&self.owner().handles.journal, how) {
+        let handles = &self.owner().handles;
+        match (&handles.journal, how) {
+            (Some(_), Use::Full) if handles.journal_cut => SQLITE_IOERR_FSTAT,
             (Some(journal), Use::Full) => match journal.size() {
                 Ok(size) => {
                     *out = size;

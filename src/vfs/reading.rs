@@ -5,7 +5,7 @@ use std::ffi::{c_int, c_void};
 use super::database_file::DatabaseFile;
 use crate::host::ffi::*;
 use crate::lock::{Level, Mode, STAMP, STAMP_AT};
-use crate::switches;
+use crate::switches::{self, Guard};
 
 /// As far as the database is read without a lock: its header (SQLite's file format, section 1.3).
 const HEADER: usize = 100;
@@ -41,8 +41,11 @@ impl DatabaseFile {
                 // SAFETY: room for as many bytes.
                 let code = unsafe { self.read_from_file(stamp.as_mut_ptr().cast(), STAMP as c_int, STAMP_AT) };
                 if code != SQLITE_OK {
-                    // Of an empty database there is nothing in any cache.
-                    self.handles.doubt &= code != SQLITE_IOERR_SHORT_READ;
+                    // Of an empty database SQLite's cache has an empty first page, and may yet know this stamp: from a first
+                    // transaction of its own that was rolled back, while that of somebody else now gives the file the same.
+                    if code == SQLITE_IOERR_SHORT_READ {
+                        self.handles.doubt = !switches::off(Guard::EmptyDatabase);
+                    }
                     return code;
                 }
                 match known {

@@ -259,7 +259,9 @@ impl DatabaseFile {
         self.handles.journal_dirty = true;
         // SQLite writes the magic at the end of a super-journal's name, before anybody is asked whether that may be.
         let named = data.ends_with(&MAGIC) && !switches::off(Guard::SuperTail);
-        self.transaction.must_cut |= named || offset + data.len() as i64 > KEPT_JOURNAL;
+        let end = offset + data.len() as i64;
+        self.transaction.must_cut |= named || end > KEPT_JOURNAL;
+        self.handles.journal_written = self.handles.journal_written.max(end);
         let written = journal.write(hidden.as_deref().unwrap_or(data), offset);
         if written != SQLITE_OK {
             self.write_failed(written);

@@ -36,11 +36,16 @@ impl Handles {
                 self.storage.sync_dir(&self.paths.parent)?;
                 self.journal_named = true;
             }
-            journal.sync()?;
+            synced(&**journal)?;
             self.journal_dirty = false;
         }
         Ok(())
     }
+}
+
+/// As the platform's VFS has it, a failed sync is an error of input and output whatever the reason.
+pub fn synced(file: &dyn DataFile) -> io::Result<()> {
+    file.sync().map_err(io::Error::other)
 }
 
 impl Base for Handles {
@@ -104,7 +109,7 @@ impl Base for Handles {
         if self.dirty
             && let Some(database) = &self.database
         {
-            database.sync()?;
+            synced(&**database)?;
             self.dirty = false;
         }
         Ok(())

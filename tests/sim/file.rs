@@ -138,7 +138,14 @@ impl DataFile for SimFile {
             return Ok(());
         }
         self.world.look(task(), |state, host| {
+            if state.sync_fails(task(), self.inode) {
+                return Err(io::Error::other("simulated: input/output error"));
+            }
             state.flush(host, self.inode);
+            if state.hosts[host].failed.remove(&self.inode) {
+                state.disturb(task());
+                return Err(io::ErrorKind::StorageFull.into());
+            }
             state.server.sync(self.inode);
             state.count("step: sync");
             state.note(task(), || format!("sync {}", self.inode));

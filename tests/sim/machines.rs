@@ -1,6 +1,6 @@
 //! Machines, processes and threads of the simulated world.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
 
@@ -24,6 +24,8 @@ pub struct Host {
     pub pages: BTreeMap<Inode, Vec<u8>>,
     /// Written and not sent yet, in order, by which process.
     pub dirty: Vec<(usize, Change)>,
+    /// Files of which it could not send what was written: the next sync says so, once.
+    pub failed: BTreeSet<Inode>,
     /// Names that it has looked up, and when.
     pub dentries: BTreeMap<PathBuf, (Option<Inode>, u64)>,
     /// It answers look-ups from its memory for as long as it may.
@@ -47,6 +49,7 @@ impl Host {
         self.listings.clear();
         self.sizes.clear();
         self.silly.clear();
+        self.failed.clear();
     }
 
     /// Learns from its own change; what others did it does not see.

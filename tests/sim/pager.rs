@@ -13,7 +13,7 @@ use coord::protocol::lease::Standing;
 use coord::storage::{Access, DataFile, Storage};
 use coord::switches::{self, Guard};
 
-use super::base::Handles;
+use super::base::{Handles, synced};
 use super::history::{Content, PAGE, PAGES};
 use super::storage::{SimStorage, database};
 use super::weather::Broken;
@@ -28,6 +28,8 @@ const HEARTBEAT: u64 = 250 * super::world::MS;
 pub enum Stop {
     Busy,
     Lost,
+    /// Nothing more can be written.
+    Full,
     /// The application rolled it back.
     RolledBack,
 }
@@ -127,8 +129,11 @@ impl Connection {
                 self.check()?;
                 Ok(result)
             }
-            Err(_) => {
+            Err(error) => {
                 self.manager.doubt(&mut self.seat);
+                if error.kind() == io::ErrorKind::StorageFull {
+                    return Err(Stop::Full);
+                }
                 self.manager.write_failed(&self.seat);
                 Err(Stop::Lost)
             }
@@ -218,7 +223,7 @@ impl Connection {
         }
         self.journal(|journal| {
             journal.set_len(0)?;
-            journal.sync()
+            synced(journal)
         })?;
         self.manager.journal_finalised();
         Ok(())

@@ -67,6 +67,8 @@ pub struct Plan {
     pub siege: bool,
     /// Every process has three connections, which keep locks and think long; others die in the middle of a transaction.
     pub household: bool,
+    /// Every fifth sync fails, and nothing else goes wrong.
+    pub bad_disk: bool,
     pub trace: bool,
     /// Of what is drawn, only what befalls these steps of these tasks happens.
     pub only: Option<BTreeSet<(usize, u64)>>,
@@ -90,6 +92,7 @@ impl Plan {
             stormy: seed.is_multiple_of(8),
             siege: false,
             household: false,
+            bad_disk: false,
             trace: false,
             only: None,
             idle: BTreeSet::new(),
@@ -122,16 +125,17 @@ impl Cast {
         let kind = rng.below(32);
         let (crowded, deadly) = (kind == 0, (1..5).contains(&kind));
         let plain = !plan.siege && !plan.household;
-        let (crowded, deadly) = (crowded && plain, deadly && plain);
+        let (crowded, deadly) = (crowded && plain && !plan.bad_disk, deadly && plain);
         let weather = match () {
             () if plan.siege => {
                 let parted = if plan.seed.is_multiple_of(4) { 5000 } else { 0 };
                 Faults { freeze: 30, aimed: 500, exposed: 400, parted, ..Faults::NONE }
             }
             () if plan.household => Faults { freeze: 15, crash: 20, aimed: 300, ..Faults::NONE },
+            () if plan.bad_disk => Faults { unsynced: 2000, ..Faults::NONE },
             () if crowded => Faults::NONE,
             () if deadly => Faults { crash: 100, power: 15, ..weather },
-            () => weather,
+            () => weather.with_disk(plan.seed),
         };
         let profile = if !plain && profile == Profile::Local { Profile::Nfs4 } else { profile };
         let hosts = match profile {
@@ -198,7 +202,7 @@ fn run_pager(plan: &Plan) -> Outcome {
         state.stays = plan.stays;
         // Two worlds of three have processes that keep their locks: short enough to run out unused, or longer than a lease.
         let linger_ms = [0, 60, 3000][Rng::new(plan.seed ^ 0x1155).below(3) as usize];
-        let whole = matches!(plan.without, None | Some(Guard::TombstoneLast));
+        let whole = matches!(plan.without, None | Some(Guard::TombstoneLast | Guard::ReleaseOrder));
         state.orders.judged = whole && plan.broken.is_none();
         state.linger_ms = if plan.household { 3000 } else { linger_ms };
         if plan.household {

@@ -25,6 +25,8 @@ pub struct Node {
     durable: Vec<u8>,
     /// What may be, in order, and which process wrote it.
     unsynced: Vec<(usize, Change)>,
+    /// A sync has failed: what was written before it is never sent to the disk again, though everybody reads it.
+    forgot: bool,
 }
 
 /// An operation that changes something, as it travels from a client to the server.
@@ -82,6 +84,16 @@ impl Change {
             Change::Rename(from, _) => from.parent(),
             Change::Link(_, name) => name.parent(),
             _ => None,
+        }
+    }
+
+    /// Whether it makes something longer than this server has it.
+    pub fn needs_space(&self, server: &Server) -> bool {
+        match self {
+            Change::Write(inode, offset, data) => offset + data.len() as u64 > server.nodes[*inode].data.len() as u64,
+            Change::Create(_, data) => !data.is_empty(),
+            Change::MakeDir(_) => true,
+            _ => false,
         }
     }
 
@@ -240,10 +252,21 @@ impl Server {
     /// Data and size of a file are on the disk.
     pub fn sync(&mut self, inode: Inode) {
         let node = &mut self.nodes[inode];
-        if !node.unsynced.is_empty() {
+        if node.forgot {
+            node.unsynced.drain(..).for_each(|(_, change)| change.carry_out(&mut node.durable));
+        } else if !node.unsynced.is_empty() {
             node.durable.clone_from(&node.data);
             node.unsynced.clear();
         }
+    }
+
+    /// Data of a file could not be written to the disk, and counts as written from now on. Whether there was any.
+    pub fn fail_sync(&mut self, inode: Inode) -> bool {
+        let node = &mut self.nodes[inode];
+        let any = !node.unsynced.is_empty();
+        node.forgot |= any;
+        node.unsynced.clear();
+        any
     }
 
     /// The names are on the disk. (A journalling filesystem writes all of them when it writes one.)

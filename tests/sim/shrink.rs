@@ -119,6 +119,9 @@ pub fn command(plan: &Plan) -> String {
     if plan.siege {
         text += " --siege true";
     }
+    if plan.bad_disk {
+        text += " --bad-disk true";
+    }
     if plan.household {
         text += " --household true";
     }
@@ -164,6 +167,7 @@ fn set_one(plan: &mut Plan, name: &str, value: &str) -> Option<bool> {
         "--broken" => plan.broken = Some(Broken::named(value)?),
         "--stormy" => plan.stormy = value.parse().ok()?,
         "--siege" => plan.siege = value.parse().ok()?,
+        "--bad-disk" => plan.bad_disk = value.parse().ok()?,
         "--household" => plan.household = value.parse().ok()?,
         "--stays" => plan.stays = value.parse().ok()?,
         "--transactions" => plan.transactions = value.parse().ok()?,

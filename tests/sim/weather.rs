@@ -91,6 +91,10 @@ pub struct Faults {
     pub exposed: u32,
     /// Deaths between the two renames of a fence, while he who is fenced off wakes.
     pub parted: u32,
+    /// The server's disk is full for a while.
+    pub full: u32,
+    /// A sync fails, and the next one knows nothing of it.
+    pub unsynced: u32,
 }
 
 impl Faults {
@@ -105,6 +109,8 @@ impl Faults {
         aimed: 0,
         exposed: 0,
         parted: 0,
+        full: 0,
+        unsynced: 0,
     };
 
     /// What a seed's weather is.
@@ -124,6 +130,14 @@ impl Faults {
             10 => Faults { freeze: 30, crash: 10, aimed: 600, ..calm },
             11 => Faults { freeze: 30, repeat: 40, lie: 15, aimed: 300, ..calm },
             _ => Faults { freeze: 40, crash: 15, lie: 15, repeat: 40, power: 5, outage: 3, jump: 3, ..calm },
+        }
+    }
+
+    /// The same, and a disk that fails, in one seed of eight.
+    pub fn with_disk(self, seed: u64) -> Faults {
+        match Rng::new(seed ^ 0x6469_736b).below(8) {
+            0 => Faults { full: 15, unsynced: 300, ..self },
+            _ => self,
         }
     }
 

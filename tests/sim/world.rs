@@ -43,6 +43,8 @@ pub struct State {
     pub(super) repeats_left: u32,
     /// Until then the server answers nobody.
     pub(super) down_until: u64,
+    /// Until then nothing gets longer.
+    pub(super) full_until: u64,
     /// A clock has gone forward by a jump: silence means nothing to whoever has it.
     pub jumped: bool,
     pub profile: Profile,
@@ -106,6 +108,7 @@ impl World {
             events: Vec::new(),
             repeats_left: 2,
             down_until: 0,
+            full_until: 0,
             jumped: false,
             profile,
             memory: profile.memory(rng.below(2) == 0),
@@ -184,6 +187,12 @@ impl World {
         state.tasks[task].moving = None;
         let cost = 50_000 + state.tasks[task].rng.below(MS);
         state.advance(cost);
+        state.judge_request(task, &change);
+        if state.has_no_space(task, &change) {
+            state.disturb(task);
+            state.note(task, || format!("{change:?} -> the disk is full"));
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         let moved = state.tasks[task].moved.take();
         let fate = if moved.is_some() { Fate::Done } else { state.fate(task, &change) };
         let (host, process) = (state.tasks[task].host, state.tasks[task].process);

@@ -88,6 +88,7 @@ impl DatabaseFile {
             return synced;
         }
         self.handles.journal_dirty = false;
+        self.handles.journal_ended();
         self.transaction.has_header = false;
         self.transaction.must_cut = false;
         self.transaction.held_back = None;

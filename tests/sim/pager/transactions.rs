@@ -47,6 +47,8 @@ impl Connection {
         let clean = match done {
             Err(Stop::Busy) if self.seat.level() >= Level::Reserved => self.finalise().is_ok(),
             Err(Stop::Busy | Stop::Lost) => false,
+            // What is there already can be written over; or that fails, too.
+            Err(Stop::Full) => self.draw(3) > 0 && self.undo().is_ok(),
             _ => true,
         };
         if !clean {
@@ -102,6 +104,15 @@ impl Connection {
         Ok(())
     }
 
+    /// Rolls back what was written.
+    fn undo(&mut self) -> Result<(), Stop> {
+        match self.seat.level() {
+            Level::Exclusive => self.roll_back(),
+            Level::Reserved => self.finalise(),
+            _ => Ok(()),
+        }
+    }
+
     /// Journals these pages, and writes them once the journal is certain.
     fn write_pages(&mut self, before: &Content, after: &Content, which: std::ops::Range<usize>) -> Result<(), Stop> {
         for number in which.clone() {
@@ -125,7 +136,7 @@ impl Connection {
         let mut tries = 0;
         while let Err(stop) = self.lock(Level::Exclusive) {
             tries += 1;
-            if tries > 20 || matches!(stop, Stop::Lost) {
+            if tries > 20 || matches!(stop, Stop::Lost | Stop::Full) {
                 return Err(stop);
             }
             self.handles.storage.sleep(std::time::Duration::from_millis(20));

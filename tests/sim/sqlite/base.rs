@@ -251,8 +251,7 @@ methods! {
         Ok(SQLITE_OK)
     };
     x_sync(file, _flags: c_int) else SQLITE_IOERR_FSYNC => {
-        file.sync()?;
-        Ok(SQLITE_OK)
+        Ok(if file.sync().is_ok() { SQLITE_OK } else { SQLITE_IOERR_FSYNC })
     };
     x_file_size(file, out: *mut sqlite3_int64) else SQLITE_IOERR_FSTAT => {
         *out = file.size()? as sqlite3_int64;

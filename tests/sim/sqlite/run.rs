@@ -91,10 +91,10 @@ impl Beginning {
 /// A step of SQLite's is a page, and there are many in a transaction: each is less likely to be hit.
 fn thinned(faults: Faults) -> Faults {
     // Takeovers are as rare as elsewhere: what is aimed at them stays as it is.
-    let Faults { freeze, crash, lie, repeat, power, outage, jump, .. } = faults;
-    let [freeze, crash, lie, repeat, power, outage, jump] =
-        [freeze, crash, lie, repeat, power, outage, jump].map(|often: u32| often.div_ceil(4));
-    Faults { freeze, crash, lie, repeat, power, outage, jump, ..faults }
+    let Faults { freeze, crash, lie, repeat, power, outage, jump, full, .. } = faults;
+    let [freeze, crash, lie, repeat, power, outage, jump, full] =
+        [freeze, crash, lie, repeat, power, outage, jump, full].map(|often: u32| often.div_ceil(4));
+    Faults { freeze, crash, lie, repeat, power, outage, jump, full, ..faults }
 }
 
 /// Plays one seed.
@@ -112,7 +112,7 @@ pub fn run(plan: &Plan) -> Outcome {
         auto_vacuum: rng.below(2) == 0,
         // In some worlds nobody but the shim ever asks for a sync.
         never_syncs: rng.below(4) == 0,
-        loses_power: weather.power > 0,
+        loses_power: weather.power > 0 || weather.aimed > 0,
     };
     machine_memory::begin(trusted);
     {

@@ -286,7 +286,8 @@ pub fn is_busy(error: &rusqlite::Error) -> bool {
 fn is_expected(error: &rusqlite::Error) -> bool {
     use ErrorCode::*;
     let code = error.sqlite_error_code();
-    let expected = |code| matches!(code, DatabaseBusy | SystemIoFailure | CannotOpen | ReadOnly | OperationAborted);
+    let expected =
+        |code| matches!(code, DatabaseBusy | DiskFull | SystemIoFailure | CannotOpen | ReadOnly | OperationAborted);
     // The server did not answer while the database was opened; SQLite has a code of its own for that.
     code.is_some_and(expected) || error.to_string().contains("coord: cannot look at")
 }

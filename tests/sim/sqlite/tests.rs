@@ -38,6 +38,32 @@ fn no_seed_breaks_a_promise_in_trusted_mode() {
 /// How many seeds it may take to catch what is broken.
 const ENOUGH: u64 = 2000;
 
+/// It takes a journal whose sync failed, without SQLite's own syncs before it, and a record that is zeros where the checksum looks.
+#[test]
+fn with_the_torn_tail_of_a_journal() {
+    let plan = |seed| Plan { without: Some(Guard::TornTail), ..bad_disk(seed) };
+    crate::caught("SQLite with_the_torn_tail_of_a_journal", ENOUGH, |seed| of(plan(seed)));
+}
+
+/// It takes a first transaction whose sync fails, and one of the same stamp by somebody else.
+#[test]
+fn with_what_is_remembered_of_an_empty_database() {
+    // No seed before 683 has shown it.
+    let plan = |seed| Plan { without: Some(Guard::EmptyDatabase), ..bad_disk(650 + seed) };
+    crate::caught("SQLite with_what_is_remembered_of_an_empty_database", ENOUGH, |seed| of(plan(seed)));
+}
+
+/// Where syncs fail again and again, nothing breaks with the guards in their places.
+#[test]
+fn no_bad_disk_breaks_a_promise_to_sqlite() {
+    hold(1, number("BAD_DISKS", 100), |seed| of(bad_disk(seed)));
+    hold(1, number("BAD_DISKS", 100), |seed| Plan { workload: Workload::Trusted, ..bad_disk(seed) });
+}
+
+fn bad_disk(seed: u64) -> Plan {
+    Plan { bad_disk: true, ..Plan::of(seed) }
+}
+
 macro_rules! controls {
     ($($name:ident => $what:ident, $value:expr;)+) => {
         $(#[test]
