@@ -41,10 +41,9 @@ impl DatabaseFile {
                 // SAFETY: room for as many bytes.
                 let code = unsafe { self.read_from_file(stamp.as_mut_ptr().cast(), STAMP as c_int, STAMP_AT) };
                 if code != SQLITE_OK {
-                    // Of an empty database SQLite's cache has an empty first page, and may yet know this stamp: from a first
-                    // transaction of its own that was rolled back, while that of somebody else now gives the file the same.
                     if code == SQLITE_IOERR_SHORT_READ {
-                        self.handles.doubt = !switches::off(Guard::EmptyDatabase);
+                        self.handles.doubt = false;
+                        self.handles.was_empty = known.is_some() && !switches::off(Guard::EmptyDatabase);
                     }
                     return code;
                 }
@@ -54,7 +53,7 @@ impl DatabaseFile {
                 }
             }
         }
-        if std::mem::take(&mut self.handles.doubt) {
+        if std::mem::take(&mut self.handles.doubt) | std::mem::take(&mut self.handles.was_empty) {
             // The file is another one: the cache is not good.
             stamp[0] ^= 0x80;
         }

@@ -89,6 +89,7 @@ impl DatabaseFile {
         }
         self.handles.journal_dirty = false;
         self.handles.journal_ended();
+        self.handles.was_empty = false;
         self.transaction.has_header = false;
         self.transaction.must_cut = false;
         self.transaction.held_back = None;

@@ -13,6 +13,7 @@ from .rank import Rank
 from .replace import replace
 from .requests import TIMES, count
 from .say import progress
+from .speed import speed
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class Result:
     wrong: list = field(default_factory=list)
     errors: dict = field(default_factory=dict)
     requests: dict = field(default_factory=dict)
+    speed: dict = field(default_factory=dict)
     seconds: int = 0
 
     def add(self, bank):
@@ -63,6 +65,8 @@ def run(bed, cell, number):
             check(bed, cell, result)
         elif cell.fault == "replace":
             replace(bed, cell, result)
+        elif cell.fault == "speed":
+            speed(bed, cell, result)
         elif cell.fault in FAULTS:
             faults(bed, cell, number, result)
         else:

@@ -1,6 +1,7 @@
 """`coord check DIR --peer` between the two clients, or `coord check DIR` on one where there is nobody else to see it."""
 
 import json
+import re
 import threading
 
 COORD = "/host/release/coord"
@@ -51,8 +52,8 @@ def expected(place):
 
 def report_in(out):
     """The JSON object in what was printed, around which there may be lines of progress."""
-    begin, end = out.find("{\n"), out.rfind("}")
+    begins = re.search(r"^\{", out, re.MULTILINE)
     try:
-        return json.loads(out[begin : end + 1])
+        return json.loads(out[begins.start() : out.rindex("}") + 1]) if begins else None
     except ValueError:
         return None

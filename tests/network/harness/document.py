@@ -55,11 +55,11 @@ def write():
     lines += ["| filesystem | mount options | through coord | rounds | `coord check` | not run |", "|---|---|---|---|---|---|"]
     for place in PLACES:
         mine = [c for c in cells if c["place"] == place.key and is_coord(c)]
-        used = [c for c in mine if c["fault"] != "check"]
+        used = [c for c in mine if c["fault"] not in ("check", "speed")]
         rounds = sum(c["rounds"] for c in used)
         columns = [place.title, place.options or "default", verdict(place, used), rounds, checked(mine), missing(place, used)]
         lines.append("| " + " | ".join(map(str, columns)) + " |")
-    lines += replaced(cells) + steps(cells) + natives(cells) + controls(cells) + costs(cells) + details(cells)
+    lines += replaced(cells) + steps(cells) + natives(cells) + controls(cells) + costs(cells) + speeds(cells) + details(cells)
     FILE.write_text("\n".join(lines) + "\n" + NOT_AT_ALL)
 
 
@@ -177,11 +177,25 @@ def costs(cells):
     return lines
 
 
+def speeds(cells):
+    lines = ["", "## Time of a transaction", "", "`coord bench` on one client with nobody else there. The machines are emulated without KVM, so processor time counts for"]
+    lines += ["far more than on hardware: the medians say little, their ratios within one run more. Of the rounds the median, least and greatest."]
+    lines += ["", "| filesystem | workload | unix, median | opened by | ratio of the medians |", "|---|---|---|---|---|"]
+    for cell in cells:
+        for workload, measured in cell.get("speed", {}).items():
+            for configuration, figures in measured.items():
+                if ratio := figures["ratio"]:
+                    texts = [f"{ratio[key]:.2g}" for key in ("median", "least", "greatest")]
+                    unix = f"{measured['unix']['us'] / 1000:.1f} ms"
+                    lines.append(f"| {title(cell)} | {workload} | {unix} | {configuration} | {texts[0]} ({texts[1]} to {texts[2]}) |")
+    return lines
+
+
 def details(cells):
     lines = ["", "## Every cell through coord", ""]
     lines += ["| filesystem | opened by | trouble | rounds | commits | reads | outcome | how the one at the step came back | date, source |"]
     lines += ["|---|---|---|---|---|---|---|---|---|"]
-    used = [cell for cell in cells if is_coord(cell) and cell["fault"] != "check"]
+    used = [cell for cell in cells if is_coord(cell) and cell["fault"] not in ("check", "speed")]
     for cell in sorted(used, key=lambda c: [p.key for p in PLACES].index(c["place"])):
         outcome = cell["verdict"] + (": " + first(cell) if cell["wrong"] else "")
         told = came_back(cell["told"])

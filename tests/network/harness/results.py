@@ -1,6 +1,7 @@
 """The committed results: what was run, on what, and what came out. The document is made of nothing else."""
 
 import datetime
+import fcntl
 import json
 import subprocess
 
@@ -26,7 +27,14 @@ def source():
 
 
 def save(machine, result):
-    """Adds to the file. The same cell of the same commit has had more rounds; one of another commit is replaced."""
+    """Adds to the file. The same cell of the same commit has had more rounds; one of another commit is replaced. Two runs at once
+    take turns."""
+    with open(FILE.parent / "run") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        saved(machine, result)
+
+
+def saved(machine, result):
     stamp = {"date": datetime.date.today().isoformat()} | {name: machine[name] for name in ("host", "kernel", "source")}
     all_results = load()
     cells = {key(cell): cell for cell in all_results["cells"]}
