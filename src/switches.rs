@@ -109,6 +109,8 @@ pub enum Guard {
     TornTail,
     /// Having SQLite forget what it remembers of an empty database.
     EmptyDatabase,
+    /// Writing a journal's end once more where its sync fails.
+    EndAgain,
 }
 
 impl Guard {
@@ -165,6 +167,7 @@ impl Guard {
             Guard::LostHandle => "lost-handle",
             Guard::TornTail => "torn-tail",
             Guard::EmptyDatabase => "empty-database",
+            Guard::EndAgain => "end-again",
         }
     }
 }

@@ -222,7 +222,18 @@ fn household(seed: u64) -> Plan {
 /// Where syncs fail again and again.
 #[test]
 fn no_bad_disk_breaks_a_promise() {
-    hold(1, number("BAD_DISKS", 500), |seed| Plan { bad_disk: true, ..Plan::of(seed) });
+    hold(1, number("BAD_DISKS", 500), bad_disk);
+}
+
+fn bad_disk(seed: u64) -> Plan {
+    Plan { bad_disk: true, ..Plan::of(seed) }
+}
+
+/// It takes a loss of power after the end of a journal whose sync failed, when somebody else has begun a transaction.
+#[test]
+fn with_the_end_of_a_journal_written_once() {
+    let plan = |seed| Plan { without: Some(Guard::EndAgain), profile: Some(Profile::Local), ..bad_disk(seed) };
+    caught("with_the_end_of_a_journal_written_once", ENOUGH, plan);
 }
 
 #[test]

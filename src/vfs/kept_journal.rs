@@ -14,6 +14,7 @@ use std::ffi::c_int;
 
 use super::base::BaseFile;
 use super::database_file::DatabaseFile;
+use super::transaction::sync_end;
 use crate::host::ffi::*;
 use crate::lock::{self, Level, Mode};
 use crate::storage::FileId;
@@ -54,7 +55,7 @@ impl DatabaseFile {
             *sync_dir = 1;
             return None;
         };
-        let synced = kept.file.sync(SQLITE_SYNC_NORMAL);
+        let synced = sync_end(&kept.file);
         // After a failed sync the next may report success without having written.
         self.handles.kept = Some(kept).filter(|_| synced == SQLITE_OK);
         Some(synced)

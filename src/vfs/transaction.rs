@@ -3,6 +3,8 @@
 
 mod ending;
 
+pub(super) use ending::sync_end;
+
 use std::ffi::{OsString, c_int};
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;

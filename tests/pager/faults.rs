@@ -1,7 +1,7 @@
 //! Calls of the platform's VFS that fail: an error, nothing lost, nothing left behind.
 
 use crate::common::host::{Host, Sqlite};
-use crate::room::{NETWORK, Room, SUM, TRUSTED, host, host_of, sum};
+use crate::room::{NETWORK, Room, SUM, TRUSTED, host, host_of, sum, without};
 
 /// Changes eighty rows, over more pages than the cache holds.
 fn transaction(round: u32) -> String {
@@ -95,6 +95,39 @@ fn a_failed_sync_is_final() {
             assert_eq!(sum(&mut host, "db"), "200");
             host.exec("db", "UPDATE t SET v = 3").ok();
             assert_eq!(sum(&mut host, "db"), "600");
+        }
+    }
+}
+
+/// SQLite knows by 16 bytes of the header whether its cache is good, and remembers them from a first transaction whose sync failed.
+/// Somebody else's first transaction gives the database the same. Meanwhile it has cached that there is nothing.
+#[test]
+fn what_was_cached_of_an_empty_database_is_not_good_when_there_is_one() {
+    const TABLES: &str = "SELECT count(*) FROM sqlite_schema";
+    for (host, expected) in [(host(&[]), Some("1")), (without("empty-database"), None)] {
+        let mut one = host;
+        let (mut other, mut tried) = (crate::room::host(&[]), 0);
+        let room = loop {
+            tried += 1;
+            let room = Room::new();
+            one.open("db", &room.uri(NETWORK)).ok();
+            one.call(&["log"]);
+            one.call(&["trap", "sync", "db.sqlite", &tried.to_string(), "1034"]).ok();
+            one.exec("db", "CREATE TABLE t(a)").error();
+            let calls = one.call(&["log"]).rows();
+            let failed = calls.iter().find(|call| call[0] == "sync" && call.last().unwrap() == "1034");
+            if failed.is_some_and(|call| call[1] == "db.sqlite") {
+                break room;
+            }
+            one.close("db").ok();
+        };
+        assert_eq!(one.exec("db", TABLES).value(), "0");
+        other.open("db", &room.uri(NETWORK)).ok();
+        other.exec("db", "CREATE TABLE t(a)").ok();
+        let answer = one.exec("db", TABLES);
+        match expected {
+            Some(value) => assert_eq!(answer.value(), value),
+            None => assert_eq!(answer.error().primary(), 26, "{answer:?}"),
         }
     }
 }

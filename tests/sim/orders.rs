@@ -25,8 +25,8 @@ pub struct Orders {
     remains: HashMap<NodeId, Vec<PathBuf>>,
     /// Names that were made late. Whoever clears up may have listed before: they are watched like those of a node that never was.
     late: HashSet<PathBuf>,
-    /// Who has made the journal hot last.
-    author: Option<NodeId>,
+    /// The name in L of who has made the journal hot last.
+    author: Option<PathBuf>,
     /// Names in L whose holder has asked for their removal.
     given_back: HashSet<PathBuf>,
 }
@@ -68,7 +68,7 @@ impl State {
                 if data.first().is_some_and(|first| *first != 0)
                     && self.server.names.get(&journal()) == Some(inode) =>
             {
-                let author = self.holders().find(|(_, name)| is_of(process, name)).map(|(_, name)| name.node);
+                let author = self.holders().find(|(_, name)| is_of(process, name)).map(|(path, _)| path.clone());
                 self.orders.author = author;
             }
             Change::Rename(_, to) | Change::Create(to, _) => {
@@ -98,18 +98,20 @@ impl State {
         if name.kind == Kind::Write {
             self.orders.given_back.insert(path.clone());
         }
-        let author = self.orders.author.as_ref() == Some(&name.node);
         // Not an old one, whose removal is tried again.
-        let own = author && is_of(self.tasks[task].process, &name) && self.only_exclusive(&name.node, path);
+        let own = is_of(self.tasks[task].process, &name) && self.only_exclusive(&name.node, path);
         if name.kind != Kind::Exclusive || !own || !self.journal_is_hot() || self.is_deposed(&name.node) {
             return;
         }
+        let Some(left) =
+            self.orders.author.clone().filter(|left| parsed(left).is_some_and(|author| author.node == name.node))
+        else {
+            return;
+        };
         self.count("exclusive.* given back beside a hot journal of its own");
-        let holds =
-            |(path, other): &(&PathBuf, Name)| other.node == name.node && !self.orders.given_back.contains(*path);
-        let left = self.holders().find(holds).map(|(path, _)| path.display().to_string());
-        if let Some(left) = left {
-            let text = format!("order: exclusive.* of {} went before {left}, beside a hot journal", name.node);
+        if self.server.names.contains_key(&left) && !self.orders.given_back.contains(&left) {
+            let text =
+                format!("order: exclusive.* of {} went before {}, beside a hot journal", name.node, left.display());
             self.history.violated(text);
         }
     }

@@ -223,7 +223,12 @@ impl Connection {
         }
         self.journal(|journal| {
             journal.set_len(0)?;
-            synced(journal)
+            let ended = synced(journal);
+            if ended.is_err() && !switches::off(Guard::EndAgain) {
+                // As the shim has it.
+                journal.write_at(&[0; HEADER], 0).and_then(|()| synced(journal)).ok();
+            }
+            ended
         })?;
         self.manager.journal_finalised();
         Ok(())

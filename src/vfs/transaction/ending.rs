@@ -11,6 +11,17 @@ use crate::vfs::base::BaseFile;
 use crate::vfs::database_file::DatabaseFile;
 use crate::vfs::refusals;
 
+/// Syncs a journal that has ended. Where that fails the end counts as written though it is not: everybody sees it, and a loss of
+/// power would bring the old journal back, under what others have committed since. So it is written once more, as other bytes.
+/// What SQLite is told stays the error.
+pub(in crate::vfs) fn sync_end(journal: &BaseFile) -> c_int {
+    let code = journal.sync(SQLITE_SYNC_NORMAL);
+    if code != SQLITE_OK && !switches::off(Guard::EndAgain) && journal.write(&[0; ZERO_HEADER], 0) == SQLITE_OK {
+        journal.sync(SQLITE_SYNC_NORMAL);
+    }
+    code
+}
+
 impl DatabaseFile {
     /// `xDelete` of the journal: its header is overwritten through its own handle, as PERSIST does it, or it is cut to nothing. An
     /// unlink that is carried out late would take the next owner's journal away. `None`: in trusted mode the platform's VFS may have
@@ -81,7 +92,7 @@ impl DatabaseFile {
         switches::stop_point("finalise");
         self.handles.journal_dirty = true;
         let ended = end(journal);
-        let synced = if ended == SQLITE_OK { journal.sync(SQLITE_SYNC_NORMAL) } else { ended };
+        let synced = if ended == SQLITE_OK { sync_end(journal) } else { ended };
         if synced != SQLITE_OK {
             self.transaction.sync_failed = true;
             self.write_failed(synced);

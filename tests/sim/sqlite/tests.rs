@@ -4,7 +4,7 @@ use coord::switches::Guard;
 
 use crate::sim::run::{Plan, Workload, run};
 use crate::sim::weather::Broken;
-use crate::{control, hold, number};
+use crate::{bad_disk, control, hold, number};
 
 fn of(plan: Plan) -> Plan {
     Plan { workload: Workload::Sqlite, ..plan }
@@ -45,23 +45,11 @@ fn with_the_torn_tail_of_a_journal() {
     crate::caught("SQLite with_the_torn_tail_of_a_journal", ENOUGH, |seed| of(plan(seed)));
 }
 
-/// It takes a first transaction whose sync fails, and one of the same stamp by somebody else.
-#[test]
-fn with_what_is_remembered_of_an_empty_database() {
-    // No seed before 683 has shown it.
-    let plan = |seed| Plan { without: Some(Guard::EmptyDatabase), ..bad_disk(680 + seed) };
-    crate::caught("SQLite with_what_is_remembered_of_an_empty_database", ENOUGH, |seed| of(plan(seed)));
-}
-
 /// Where syncs fail again and again, nothing breaks with the guards in their places.
 #[test]
 fn no_bad_disk_breaks_a_promise_to_sqlite() {
     hold(1, number("BAD_DISKS", 100), |seed| of(bad_disk(seed)));
     hold(1, number("BAD_DISKS", 100), |seed| Plan { workload: Workload::Trusted, ..bad_disk(seed) });
-}
-
-fn bad_disk(seed: u64) -> Plan {
-    Plan { bad_disk: true, ..Plan::of(seed) }
 }
 
 macro_rules! controls {
