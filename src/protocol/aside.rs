@@ -17,9 +17,6 @@ use super::takeover::Scope;
 use crate::storage::Access;
 use crate::switches::{self, Guard};
 
-/// How often what takes the name of a file that was moved aside is moved aside as well.
-const MOVES: u32 = 8;
-
 impl Node {
     /// Puts a copy in the place of what is live under `live`. Its own name stays where links are possible: it is removed when
     /// nothing is aside any more. L is held and `exclusive.*` is up.
@@ -27,28 +24,16 @@ impl Node {
         if !self.moves_aside() {
             return self.rename_over(copy, live);
         }
-        let mut moves = 0;
-        loop {
-            moves += 1;
-            let aside = self.next(Kind::Aside(which));
-            let moved = match self.storage.rename(live, &self.in_registry(&aside)) {
-                // There was none, or a late rename has taken it aside already.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-                moved => moved,
-            };
-            switches::stop_point("fence-aside");
-            match (self.put(copy, live), moved) {
-                (Ok(()), _) => return Ok(()),
-                // Who waits for L makes an empty journal where there is none.
-                (Err(error), Ok(()))
-                    if which == Copy::Journal && error.kind() == io::ErrorKind::AlreadyExists && moves < MOVES =>
-                {
-                    self.heartbeat()?;
-                }
-                // If it was not moved, its name is taken still.
-                (Err(error), moved) => return Err(Denied::io("replace", live)(moved.err().unwrap_or(error))),
-            }
-        }
+        let aside = self.next(Kind::Aside(which));
+        let moved = match self.storage.rename(live, &self.in_registry(&aside)) {
+            // There was none, or a late rename has taken it aside already.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            moved => moved,
+        };
+        switches::stop_point("fence-aside");
+        // If it was not moved, its name is taken still.
+        let put = self.put(copy, live);
+        put.map_err(|error| Denied::io("replace", live)(moved.err().unwrap_or(error)))
     }
 
     /// Not on a local filesystem, where nothing is delivered late and names change in one step; nor on SMB, where a name that was

@@ -8,7 +8,7 @@ use super::handles::Handles;
 use super::host_copy::{HostCopy, flush_log};
 use super::transaction::Transaction;
 use crate::host::ffi::*;
-use crate::lock::{self, Database, Level, LockError, Mode, STAMP, Seat, Weight, Wishes, Writing};
+use crate::lock::{self, Database, Level, LockError, Mode, STAMP, STAMP_AT, Seat, Weight, Wishes, Writing};
 use crate::protocol::Paths;
 use crate::protocol::lease::Standing;
 use crate::switches::{self, Guard};
@@ -166,7 +166,12 @@ impl DatabaseFile {
         }
         let done = self.changed(SQLITE_IOERR_TRUNCATE, |file| file.truncate(size));
         if done == SQLITE_OK && self.is_network() {
-            self.database.learn(&mut self.seat, |known| known.size = None);
+            let headless = size < STAMP_AT + STAMP as i64;
+            self.handles.was_empty |= headless && !switches::off(Guard::EmptyDatabase);
+            self.database.learn(&mut self.seat, |known| {
+                known.size = None;
+                known.stamp = known.stamp.filter(|_| !headless);
+            });
         }
         done
     }

@@ -126,22 +126,30 @@ impl Handles {
         }
     }
 
-    /// Syncs the journal if anything in it is not on stable storage. If that fails, what was written since the sync before goes: it
-    /// covers no change of the database, as none is made before a sync, and may be there in parts. SQLite's checksum looks at every
-    /// 200th byte of a page, so that it could take such a record for a whole one and roll the database back to it.
+    /// Syncs the journal if anything in it is not on stable storage.
     pub fn sync_journal(&mut self) -> Result<(), c_int> {
         let Some(journal) = self.journal.as_ref().filter(|_| self.journal_dirty) else { return Ok(()) };
-        let code = journal.sync(SQLITE_SYNC_NORMAL);
-        if code == SQLITE_OK {
-            (self.journal_dirty, self.journal_safe) = (false, self.journal_written);
-            return Ok(());
+        match journal.sync(SQLITE_SYNC_NORMAL) {
+            SQLITE_OK => {
+                (self.journal_dirty, self.journal_safe) = (false, self.journal_written);
+                Ok(())
+            }
+            code => Err(code),
         }
-        if self.journal_written > self.journal_safe && !switches::off(Guard::TornTail) {
+    }
+
+    /// A sync of the journal failed: what was written since the one before goes. It covers no change of the database, as none is made
+    /// before a sync, and may be there in parts. SQLite's checksum looks at every 200th byte of a page, so that it could take such
+    /// a record for a whole one and roll the database back to it.
+    pub fn cut_journal(&mut self) {
+        if self.journal_written > self.journal_safe
+            && let Some(journal) = &self.journal
+            && !switches::off(Guard::TornTail)
+        {
             // If this fails as well, the record's checksum is what is left.
             journal.truncate(self.journal_safe);
             self.journal_cut = true;
         }
-        Err(code)
     }
 
     /// What is in the journal now is no part of the next transaction.

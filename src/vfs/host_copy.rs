@@ -97,7 +97,9 @@ pub fn register(api: &'static Api) -> Result<Registered, String> {
     let present = api.vfs_find(Some(NAME));
     // SAFETY: found among the registered.
     if unsafe { is_coord(present) } {
-        return Ok(Registered::Elsewhere);
+        // Ours, if another thread has registered it since we looked: its slot is filled before.
+        let ours = in_slot(slot).filter(|copy| copy.registered() == present);
+        return Ok(ours.map_or(Registered::Elsewhere, Registered::Here));
     }
     let native = api.vfs_find(None);
     if native.is_null() {

@@ -14,7 +14,7 @@ use std::ffi::c_int;
 
 use super::base::BaseFile;
 use super::database_file::DatabaseFile;
-use super::transaction::sync_end;
+use super::transaction::end_again;
 use crate::host::ffi::*;
 use crate::lock::{self, Level, Mode};
 use crate::storage::FileId;
@@ -55,7 +55,10 @@ impl DatabaseFile {
             *sync_dir = 1;
             return None;
         };
-        let synced = sync_end(&kept.file);
+        let synced = kept.file.sync(SQLITE_SYNC_NORMAL);
+        if synced != SQLITE_OK {
+            end_again(&kept.file);
+        }
         // After a failed sync the next may report success without having written.
         self.handles.kept = Some(kept).filter(|_| synced == SQLITE_OK);
         Some(synced)

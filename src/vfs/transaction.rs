@@ -3,7 +3,7 @@
 
 mod ending;
 
-pub(super) use ending::sync_end;
+pub(super) use ending::end_again;
 
 use std::ffi::{OsString, c_int};
 use std::os::unix::ffi::OsStringExt;
@@ -113,8 +113,7 @@ impl DatabaseFile {
         if !switches::off(Guard::JournalRule)
             && let Err(code) = self.handles.sync_journal()
         {
-            self.transaction.sync_failed = true;
-            self.write_failed(code);
+            self.journal_sync_failed(code);
             return Err(code);
         }
         Ok(())
@@ -263,12 +262,12 @@ impl DatabaseFile {
         let named = data.ends_with(&MAGIC) && !switches::off(Guard::SuperTail);
         let end = offset + data.len() as i64;
         self.transaction.must_cut |= named || end > KEPT_JOURNAL;
-        self.handles.journal_written = self.handles.journal_written.max(end);
         let written = journal.write(hidden.as_deref().unwrap_or(data), offset);
         if written != SQLITE_OK {
             self.write_failed(written);
             return written;
         }
+        self.handles.journal_written = self.handles.journal_written.max(end);
         self.check_lease(SQLITE_IOERR_WRITE)
     }
 
@@ -299,10 +298,18 @@ impl DatabaseFile {
         match self.handles.sync_journal() {
             Ok(()) => self.check_lease(SQLITE_IOERR_FSYNC),
             Err(code) => {
-                self.transaction.sync_failed = true;
-                self.write_failed(code);
+                self.journal_sync_failed(code);
                 code
             }
         }
+    }
+
+    fn journal_sync_failed(&mut self, code: c_int) {
+        self.transaction.sync_failed = true;
+        // The sync may have taken its time.
+        if self.check_lease(code) == SQLITE_OK {
+            self.handles.cut_journal();
+        }
+        self.write_failed(code);
     }
 }

@@ -11,15 +11,12 @@ use crate::vfs::base::BaseFile;
 use crate::vfs::database_file::DatabaseFile;
 use crate::vfs::refusals;
 
-/// Syncs a journal that has ended. Where that fails the end counts as written though it is not: everybody sees it, and a loss of
-/// power would bring the old journal back, under what others have committed since. So it is written once more, as other bytes.
-/// What SQLite is told stays the error.
-pub(in crate::vfs) fn sync_end(journal: &BaseFile) -> c_int {
-    let code = journal.sync(SQLITE_SYNC_NORMAL);
-    if code != SQLITE_OK && !switches::off(Guard::EndAgain) && journal.write(&[0; ZERO_HEADER], 0) == SQLITE_OK {
+/// The sync of a journal's end failed: the end counts as written though it is not. Everybody sees it, and a loss of power would
+/// bring the old journal back, under what others have committed since. So it is written once more, as other bytes.
+pub(in crate::vfs) fn end_again(journal: &BaseFile) {
+    if !switches::off(Guard::EndAgain) && journal.write(&[0; ZERO_HEADER], 0) == SQLITE_OK {
         journal.sync(SQLITE_SYNC_NORMAL);
     }
-    code
 }
 
 impl DatabaseFile {
@@ -92,15 +89,21 @@ impl DatabaseFile {
         switches::stop_point("finalise");
         self.handles.journal_dirty = true;
         let ended = end(journal);
-        let synced = if ended == SQLITE_OK { sync_end(journal) } else { ended };
+        let synced = if ended == SQLITE_OK { journal.sync(SQLITE_SYNC_NORMAL) } else { ended };
         if synced != SQLITE_OK {
             self.transaction.sync_failed = true;
+            // A sync may take its time.
+            if ended == SQLITE_OK
+                && self.check_lease(synced) == SQLITE_OK
+                && let Some(journal) = &self.handles.journal
+            {
+                end_again(journal);
+            }
             self.write_failed(synced);
             return synced;
         }
         self.handles.journal_dirty = false;
         self.handles.journal_ended();
-        self.handles.was_empty = false;
         self.transaction.has_header = false;
         self.transaction.must_cut = false;
         self.transaction.held_back = None;
@@ -123,6 +126,7 @@ impl DatabaseFile {
         }
         match self.database.confirm(&self.seat) {
             Ok(()) => {
+                self.handles.was_empty = false;
                 // The file may still be cut (auto-vacuum) before the lock is given back.
                 self.transaction.finalised = true;
                 switches::stop_point("confirmed");
