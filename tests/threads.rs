@@ -7,13 +7,40 @@ use common::opener::Opener;
 use common::scenario::new_bank;
 use common::worker::{Role, Spec, Worker};
 use common::{Rng, SOON};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 #[test]
 fn worker_entry() {
     common::worker::entry();
+}
+
+const SCHEDULE: &str = "COORD_TEST_STOPS";
+
+/// Not a test: a process in which one thread that loads the extension is held before it registers the VFS, while another does so.
+#[test]
+fn loader_entry() {
+    let Some(schedule) = std::env::var_os(SCHEDULE).map(PathBuf::from) else { return };
+    let load = || Opener::coord("").open(Path::new(":memory:")).map(drop);
+    let slow = std::thread::spawn(load);
+    let held = schedule.with_added_extension("registering").with_added_extension("held");
+    common::until("the first thread to be held", || held.exists());
+    load().expect("the second thread loads it");
+    std::fs::remove_file(held).unwrap();
+    slow.join().unwrap().expect("the first thread loads it, too");
+}
+
+#[test]
+fn two_threads_may_load_it_at_the_same_moment() {
+    let folder = common::dir();
+    let schedule = folder.path().join("stops");
+    std::fs::write(&schedule, "hold registering\n").unwrap();
+    let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+    child.args(["--exact", "loader_entry", "--nocapture"]).env(SCHEDULE, &schedule);
+    let ran = common::run(&mut child, SOON);
+    assert!(ran.status.success(), "{}\n{}", ran.out, ran.err);
+    assert_eq!(std::fs::read_to_string(&schedule).unwrap(), "", "nobody was held");
 }
 
 const TRANSFERS: u64 = 12;

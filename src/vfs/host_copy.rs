@@ -10,6 +10,7 @@ use super::methods;
 use crate::host::Api;
 use crate::host::api::HOSTS_MAX;
 use crate::host::ffi::*;
+use crate::switches;
 
 /// Our name among the VFSes of a host.
 pub const NAME: &CStr = c"coord";
@@ -94,6 +95,7 @@ pub fn register(api: &'static Api) -> Result<Registered, String> {
         }
         return Ok(Registered::Here(copy));
     }
+    switches::stop_point("registering");
     let present = api.vfs_find(Some(NAME));
     // SAFETY: found among the registered.
     if unsafe { is_coord(present) } {

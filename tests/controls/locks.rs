@@ -67,7 +67,8 @@ fn nobody_writes_under_a_reader() {
 fn of_two_that_would_roll_back_one_gives_way() {
     control(&["gives-way"], "locked", |without| {
         let mut stage = Stage::long_lease(without);
-        let (mut first, mut second) = (stage.hasty("first"), stage.hasty("second"));
+        // Who does not give way stays for as long as its patience lasts, which is longer than the other one's.
+        let (mut first, mut second) = (stage.hasty("first"), stage.patient("second"));
         let mut victim = stage.patient("victim");
         victim.ok("PRAGMA coord_linger=0");
         stage.pays(&mut victim);

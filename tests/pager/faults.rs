@@ -99,35 +99,77 @@ fn a_failed_sync_is_final() {
     }
 }
 
-/// SQLite knows by 16 bytes of the header whether its cache is good, and remembers them from a first transaction whose sync failed.
-/// Somebody else's first transaction gives the database the same. Meanwhile it has cached that there is nothing.
+/// Makes the `nth` call of that kind on the database or its journal fail with this code, runs `sql`, which must fail, and returns the
+/// calls and the place of that one among them.
+fn failing(host: &mut Host, (op, nth, code): (&str, u32, &str), sql: &str) -> (Vec<Vec<String>>, usize) {
+    host.call(&["log"]);
+    host.call(&["trap", op, "db.sqlite", &nth.to_string(), code]).ok();
+    host.exec("db", sql).error();
+    let calls = host.call(&["log"]).rows();
+    let failed = calls.iter().position(|call| call[0] == op && call.last().unwrap() == code);
+    let failed = failed.unwrap_or_else(|| panic!("no {op} failed: {calls:?}"));
+    (calls, failed)
+}
+
+/// SQLite knows by 16 bytes of the header whether its cache is good, and remembers them from a first transaction that failed: in its
+/// sync, or for want of space. Somebody else's first transaction gives the database the same. Meanwhile it has cached that there is nothing.
 #[test]
 fn what_was_cached_of_an_empty_database_is_not_good_when_there_is_one() {
     const TABLES: &str = "SELECT count(*) FROM sqlite_schema";
-    for (host, expected) in [(host(&[]), Some("1")), (without("empty-database"), None)] {
-        let mut one = host;
-        let (mut other, mut tried) = (crate::room::host(&[]), 0);
-        let room = loop {
-            tried += 1;
-            let room = Room::new();
-            one.open("db", &room.uri(NETWORK)).ok();
-            one.call(&["log"]);
-            one.call(&["trap", "sync", "db.sqlite", &tried.to_string(), "1034"]).ok();
-            one.exec("db", "CREATE TABLE t(a)").error();
-            let calls = one.call(&["log"]).rows();
-            let failed = calls.iter().find(|call| call[0] == "sync" && call.last().unwrap() == "1034");
-            if failed.is_some_and(|call| call[1] == "db.sqlite") {
-                break room;
+    const MAKES: &str = "CREATE TABLE t(a)";
+    for (first, op, code) in [
+        (MAKES, "sync", "1034"),
+        (MAKES, "write", "13"),
+        // It asks for no stamp before.
+        ("BEGIN IMMEDIATE; CREATE TABLE t(a); COMMIT", "write", "13"),
+    ] {
+        for (mut one, guarded) in [(host(&[]), true), (without("empty-database"), false)] {
+            let mut other = host(&[]);
+            let mut rooms = (1..).map(|nth| {
+                let room = Room::new();
+                one.open("db", &room.uri(NETWORK)).ok();
+                let (calls, failed) = failing(&mut one, (op, nth, code), first);
+                one.exec("db", "ROLLBACK");
+                // Of the writes the second: the first one has the stamp.
+                let same = |call: &&Vec<String>| call[0] == op && call[1] == "db.sqlite";
+                let reached = calls[..=failed].iter().filter(same).count() == if op == "sync" { 1 } else { 2 };
+                if !reached {
+                    one.close("db").ok();
+                }
+                reached.then_some(room)
+            });
+            let room = rooms.find_map(|room| room).expect("one call after the other fails");
+            drop(rooms);
+            assert_eq!(one.exec("db", TABLES).value(), "0", "{first}, {op}");
+            other.open("db", &room.uri(NETWORK)).ok();
+            other.exec("db", MAKES).ok();
+            let answer = one.exec("db", TABLES);
+            if guarded {
+                assert_eq!(answer.value(), "1", "{first}, {op}");
+            } else {
+                assert_eq!(answer.error().primary(), 26, "{first}, {op}: {answer:?}");
             }
-            one.close("db").ok();
-        };
-        assert_eq!(one.exec("db", TABLES).value(), "0");
-        other.open("db", &room.uri(NETWORK)).ok();
-        other.exec("db", "CREATE TABLE t(a)").ok();
-        let answer = one.exec("db", TABLES);
-        match expected {
-            Some(value) => assert_eq!(answer.value(), value),
-            None => assert_eq!(answer.error().primary(), 26, "{answer:?}"),
+        }
+    }
+}
+
+/// Where the sync of a journal's end fails, the next one may know nothing of it: the end is written once more, as other bytes.
+#[test]
+fn a_journals_end_that_was_not_synced_is_written_again() {
+    for query in [NETWORK, TRUSTED] {
+        for (mut host, guarded) in [(host(&[]), true), (without("end-again"), false)] {
+            let after_the_databases = |nth| {
+                let room = Room::with_rows();
+                host.open("db", &room.uri(query)).ok();
+                let (calls, failed) = failing(&mut host, ("sync", nth, "1034"), "UPDATE t SET v = 2 WHERE id = 1");
+                host.close("db").ok();
+                let database = |call: &Vec<String>| call[0] == "sync" && call[1] == "db.sqlite";
+                calls[..failed].iter().any(database).then(|| calls[failed + 1..].to_vec())
+            };
+            let rest = (1..).find_map(after_the_databases).expect("one sync after the other fails");
+            let journal = rest.iter().filter(|call| call[1] == "db.sqlite-journal");
+            let journal: Vec<&str> = journal.map(|call| call[0].as_str()).collect();
+            assert_eq!(journal.starts_with(&["write", "sync"]), guarded, "{query}: {rest:?}");
         }
     }
 }
