@@ -66,27 +66,18 @@ fn a_failed_call_loses_nothing() {
 }
 
 /// After a failed sync the next may say OK without having written. So nothing ends a transaction after it under that lock:
-/// the journal stays as it is, and the next lock rolls back.
+/// what of the journal was synced before stays, and the next lock rolls back.
 #[test]
 fn a_failed_sync_is_final() {
     for sqlite in Sqlite::SUPPORTED {
-        for (file, nth) in [("-journal", 1), ("-journal", 2), ("db.sqlite", 1)] {
+        for (nth, file) in [(1, "db.sqlite-journal"), (2, "db.sqlite-journal"), (3, "db.sqlite")] {
             let room = Room::with_rows();
             let mut host: Host = host_of(sqlite, &[]);
             host.open("db", &room.uri(NETWORK)).ok();
             host.exec("db", SUM).ok();
-            host.call(&["log"]);
-            let exact = if file == "db.sqlite" { "db.sqlite" } else { "db.sqlite-journal" };
-            // A name that has the database's in it is the journal's as well: its first sync after the journal's two.
-            let nth = if file == "db.sqlite" { 3 } else { nth };
-            host.call(&["trap", "sync", if nth == 3 { "db.sqlite" } else { exact }, &nth.to_string(), "1034"]).ok();
-            let answer = host.exec("db", "BEGIN IMMEDIATE; UPDATE t SET v = 2; COMMIT");
-            assert_eq!(answer.error().primary(), 10, "{answer:?}");
-            host.exec("db", "ROLLBACK");
-            let calls = host.call(&["log"]).rows();
-            let failed = calls.iter().position(|call| call[0] == "sync" && call.last().unwrap() == "1034");
-            let failed = failed.unwrap_or_else(|| panic!("no sync failed: {calls:?}"));
-            assert_eq!(calls[failed][1], exact, "{calls:?}");
+            let sql = "BEGIN IMMEDIATE; UPDATE t SET v = 2; COMMIT";
+            let (calls, failed) = failing(&mut host, ("sync", nth, "1034"), sql);
+            assert_eq!(calls[failed][1], file, "{calls:?}");
             // The journal is cut to what was synced before: of the first sync, nothing. That is no end of a transaction that has
             // written to the database.
             let cuts = |call: &&Vec<String>| call[1] == "db.sqlite-journal" && call[0] == "truncate";
@@ -99,12 +90,14 @@ fn a_failed_sync_is_final() {
     }
 }
 
-/// Makes the `nth` call of that kind on the database or its journal fail with this code, runs `sql`, which must fail, and returns the
+/// Makes the `nth` call of that kind on the database or its journal fail with this code, runs `sql`, which must fail so, and rolls back. The
 /// calls and the place of that one among them.
 fn failing(host: &mut Host, (op, nth, code): (&str, u32, &str), sql: &str) -> (Vec<Vec<String>>, usize) {
     host.call(&["log"]);
     host.call(&["trap", op, "db.sqlite", &nth.to_string(), code]).ok();
-    host.exec("db", sql).error();
+    let answer = host.exec("db", sql);
+    assert_eq!(answer.error().primary(), code.parse::<i32>().unwrap() & 0xff, "{answer:?}");
+    host.exec("db", "ROLLBACK");
     let calls = host.call(&["log"]).rows();
     let failed = calls.iter().position(|call| call[0] == op && call.last().unwrap() == code);
     let failed = failed.unwrap_or_else(|| panic!("no {op} failed: {calls:?}"));
@@ -129,7 +122,6 @@ fn what_was_cached_of_an_empty_database_is_not_good_when_there_is_one() {
                 let room = Room::new();
                 one.open("db", &room.uri(NETWORK)).ok();
                 let (calls, failed) = failing(&mut one, (op, nth, code), first);
-                one.exec("db", "ROLLBACK");
                 // Of the writes the second: the first one has the stamp.
                 let same = |call: &&Vec<String>| call[0] == op && call[1] == "db.sqlite";
                 let reached = calls[..=failed].iter().filter(same).count() == if op == "sync" { 1 } else { 2 };

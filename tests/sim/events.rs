@@ -150,7 +150,7 @@ impl State {
     }
 
     /// Whether what was drawn for this step of the task is to happen; counts it if so.
-    fn happens(&mut self, task: usize, what: &'static str) -> bool {
+    pub(super) fn happens(&mut self, task: usize, what: &'static str) -> bool {
         let (step, at) = (self.tasks[task].steps, self.now);
         if self.only.as_ref().is_some_and(|only| !only.contains(&(task, step))) {
             return false;
@@ -308,41 +308,6 @@ impl State {
         self.processes[process].disturbed = self.processes[process].disturbed.max(self.now);
     }
 
-    /// Whether a full disk refuses it. A directory may find room where data does not.
-    pub(super) fn has_no_space(&self, task: usize, change: &Change) -> bool {
-        let lucky = matches!(change, Change::MakeDir(_)) && self.tasks[task].steps.is_multiple_of(2);
-        self.now < self.full_until && change.needs_space(&self.server) && !lucky
-    }
-
-    /// A sync that fails: what was written is dropped, by the client or by the server's kernel, and the next sync succeeds.
-    pub(super) fn sync_fails(&mut self, task: usize, inode: Inode) -> bool {
-        let host = self.tasks[task].host;
-        let mut rng = Rng::of(self.seed ^ 0x7379_6e63, task, self.tasks[task].steps);
-        if !self.processes[self.tasks[task].process].begun || !rng.chance(self.faults.unsynced) {
-            return false;
-        }
-        let mine = |(_, change): &(usize, Change)| change.file() == Some(inode);
-        let is_dirty = self.hosts[host].dirty.iter().any(mine);
-        if !(is_dirty || self.profile == Profile::Local) || !self.happens(task, "sync failed") {
-            return false;
-        }
-        self.disturb(task);
-        if !is_dirty {
-            return self.server.fail_sync(inode);
-        }
-        // Some of it has been sent.
-        let (unsent, rest) = std::mem::take(&mut self.hosts[host].dirty).into_iter().partition(mine);
-        self.hosts[host].dirty = rest;
-        self.hosts[host].pages.remove(&inode);
-        let unsent: Vec<(usize, Change)> = unsent;
-        for (process, change) in unsent {
-            if rng.below(2) == 0 {
-                let _ = self.deliver(process, &change);
-            }
-        }
-        true
-    }
-
     /// A change reaches the server.
     pub(super) fn deliver(&mut self, process: usize, change: &Change) -> io::Result<()> {
         self.judge_delivery(process, change);
@@ -401,23 +366,5 @@ impl State {
         self.note(task, || format!("{change:?}, meanwhile -> {result:?}"));
         self.tasks[task].moving = None;
         self.tasks[task].moved = Some(result);
-    }
-
-    /// Sends what a host has written to a file.
-    pub fn flush(&mut self, host: usize, inode: Inode) {
-        let (mine, rest): (Vec<_>, Vec<_>) = std::mem::take(&mut self.hosts[host].dirty)
-            .into_iter()
-            .partition(|(_, change)| change.file() == Some(inode));
-        self.hosts[host].dirty = rest;
-        for (process, change) in &mine {
-            if self.now < self.full_until && change.needs_space(&self.server) {
-                // The client drops what it cannot send, and its pages with it.
-                self.count("written data dropped, the disk being full");
-                self.hosts[host].failed.insert(inode);
-                self.hosts[host].pages.remove(&inode);
-            } else {
-                let _ = self.deliver(*process, change);
-            }
-        }
     }
 }

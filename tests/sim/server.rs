@@ -260,13 +260,15 @@ impl Server {
         }
     }
 
-    /// Data of a file could not be written to the disk, and counts as written from now on. Whether there was any.
-    pub fn fail_sync(&mut self, inode: Inode) -> bool {
+    pub fn is_unsynced(&self, inode: Inode) -> bool {
+        !self.nodes[inode].unsynced.is_empty()
+    }
+
+    /// Data of a file could not be written to the disk, and counts as written from now on.
+    pub fn fail_sync(&mut self, inode: Inode) {
         let node = &mut self.nodes[inode];
-        let any = !node.unsynced.is_empty();
-        node.forgot |= any;
+        node.forgot = true;
         node.unsynced.clear();
-        any
     }
 
     /// The names are on the disk. (A journalling filesystem writes all of them when it writes one.)

@@ -50,9 +50,9 @@ pub struct State {
     pub profile: Profile,
     pub memory: Memory,
     pub broken: Option<Broken>,
-    /// How long connections keep an unused lock.
     /// How rarely a writer thinks between reading and asking for RESERVED, and for how many milliseconds at most.
     pub thinks: (u64, u64),
+    /// How long connections keep an unused lock.
     pub linger_ms: u64,
     /// Somebody has died between the end of his journal and its sync: until then losses of power are aimed at that.
     pub unsynced_end_until: u64,

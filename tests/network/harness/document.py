@@ -8,6 +8,8 @@ from .report import WRONG
 from .steps import ALL_STEPS
 
 FILE = HERE.parent.parent / "docs/filesystems.md"
+# These have tables of their own.
+ASIDE = ("check", "speed")
 
 HEAD = """# Filesystems, as measured
 
@@ -55,7 +57,7 @@ def write():
     lines += ["| filesystem | mount options | through coord | rounds | `coord check` | not run |", "|---|---|---|---|---|---|"]
     for place in PLACES:
         mine = [c for c in cells if c["place"] == place.key and is_coord(c)]
-        used = [c for c in mine if c["fault"] not in ("check", "speed")]
+        used = [c for c in mine if c["fault"] not in ASIDE]
         rounds = sum(c["rounds"] for c in used)
         columns = [place.title, place.options or "default", verdict(place, used), rounds, checked(mine), missing(place, used)]
         lines.append("| " + " | ".join(map(str, columns)) + " |")
@@ -195,7 +197,7 @@ def details(cells):
     lines = ["", "## Every cell through coord", ""]
     lines += ["| filesystem | opened by | trouble | rounds | commits | reads | outcome | how the one at the step came back | date, source |"]
     lines += ["|---|---|---|---|---|---|---|---|---|"]
-    used = [cell for cell in cells if is_coord(cell) and cell["fault"] not in ("check", "speed")]
+    used = [cell for cell in cells if is_coord(cell) and cell["fault"] not in ASIDE]
     for cell in sorted(used, key=lambda c: [p.key for p in PLACES].index(c["place"])):
         outcome = cell["verdict"] + (": " + first(cell) if cell["wrong"] else "")
         told = came_back(cell["told"])

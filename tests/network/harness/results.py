@@ -31,10 +31,10 @@ def save(machine, result):
     take turns."""
     with open(FILE.parent / "run") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        saved(machine, result)
+        merge(machine, result)
 
 
-def saved(machine, result):
+def merge(machine, result):
     stamp = {"date": datetime.date.today().isoformat()} | {name: machine[name] for name in ("host", "kernel", "source")}
     all_results = load()
     cells = {key(cell): cell for cell in all_results["cells"]}

@@ -27,8 +27,8 @@ pub struct Bank {
     pub auto_vacuum: bool,
     /// All its programs say `PRAGMA synchronous = OFF`.
     pub never_syncs: bool,
-    /// Machines may lose their power in this world.
-    pub loses_power: bool,
+    /// Nobody asks for less than keeps what it reports when the power goes.
+    pub durable: bool,
 }
 
 impl Bank {
@@ -74,10 +74,10 @@ impl Habits {
         Habits { raw: false, journal_mode, synchronous, cache, busy_ms }
     }
 
-    /// What it says to SQLite. Where the power may go in trusted mode, only what then keeps reported commits: FULL or more; and
-    /// without the shim EXTRA, as SQLite does not sync the removal of a journal.
+    /// What it says to SQLite. To keep what it reports: FULL or more; and without the shim EXTRA, as SQLite does not sync the removal
+    /// of a journal.
     fn synchronous(&self, bank: &Bank) -> &'static str {
-        match bank.raw.is_some() && bank.loses_power {
+        match bank.durable {
             true if self.raw => "EXTRA",
             true if self.synchronous != "EXTRA" => "FULL",
             _ => self.synchronous,
