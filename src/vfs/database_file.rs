@@ -165,9 +165,9 @@ impl DatabaseFile {
             return code;
         }
         let done = self.changed(SQLITE_IOERR_TRUNCATE, |file| file.truncate(size));
+        let headless = size < STAMP_AT + STAMP as i64;
+        self.handles.was_empty |= headless && !switches::off(Guard::EmptyDatabase);
         if done == SQLITE_OK && self.is_network() {
-            let headless = size < STAMP_AT + STAMP as i64;
-            self.handles.was_empty |= headless && !switches::off(Guard::EmptyDatabase);
             self.database.learn(&mut self.seat, |known| {
                 known.size = None;
                 known.stamp = known.stamp.filter(|_| !headless);

@@ -43,9 +43,8 @@ pub struct Handles {
     pub journal_cut: bool,
     /// The file behind the handle changed without a trace that SQLite could see: its cache must go.
     pub doubt: bool,
-    /// In network-exclusive mode: the database had no header when it was asked last, and this connection has committed none since.
-    /// SQLite's cache then has an empty first page, and may know the stamp of the first transaction all the same: from one of its
-    /// own that was rolled back.
+    /// The database had no header when it was asked last, and this connection has committed none since. SQLite's cache then has an
+    /// empty first page, and may know the stamp of the first transaction all the same: from one of its own that was rolled back.
     pub was_empty: bool,
     /// What the connection was set to, to be set again on a new handle: operation and value.
     settings: Vec<(c_int, c_int)>,

@@ -43,7 +43,7 @@ impl DatabaseFile {
                 if code != SQLITE_OK {
                     if code == SQLITE_IOERR_SHORT_READ {
                         self.handles.doubt = false;
-                        self.handles.was_empty = known.is_some() && !switches::off(Guard::EmptyDatabase);
+                        self.handles.was_empty = !switches::off(Guard::EmptyDatabase);
                     }
                     return code;
                 }

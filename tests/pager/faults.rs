@@ -110,17 +110,15 @@ fn failing(host: &mut Host, (op, nth, code): (&str, u32, &str), sql: &str) -> (V
 fn what_was_cached_of_an_empty_database_is_not_good_when_there_is_one() {
     const TABLES: &str = "SELECT count(*) FROM sqlite_schema";
     const MAKES: &str = "CREATE TABLE t(a)";
-    for (first, op, code) in [
-        (MAKES, "sync", "1034"),
-        (MAKES, "write", "13"),
-        // It asks for no stamp before.
-        ("BEGIN IMMEDIATE; CREATE TABLE t(a); COMMIT", "write", "13"),
-    ] {
+    // The last asks for no stamp before.
+    const AT_ONCE: &str = "BEGIN IMMEDIATE; CREATE TABLE t(a); COMMIT";
+    let ways = [(MAKES, "sync", "1034"), (MAKES, "write", "13"), (AT_ONCE, "write", "13")];
+    for ((first, op, code), query) in ways.into_iter().flat_map(|way| [(way, NETWORK), (way, TRUSTED)]) {
         for (mut one, guarded) in [(host(&[]), true), (without("empty-database"), false)] {
             let mut other = host(&[]);
             let mut rooms = (1..).map(|nth| {
                 let room = Room::new();
-                one.open("db", &room.uri(NETWORK)).ok();
+                one.open("db", &room.uri(query)).ok();
                 let (calls, failed) = failing(&mut one, (op, nth, code), first);
                 // Of the writes the second: the first one has the stamp.
                 let same = |call: &&Vec<String>| call[0] == op && call[1] == "db.sqlite";
@@ -132,14 +130,14 @@ fn what_was_cached_of_an_empty_database_is_not_good_when_there_is_one() {
             });
             let room = rooms.find_map(|room| room).expect("one call after the other fails");
             drop(rooms);
-            assert_eq!(one.exec("db", TABLES).value(), "0", "{first}, {op}");
-            other.open("db", &room.uri(NETWORK)).ok();
+            assert_eq!(one.exec("db", TABLES).value(), "0", "{query}: {first}, {op}");
+            other.open("db", &room.uri(query)).ok();
             other.exec("db", MAKES).ok();
             let answer = one.exec("db", TABLES);
             if guarded {
-                assert_eq!(answer.value(), "1", "{first}, {op}");
+                assert_eq!(answer.value(), "1", "{query}: {first}, {op}");
             } else {
-                assert_eq!(answer.error().primary(), 26, "{first}, {op}: {answer:?}");
+                assert_eq!(answer.error().primary(), 26, "{query}: {first}, {op}: {answer:?}");
             }
         }
     }

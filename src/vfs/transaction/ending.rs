@@ -121,7 +121,11 @@ impl DatabaseFile {
     /// `SQLITE_FCNTL_COMMIT_PHASETWO`: the journal is gone, COMMIT is about to be reported. It counts only if we are still
     /// somebody after that: else whoever deposed us may have rolled it back.
     pub(in crate::vfs) fn commit_confirmed(&mut self) -> c_int {
-        if !std::mem::take(&mut self.transaction.finalised) || self.is_trusted() || switches::off(Guard::CommitCheck) {
+        if self.is_trusted() {
+            self.handles.was_empty = false;
+            return SQLITE_OK;
+        }
+        if !std::mem::take(&mut self.transaction.finalised) || switches::off(Guard::CommitCheck) {
             return SQLITE_OK;
         }
         match self.database.confirm(&self.seat) {

@@ -112,6 +112,7 @@ pub fn run(plan: &Plan) -> Outcome {
         auto_vacuum: rng.below(2) == 0,
         // In some worlds nobody but the shim ever asks for a sync.
         never_syncs: rng.below(4) == 0,
+        no_raw: plan.bad_disk,
         // Less is no promise in trusted mode, nor, where a torn journal may be believed, in the other: docs/proof.md, power cuts.
         durable: (trusted || plan.bad_disk) && (weather.power > 0 || weather.aimed > 0),
     };
@@ -210,7 +211,8 @@ impl Actor {
     fn client(&self, role: Role) -> Client {
         let mut rng = Rng::of(self.plan.seed, self.storage.task, 0x5417);
         // The judge goes through the shim: what the dead left in the lock directory concerns nobody else.
-        let raw = self.bank.raw.is_some() && !matches!(role, Role::Judge) && rng.below(2) == 0;
+        let may = self.bank.raw.is_some() && !self.bank.no_raw && !matches!(role, Role::Judge);
+        let raw = may && rng.below(2) == 0;
         Client::new(self.storage.clone(), self.bank.clone(), raw, self.ledger.clone(), rng)
     }
 

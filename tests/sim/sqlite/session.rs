@@ -27,6 +27,9 @@ pub struct Bank {
     pub auto_vacuum: bool,
     /// All its programs say `PRAGMA synchronous = OFF`.
     pub never_syncs: bool,
+    /// No program goes past the shim, in trusted mode: where syncs fail, plain SQLite takes what it has cached of an empty database for
+    /// good.
+    pub no_raw: bool,
     /// Nobody asks for less than keeps what it reports when the power goes.
     pub durable: bool,
 }
