@@ -111,6 +111,8 @@ pub enum Guard {
     EmptyDatabase,
     /// Writing a journal's end once more where its sync fails.
     EndAgain,
+    /// Taking RESERVED to remove a kept journal only where that is empty.
+    HotKept,
 }
 
 impl Guard {
@@ -168,6 +170,7 @@ impl Guard {
             Guard::TornTail => "torn-tail",
             Guard::EmptyDatabase => "empty-database",
             Guard::EndAgain => "end-again",
+            Guard::HotKept => "hot-kept",
         }
     }
 }

@@ -87,7 +87,8 @@ impl DatabaseFile {
     }
 
     /// The connection ends: what it has kept goes, unless somebody is at work. Under the locks of a writer, as one that is being
-    /// written must not lose its name.
+    /// written must not lose its name. But RESERVED says that a journal is not hot: it is taken only where that is so already under
+    /// SHARED, beside which nobody can write to the database.
     pub(super) fn remove_kept_journal(&mut self) {
         if self.handles.kept.is_none() || self.database.mode() != Mode::Trusted || !self.journal_is_kept() {
             return;
@@ -98,14 +99,12 @@ impl DatabaseFile {
             return;
         }
         let database = self.database.clone();
-        let locked = database.lock(&mut self.seat, Level::Shared, &mut self.handles).is_ok()
-            && database.lock(&mut self.seat, Level::Reserved, &mut self.handles).is_ok();
         let (storage, journal) = (lock::storage(), &database.paths().journal);
-        if locked
-            && database.mode() == Mode::Trusted
-            && self.journal_is_kept()
-            && storage.attributes(journal).is_ok_and(|found| found.size == 0)
-        {
+        let is_empty = || storage.attributes(journal).is_ok_and(|found| found.size == 0);
+        let locked = database.lock(&mut self.seat, Level::Shared, &mut self.handles).is_ok()
+            && (is_empty() || switches::off(Guard::HotKept))
+            && database.lock(&mut self.seat, Level::Reserved, &mut self.handles).is_ok();
+        if locked && database.mode() == Mode::Trusted && self.journal_is_kept() && is_empty() {
             let _ = storage.unlink(journal);
         }
         database.unlock(&mut self.seat, Level::None, &mut self.handles);
