@@ -113,6 +113,8 @@ pub enum Guard {
     EndAgain,
     /// Taking RESERVED to remove a kept journal only where that is empty.
     HotKept,
+    /// Giving the node up where the end of its journal could not be made certain.
+    EndLost,
 }
 
 impl Guard {
@@ -171,6 +173,7 @@ impl Guard {
             Guard::EmptyDatabase => "empty-database",
             Guard::EndAgain => "end-again",
             Guard::HotKept => "hot-kept",
+            Guard::EndLost => "end-lost",
         }
     }
 }

@@ -6,6 +6,7 @@ mod call;
 #[cfg(test)]
 mod coherence_tests;
 mod database;
+mod distrust;
 mod failure;
 mod handles;
 mod introduce;

@@ -359,22 +359,6 @@ impl Database {
         }
     }
 
-    /// An operation failed that may still be carried out late: where another kernel could see it, the node gives itself up
-    /// so that the next holder fences.
-    fn distrust(&self, node: &mut Node) {
-        if !self.kind.is_local() {
-            node.depose_self();
-        }
-    }
-
-    /// As a connection's write, truncate or sync failed for another reason than a full disk.
-    pub fn write_failed(&self, seat: &Seat) {
-        let mut inner = self.inner();
-        if let Some(node) = current(&mut inner, seat) {
-            self.distrust(node);
-        }
-    }
-
     /// A heartbeat now, under the node that the seat's lock was taken with: after a commit, or a handle's opening.
     pub fn confirm(&self, seat: &Seat) -> Result<(), String> {
         process::check(seat.fork)?;
@@ -401,7 +385,7 @@ impl Database {
 }
 
 /// The node that the seat's lock was taken under, if it is still ours.
-fn current<'a>(inner: &'a mut Inner, seat: &Seat) -> Option<&'a mut Node> {
+pub(super) fn current<'a>(inner: &'a mut Inner, seat: &Seat) -> Option<&'a mut Node> {
     let lease = seat.lease.as_ref()?;
     inner.node.as_mut().filter(|node| Arc::ptr_eq(node.lease(), lease))
 }

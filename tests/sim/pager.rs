@@ -221,15 +221,20 @@ impl Connection {
             self.manager.journal_finalised();
             return Ok(());
         }
-        self.journal(|journal| {
+        let mut again = Ok(());
+        let ended = self.journal(|journal| {
             journal.set_len(0)?;
             let ended = synced(journal);
             if ended.is_err() && !switches::off(Guard::EndAgain) {
-                // As the shim has it.
-                journal.write_at(&[0; HEADER], 0).and_then(|()| synced(journal)).ok();
+                again = journal.write_at(&[0; HEADER], 0).and_then(|()| synced(journal));
             }
             ended
-        })?;
+        });
+        if again.is_err() {
+            // As the shim has it.
+            self.manager.end_is_lost(&self.seat);
+        }
+        ended?;
         self.manager.journal_finalised();
         Ok(())
     }

@@ -12,11 +12,10 @@ use crate::vfs::database_file::DatabaseFile;
 use crate::vfs::refusals;
 
 /// The sync of a journal's end failed: the end counts as written though it is not. Everybody sees it, and a loss of power would
-/// bring the old journal back, under what others have committed since. So it is written once more, as other bytes.
-pub(in crate::vfs) fn end_again(journal: &BaseFile) {
-    if !switches::off(Guard::EndAgain) && journal.write(&[0; ZERO_HEADER], 0) == SQLITE_OK {
-        journal.sync(SQLITE_SYNC_NORMAL);
-    }
+/// bring the old journal back, under what others have committed since. So it is written once more, as other bytes; whether that worked.
+pub(in crate::vfs) fn end_again(journal: &BaseFile) -> bool {
+    switches::off(Guard::EndAgain)
+        || (journal.write(&[0; ZERO_HEADER], 0) == SQLITE_OK && journal.sync(SQLITE_SYNC_NORMAL) == SQLITE_OK)
 }
 
 impl DatabaseFile {
@@ -96,8 +95,9 @@ impl DatabaseFile {
             if ended == SQLITE_OK
                 && self.check_lease(synced) == SQLITE_OK
                 && let Some(journal) = &self.handles.journal
+                && !end_again(journal)
             {
-                end_again(journal);
+                self.database.end_is_lost(&self.seat);
             }
             self.write_failed(synced);
             return synced;

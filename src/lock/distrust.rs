@@ -1,0 +1,31 @@
+//! A node that cannot say what becomes of what it wrote gives itself up, so that the next holder puts copies in the files' place.
+
+use super::database::Database;
+use super::network::current;
+use super::seat::Seat;
+use crate::protocol::Node;
+use crate::switches::{self, Guard};
+
+impl Database {
+    /// An operation failed that may still be carried out late: it matters where another kernel could see it.
+    pub(super) fn distrust(&self, node: &mut Node) {
+        if !self.kind.is_local() {
+            node.depose_self();
+        }
+    }
+
+    /// As a connection's write, truncate or sync failed for another reason than a full disk.
+    pub fn write_failed(&self, seat: &Seat) {
+        let mut inner = self.inner();
+        if let Some(node) = current(&mut inner, seat) {
+            self.distrust(node);
+        }
+    }
+
+    /// The disk has not the end of a journal that everybody sees, and will not have it: that matters on a local one as well.
+    pub fn end_is_lost(&self, seat: &Seat) {
+        if let Some(node) = current(&mut self.inner(), seat).filter(|_| !switches::off(Guard::EndLost)) {
+            node.depose_self();
+        }
+    }
+}
