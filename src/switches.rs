@@ -115,6 +115,8 @@ pub enum Guard {
     HotKept,
     /// Giving the node up where the end of its journal could not be made certain.
     EndLost,
+    /// Keeping no handle on files whose lock was given up, where a client looks no name up again that is in use.
+    HeldNames,
 }
 
 impl Guard {
@@ -174,6 +176,7 @@ impl Guard {
             Guard::EndAgain => "end-again",
             Guard::HotKept => "hot-kept",
             Guard::EndLost => "end-lost",
+            Guard::HeldNames => "held-names",
         }
     }
 }

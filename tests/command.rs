@@ -1,5 +1,7 @@
 //! The `coord` command as a user runs it: exit status, sentences, closed pipes, and the demo's own negative control.
 
+mod common;
+
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -98,4 +100,30 @@ fn a_closed_stdout_is_no_error() {
     let child = command.args(["help", "demo"]).stdout(writer).stderr(Stdio::piped()).spawn().unwrap();
     let output = child.wait_with_output().unwrap();
     assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(0), ""));
+}
+
+/// A kept read asks nothing of the filesystem, a kept write less than SQLite's own: counted, where each request is a message.
+#[test]
+fn requests_to_a_fuse_filesystem_are_counted() {
+    if !common::have("/usr/bin/bindfs") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let text = dir.path().to_str().expect("a temporary directory is UTF-8");
+    let output = coord(&["bench", "--workloads", "requests", "--json", "--dir", text]);
+    let report: serde_json::Value =
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", stderr(&output)));
+    let requests = &report["requests"];
+    if let Some(why) = requests["missing"].as_str() {
+        common::skip(why);
+        return;
+    }
+    let of = |configuration: &str, what: &str| -> f64 {
+        let all = requests["results"].as_array().expect("an array");
+        let one = all.iter().find(|one| one["configuration"] == configuration).unwrap_or_else(|| panic!("{report:#}"));
+        one[what].as_object().expect("an object").values().filter_map(serde_json::Value::as_f64).sum()
+    };
+    assert!(of("coord", "read") < 0.5 && of("unix", "read") >= 1.0, "{requests:#}");
+    assert!(of("coord", "write") < of("unix", "write") && of("coord", "write") > 10.0, "{requests:#}");
+    assert!(std::fs::read_dir(dir.path()).unwrap().next().is_none(), "something was left behind");
 }

@@ -214,6 +214,14 @@ fn without_following_ones_own_process() {
     caught("without_following_ones_own_process", ENOUGH, |seed| Plan { without: guard, ..household(seed) });
 }
 
+/// A client that looks no name up again while anybody has its file open: with handles kept beyond their lock, nobody on that machine
+/// gets at what another one has put in the file's place.
+#[test]
+fn with_handles_kept_without_a_lock() {
+    let plan = |seed| Plan { without: Some(Guard::HeldNames), profile: Some(Profile::NineP), ..control(seed) };
+    caught("with_handles_kept_without_a_lock", ENOUGH, plan);
+}
+
 /// Several connections of a process, each of which may stay at SHARED across the others' work.
 fn household(seed: u64) -> Plan {
     Plan { household: true, ..Plan::of(seed) }

@@ -289,6 +289,22 @@ impl Database {
         self.storage.attributes(&self.paths.database).ok().map(|found| found.size)
     }
 
+    /// Whether handles without a lock would stand in the way of whoever opens the files anew on this host.
+    pub fn holds_names(&self) -> bool {
+        self.kind.holds_names() && !switches::off(Guard::HeldNames)
+    }
+
+    /// Nothing of ours is locked: closes what would keep this host's client from learning that the files were replaced.
+    pub(super) fn let_names_go(&self, inner: &mut Inner) {
+        let held = inner.node.as_ref().is_some_and(Node::is_reader);
+        if self.holds_names() && !held && Self::active(inner) == Level::None {
+            inner.own = OwnHandles::default();
+            inner.parked.clear();
+            // Who opens them next cannot say that they are the same.
+            inner.generation += 1;
+        }
+    }
+
     /// Gives a connection its parked handle for a moment in which it needs it without a lock.
     pub fn unpark(&self, seat: &Seat, base: &mut dyn Base) {
         if let Some(handle) = self.inner().unpark(seat.id) {

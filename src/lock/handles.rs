@@ -24,17 +24,28 @@ pub(super) struct OwnHandles {
 
 impl OwnHandles {
     /// Opens what is not open yet, by name. The journal is opened anew for each lock. A client may remember for a minute that
-    /// there was no journal, so it is none only where a fresh listing (made with `scratch`) says so.
-    pub fn open(&mut self, storage: &dyn Storage, paths: &Paths, scratch: &Path) -> io::Result<()> {
-        if self.database.is_none() {
-            self.database = Some(storage.open(&paths.database, Access::Read)?);
-        }
-        self.journal = match storage.open(&paths.journal, Access::Read) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                found(storage.open_listed(&paths.journal, Access::Read, scratch))?
+    /// there was no journal, so it is none only where a fresh listing (made with `node`'s next name) says so. `listed`: both are
+    /// opened by what a listing says, so that an old file is never held on to.
+    pub fn open(&mut self, storage: &dyn Storage, paths: &Paths, node: &mut Node, listed: bool) -> Result<(), Denied> {
+        let lease = node.lease_span();
+        let mut open = |path: &Path| {
+            let opened = match listed {
+                true => None,
+                false => found(storage.open(path, Access::Read))?,
+            };
+            match opened {
+                None if listed || path == paths.journal => {
+                    found(storage.open_listed(path, Access::Read, &node.scratch()))
+                }
+                opened => Ok(opened),
             }
-            opened => Some(opened?),
         };
+        if self.database.is_none() {
+            let database = open(&paths.database).map_err(Denied::opening("open", &paths.database, lease))?;
+            let missing = || Denied::io("open", &paths.database)(io::ErrorKind::NotFound.into());
+            self.database = Some(database.ok_or_else(missing)?);
+        }
+        self.journal = open(&paths.journal).map_err(Denied::opening("open", &paths.journal, lease))?;
         Ok(())
     }
 
@@ -145,13 +156,13 @@ impl<'a> Handles<'a> {
 
     /// Our own descriptors, anew.
     fn open_own(&mut self, node: &mut Node, listed: bool) -> Result<(), Denied> {
-        let (storage, paths) = (&*self.database.storage, &self.database.paths);
+        let (storage, paths, lease) = (&*self.database.storage, &self.database.paths, node.lease_span());
         let mut open = |path: &Path| match listed {
             true => storage.open_listed(path, Access::Read, &node.scratch()),
             false => storage.open(path, Access::Read),
         };
-        let database = found(open(&paths.database)).map_err(Denied::io("open", &paths.database))?;
-        let journal = found(open(&paths.journal)).map_err(Denied::io("open", &paths.journal))?;
+        let database = found(open(&paths.database)).map_err(Denied::opening("open", &paths.database, lease))?;
+        let journal = found(open(&paths.journal)).map_err(Denied::opening("open", &paths.journal, lease))?;
         self.database.set_id(database.as_ref().and_then(|file| file.id().ok()));
         self.inner.own = OwnHandles { database, journal };
         Ok(())
@@ -184,6 +195,10 @@ impl Files for Handles<'_> {
         self.inner.baseline = None;
         self.inner.known = Known::default();
         self.inner.own = OwnHandles::default();
+        // While we have the old files open ourselves we would get them again. What is not on the server cannot be left behind.
+        if self.database.holds_names() && self.base.sync().is_ok() {
+            self.release();
+        }
         for round in 0..REPLACEMENTS {
             self.open_own(node, listed || round > 0)?;
             if self.inner.own.database.is_none() {

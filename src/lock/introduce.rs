@@ -52,7 +52,7 @@ impl Database {
     }
 
     /// Rights for what we make: the database's own.
-    pub(super) fn owner(&self) -> Result<Owner, Failure> {
+    pub(super) fn owner(&self) -> Result<Owner, Denied> {
         let model = self.storage.attributes(&self.paths.database).or_else(|_| {
             let parent = self.storage.attributes(&self.paths.parent);
             parent.map(|found| crate::storage::Attributes { mode: found.mode & 0o666, ..found })

@@ -324,6 +324,7 @@ impl Database {
         inner.linger.exclusive = false;
         (inner.linger.idle_until, inner.linger.place) = (None, None);
         (inner.linger.wanted, inner.linger.wanted_by_readers, inner.linger.spoilt) = (false, false, false);
+        self.let_names_go(inner);
     }
 
     /// When the service thread looks next: earlier than that somebody must wake it.

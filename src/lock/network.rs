@@ -23,11 +23,16 @@ impl Database {
             base.unpark(handle);
         }
         let idle = Self::active(inner) == Level::None;
-        match self.be_shared(inner, seat, base) {
+        let mut shared = self.be_shared(inner, seat, base);
+        if let (Err(Failure::Protocol(Denied::Deposed(_))), true) = (&shared, idle) {
             // Deposed while nobody of ours had a lock: nothing was lost.
-            Err(Failure::Protocol(Denied::Deposed(_))) if idle => self.be_shared(inner, seat, base)?,
-            shared => shared?,
+            shared = self.be_shared(inner, seat, base);
         }
+        if shared.is_err() && self.holds_names() {
+            base.close();
+            self.let_names_go(inner);
+        }
+        shared?;
         let node = inner.node.as_mut().ok_or_else(Failure::no_node)?;
         seat.lease = Some(node.lease().clone());
         seat.level = Level::Shared;
@@ -53,6 +58,9 @@ impl Database {
             }
             let asked = self.storage.now();
             seat.asked = asked;
+            if self.holds_names() {
+                base.close();
+            }
             self.enter_reader(inner, seat, base)?;
             if let Err(denied) = self.look_at_files(inner) {
                 if let Some(node) = &mut inner.node {
@@ -86,6 +94,9 @@ impl Database {
         let replaced = seat.generation != inner.generation || !base.is_open();
         if replaced {
             seat.confirmed = false;
+            if self.holds_names() {
+                base.close();
+            }
             if !self.open_base(base, inner.own.database_id())? {
                 // Somebody replaced it just now; the next attempt begins with what is there then.
                 return Err(Failure::Lock(LockError::Busy));
@@ -129,11 +140,11 @@ impl Database {
             inner.own = OwnHandles::default();
             inner.generation += 1;
         }
-        let scratch = inner.node.as_mut().ok_or_else(Failure::no_node)?.scratch();
-        match inner.own.open(&*self.storage, &self.paths, &scratch) {
+        let (own, node) = (&mut inner.own, inner.node.as_mut().ok_or_else(Failure::no_node)?);
+        match own.open(&*self.storage, &self.paths, node, self.holds_names()) {
             Ok(()) => return Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(Denied::io("open", &self.paths.database)(error).into()),
+            Err(Denied::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
+            Err(denied) => return Err(denied.into()),
         }
         let Some(mut node) = inner.node.take() else { return Err(Failure::no_node()) };
         let mut handles = Handles::new(self, inner, seat, base);
@@ -144,11 +155,9 @@ impl Database {
             done
         });
         inner.takeovers += node.take_takeovers();
-        let scratch = node.scratch();
+        let opened = made.and_then(|()| inner.own.open(&*self.storage, &self.paths, &mut node, self.holds_names()));
         inner.node = Some(node);
-        made?;
-        inner.own.open(&*self.storage, &self.paths, &scratch).map_err(Denied::io("open", &self.paths.database))?;
-        Ok(())
+        Ok(opened?)
     }
 
     /// With SHARED confirmed: the client's cached pages go, then the journal is looked at.
@@ -177,24 +186,22 @@ impl Database {
 
     /// Takes L with the connection's journal open under it.
     fn take_write_lock(&self, inner: &mut Inner, seat: &mut Seat, base: &mut dyn Base) -> Result<(), Failure> {
-        if !inner.own.has_journal() && base.is_writable() {
-            // Ours has the database's group whatever this user's is, so that others who share it can roll it back.
-            match self.storage.create_data(&self.paths.journal, self.owner()?) {
-                Ok(_) => inner.names_are_safe = false,
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(Denied::io("make", &self.paths.journal)(error).into()),
-            }
-        }
-        if !inner.names_are_safe && base.is_writable() {
-            // A sync of the file does not promise that its name stays. Also where both were there: who made them may have been
-            // killed before he came to this.
-            self.storage.sync_dir(&self.paths.parent).map_err(Denied::io("sync", &self.paths.parent))?;
-            inner.names_are_safe = true;
-        }
         self.drop_old_journal(inner, seat, base);
-        base.open_journal().map_err(Denied::io("open", &self.paths.journal))?;
+        let named = inner.own.has_journal() || !base.is_writable();
+        if named {
+            self.open_journal(inner, base)?;
+        }
         let Some(mut node) = inner.node.take() else { return Err(Failure::no_node()) };
         let mut acquired = node.acquire_write_lock(&mut Handles::new(self, inner, seat, base));
+        if acquired.is_ok() && !named {
+            // Made by whoever has the lock and by nobody else: it would be in the way of one who is just putting the journal's
+            // copy in its place.
+            acquired =
+                self.make_journal(inner).and_then(|()| self.open_journal(inner, base)).and_then(|()| node.heartbeat());
+            if acquired.is_err() {
+                node.release_write_lock();
+            }
+        }
         if acquired.is_ok() && seat.generation != inner.generation {
             // Another connection of ours went through a replacement of the files; this one has not seen it yet.
             acquired = Handles::new(self, inner, seat, base).follow_own().and_then(|()| node.heartbeat());
@@ -212,6 +219,28 @@ impl Database {
         inner.linger.write_lock_taken(journal, self.storage.now());
         (seat.hold, seat.fresh_journal) = (inner.linger.hold, true);
         Ok(())
+    }
+
+    fn make_journal(&self, inner: &mut Inner) -> Result<(), Denied> {
+        let path = &self.paths.journal;
+        // Ours has the database's group whatever this user's is, so that others who share it can roll it back.
+        match self.storage.create_data(path, self.owner()?) {
+            Ok(_) => inner.names_are_safe = false,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(Denied::io("make", path)(error)),
+        }
+        Ok(())
+    }
+
+    /// Opens the connection's journal, with its name and the database's on the disk.
+    fn open_journal(&self, inner: &mut Inner, base: &mut dyn Base) -> Result<(), Denied> {
+        if !inner.names_are_safe && base.is_writable() {
+            // A sync of the file does not promise that its name stays. Also where both were there: who made them may have been
+            // killed before he came to this.
+            self.storage.sync_dir(&self.paths.parent).map_err(Denied::io("sync", &self.paths.parent))?;
+            inner.names_are_safe = true;
+        }
+        base.open_journal().map_err(Denied::io("open", &self.paths.journal))
     }
 
     /// RESERVED or PENDING → EXCLUSIVE, and SHARED → EXCLUSIVE to roll a hot journal back.
@@ -356,6 +385,7 @@ impl Database {
             if last && inner.node.as_ref().is_some_and(|node| Arc::ptr_eq(node.lease(), &lease)) {
                 self.last_unlocked(inner, seat);
             }
+            self.let_names_go(inner);
         }
     }
 

@@ -39,6 +39,10 @@ impl Holder {
     }
 }
 
+/// What is in the way of an opening by a listing.
+const HELD: &str = "replaced by another host, while this host's client still gives the old file (on 9p until every program here \
+                    that has it open has ended its statement)";
+
 /// A step that was not made.
 #[derive(Debug)]
 pub enum Denied {
@@ -56,6 +60,19 @@ impl Denied {
     pub fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Denied {
         let path = path.to_path_buf();
         move |source| Denied::Io { doing, path, source }
+    }
+
+    /// Opening a live file as a listing shows it ([`crate::storage::Storage::open_listed`]): one that this client does not get to
+    /// yet is in the way, no more.
+    pub fn opening(doing: &'static str, path: &Path, lease: Duration) -> impl FnOnce(io::Error) -> Denied {
+        let path = path.to_path_buf();
+        move |source| match source.kind() {
+            // Not one of the system's own, whose file handle may be stale for good.
+            io::ErrorKind::StaleNetworkFileHandle if source.raw_os_error().is_none() => {
+                Denied::Busy(Box::new(Holder::nobody(HELD, lease)))
+            }
+            _ => Denied::Io { doing, path, source },
+        }
     }
 }
 

@@ -63,6 +63,12 @@ impl Kind {
         matches!(self.name.as_str(), "cifs" | "smb3" | "smb2")
     }
 
+    /// Whether this host's kernel looks a name up no more while anybody here has open what it once stood for, so that opening it
+    /// gives a file that another host has replaced (9p, where a name in use is not asked for again).
+    pub fn holds_names(&self) -> bool {
+        self.name == "9p"
+    }
+
     /// A filesystem about which nothing could be learned.
     fn unknown() -> Kind {
         Kind { name: "unknown".into(), class: Class::Shared }

@@ -28,6 +28,8 @@ pub struct Handles {
     asked: c_int,
     pub told: c_int,
     pub database: Option<BaseFile>,
+    /// It is in the lock manager's care, or was closed there.
+    parked: bool,
     pub journal: Option<BaseFile>,
     /// In trusted mode: an empty journal that was left for the next transaction.
     pub kept: Option<KeptJournal>,
@@ -66,6 +68,7 @@ impl Handles {
             asked,
             told: asked,
             database: None,
+            parked: false,
             journal: None,
             kept: None,
             database_dirty: false,
@@ -102,6 +105,7 @@ impl Handles {
             }
         }
         self.database = Some(file);
+        self.parked = false;
     }
 
     /// Remembers a setting for handles to come.
@@ -208,7 +212,7 @@ impl Base for Handles {
         if told & SQLITE_OPEN_READONLY != 0 && !self.is_read_only() && self.database.is_some() {
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, "it can only be read now"));
         }
-        let first = self.database.is_none() && !self.doubt;
+        let first = self.database.is_none() && !self.doubt && !self.parked;
         self.install(file);
         // What was written through the old handle is still to be synced; a sync works on the inode.
         self.database_dirty |= create;
@@ -279,13 +283,16 @@ impl Base for Handles {
 
     fn park(&mut self) -> Option<Parked> {
         let journal = self.journal.take();
-        self.database.take().map(|file| Box::new((file, journal)) as Parked)
+        let file = self.database.take()?;
+        self.parked = true;
+        Some(Box::new((file, journal)))
     }
 
     fn unpark(&mut self, handle: Parked) {
         if let Ok(files) = handle.downcast::<(BaseFile, Option<BaseFile>)>() {
             let (file, journal) = *files;
             self.database = Some(file);
+            self.parked = false;
             self.journal = journal;
         }
     }

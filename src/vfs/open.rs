@@ -12,7 +12,7 @@ use super::journal_file::JournalFile;
 use super::refusals;
 use crate::host::ffi::*;
 use crate::host::{self};
-use crate::lock::{self, Mode, Wishes};
+use crate::lock::{self, Base, Mode, Wishes};
 
 /// Opens what is ours. `None`: the platform's VFS opens it, in SQLite's own block.
 ///
@@ -181,7 +181,13 @@ fn first_handle(opened: &mut DatabaseFile, flags: c_int) -> c_int {
     let registered = network && storage.attributes(&opened.paths().registry).is_ok();
     let first = if registered { flags & !(SQLITE_OPEN_CREATE | SQLITE_OPEN_EXCLUSIVE) } else { flags };
     match opened.handles.open_first(!network, first) {
-        Ok(()) => SQLITE_OK,
+        Ok(()) => {
+            if network && opened.database.holds_names() {
+                // It has shown that the file is there, and what its rights are.
+                opened.handles.close();
+            }
+            SQLITE_OK
+        }
         Err(_) if registered && storage.attributes(&opened.paths().database).is_err() => SQLITE_OK,
         Err(code) => code,
     }

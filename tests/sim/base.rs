@@ -2,7 +2,7 @@
 
 use std::io;
 
-use coord::lock::{Base, Level, LockError};
+use coord::lock::{Base, Level, LockError, Parked};
 use coord::protocol::Paths;
 use coord::storage::{Access, DataFile, Owner, Storage};
 use coord::switches::{self, Guard};
@@ -120,6 +120,18 @@ impl Base for Handles {
     }
 
     fn native_unlock(&mut self, _: Level) {}
+
+    fn park(&mut self) -> Option<Parked> {
+        let journal = self.journal.take();
+        self.database.take().map(|file| Box::new((file, journal)) as Parked)
+    }
+
+    fn unpark(&mut self, handle: Parked) {
+        if let Ok(files) = handle.downcast::<(Box<dyn DataFile>, Option<Box<dyn DataFile>>)>() {
+            let (file, journal) = *files;
+            (self.database, self.journal) = (Some(file), journal);
+        }
+    }
 
     fn is_interrupted(&self) -> bool {
         false

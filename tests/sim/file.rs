@@ -14,19 +14,20 @@ use super::world::{State, World};
 pub struct SimFile {
     world: Arc<World>,
     host: usize,
+    process: usize,
     inode: Inode,
 }
 
 impl SimFile {
     pub fn new(world: Arc<World>, inode: Inode) -> SimFile {
-        let host = {
+        let (host, process) = {
             let mut state = world.state();
             state.server.opened(inode);
-            let host = state.tasks[task()].host;
-            *state.hosts[host].open.entry(inode).or_default() += 1;
-            host
+            let (host, process) = (state.tasks[task()].host, state.tasks[task()].process);
+            *state.hosts[host].open.entry((inode, process)).or_default() += 1;
+            (host, process)
         };
-        SimFile { world, host, inode }
+        SimFile { world, host, process, inode }
     }
 
     /// Whether this host keeps pages of its own at all.
@@ -64,7 +65,7 @@ impl Drop for SimFile {
     fn drop(&mut self) {
         let mut state = self.world.state();
         state.server.closed(self.inode);
-        state.closed(self.host, self.inode);
+        state.closed(self.host, self.process, self.inode);
     }
 }
 

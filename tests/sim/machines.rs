@@ -33,7 +33,7 @@ pub struct Host {
     /// Sizes of files as it was told them.
     pub sizes: BTreeMap<Inode, u64>,
     /// Files that its processes have open, and how often.
-    pub open: BTreeMap<Inode, u32>,
+    pub open: BTreeMap<(Inode, usize), u32>,
     /// Where it has moved such a file when it was renamed over; removed when the file is closed.
     pub silly: Vec<(Inode, PathBuf)>,
     /// Listings that it has seen and not changed since.
@@ -50,6 +50,11 @@ impl Host {
         self.sizes.clear();
         self.silly.clear();
         self.failed.clear();
+    }
+
+    /// Whether any of its processes has the file open.
+    pub fn has_open(&self, inode: Inode) -> bool {
+        self.open.iter().any(|((open, _), times)| *open == inode && *times > 0)
     }
 
     /// Learns from its own change; what others did it does not see.

@@ -60,8 +60,8 @@ impl Connection {
         let seat = manager.sit(0, Wishes { lease_ms: 1000, linger_ms, ..Wishes::default() });
         let paths = Paths::new(&database());
         let task = storage.task;
-        // The first opening, by name and without a lock.
-        let database = storage.open(&paths.database, Access::ReadWrite).ok();
+        // The first opening, by name and without a lock. The shim does not keep that either where it would stand in the way.
+        let database = storage.open(&paths.database, Access::ReadWrite).ok().filter(|_| !manager.holds_names());
         let handles = Handles {
             storage,
             paths,

@@ -33,7 +33,24 @@ impl SimStorage {
         self.world.change(task(), change)
     }
 
+    /// What a program of this host has open under this name, where the client goes by that.
+    fn held(&self, path: &Path) -> Option<Inode> {
+        let mut state = self.world.state();
+        let host = &state.hosts[state.tasks[task()].host];
+        let (known, _) = host.dentries.get(path).copied().filter(|_| state.profile.holds_names())?;
+        let alive = |process: usize| !state.processes[process].crashed;
+        let held =
+            known.filter(|inode| host.open.iter().any(|((open, by), n)| open == inode && *n > 0 && alive(*by)))?;
+        if state.server.look_up(path).ok() != Some(held) {
+            state.count("name answered by an old file that is in use");
+        }
+        Some(held)
+    }
+
     fn inode(&self, path: &Path) -> io::Result<Inode> {
+        if let Some(held) = self.held(path) {
+            return Ok(self.world.local(task(), |_, _| held));
+        }
         let remembered = {
             let mut state = self.world.state();
             let (host, names, now) = (state.tasks[task()].host, state.memory.names, state.now);
@@ -65,7 +82,7 @@ impl SimStorage {
         let silly = {
             let mut state = self.world.state();
             let host = state.tasks[task()].host;
-            if state.hosts[host].open.get(&known).is_none_or(|open| *open == 0) {
+            if !state.hosts[host].has_open(known) {
                 return Ok(());
             }
             let number = state.steps;
@@ -200,12 +217,14 @@ impl Storage for SimStorage {
     fn open_listed(&self, path: &Path, _: Access, scratch: &Path) -> io::Result<Box<dyn DataFile>> {
         self.change(Change::Create(scratch.to_path_buf(), Vec::new()))?;
         self.change(Change::Unlink(scratch.to_path_buf()))?;
-        let inode = self.world.look(task(), |state, host| {
-            let found = state.server.look_up(path);
-            state.remember(host, path, &found);
-            found
-        })?;
-        Ok(self.file(inode))
+        let listed = self.world.look(task(), |state, _| state.server.look_up(path))?;
+        if let Some(held) = self.held(path).filter(|held| *held != listed) {
+            let text = format!("{} is inode {listed}, opening it gave inode {held}", path.display());
+            return Err(io::Error::new(io::ErrorKind::StaleNetworkFileHandle, text));
+        }
+        let host = self.world.state().tasks[task()].host;
+        self.world.state().remember(host, path, &Ok(listed));
+        Ok(self.file(listed))
     }
 
     fn create_data(&self, path: &Path, owner: Owner) -> io::Result<Box<dyn DataFile>> {
@@ -269,10 +288,10 @@ impl Storage for SimStorage {
 
 impl State {
     /// Somebody on the host has closed the file: what the client moved aside for it goes with its last user.
-    pub fn closed(&mut self, host: usize, inode: Inode) {
-        let open = self.hosts[host].open.entry(inode).or_default();
+    pub fn closed(&mut self, host: usize, process: usize, inode: Inode) {
+        let open = self.hosts[host].open.entry((inode, process)).or_default();
         *open = open.saturating_sub(1);
-        if *open == 0 {
+        if !self.hosts[host].has_open(inode) {
             let (gone, kept) =
                 std::mem::take(&mut self.hosts[host].silly).into_iter().partition(|(of, _)| *of == inode);
             self.hosts[host].silly = kept;

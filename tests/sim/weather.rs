@@ -64,6 +64,11 @@ impl Profile {
         }
     }
 
+    /// Whether a client looks a name up no more while one of its programs has open what that stood for, as Linux' 9p client does.
+    pub fn holds_names(self) -> bool {
+        self == Profile::NineP
+    }
+
     /// Whether a request whose client is gone, or was told an error, may still be on its way.
     pub fn delivers_late(self) -> bool {
         matches!(self, Profile::Nfs3 | Profile::Nfs4 | Profile::Smb)

@@ -12,6 +12,7 @@ mod histogram;
 mod machine;
 mod plot;
 mod probe;
+mod requests;
 mod summary;
 mod takeover;
 mod text;
@@ -28,7 +29,11 @@ use workload::Workload;
 
 /// Names of the workloads, for the command line.
 pub fn names() -> Vec<&'static str> {
-    workload::ALL.iter().map(|workload| workload.name).chain([takeover::NAME, footprint::NAME]).collect()
+    workload::ALL
+        .iter()
+        .map(|workload| workload.name)
+        .chain([takeover::NAME, footprint::NAME, requests::NAME])
+        .collect()
 }
 
 /// One way to open a database.
@@ -74,6 +79,7 @@ pub struct Report {
     workloads: Vec<Measured>,
     takeover: Option<takeover::Takeover>,
     footprint: Option<footprint::Footprint>,
+    requests: Option<requests::Requests>,
     bars: Vec<bars::Bar>,
 }
 
@@ -94,6 +100,7 @@ impl Report {
             workloads: Vec::new(),
             takeover: None,
             footprint: None,
+            requests: None,
             bars: Vec::new(),
         }
     }
@@ -124,6 +131,11 @@ pub fn run(options: &args::Bench) -> Result<u8, String> {
         let measured = footprint::measure(&dir.path, &configurations)?;
         tell(text::footprint(&measured))?;
         report.footprint = Some(measured);
+    }
+    if wanted(requests::NAME) {
+        let measured = requests::measure(&dir.path, &configurations)?;
+        tell(text::requests(&measured))?;
+        report.requests = Some(measured);
     }
     report.bars = bars::judge(&report);
     if let Some(path) = &options.svg {

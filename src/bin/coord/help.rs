@@ -68,7 +68,7 @@ Usage: coord bench [--dir DIR] [--against VFS,...] [--workloads NAME,...] [--rou
   --dir DIR         make a new directory in DIR and remove it at the end; any filesystem   [the temporary directory]
   --against VFS     unix, unix-dotfile, unix-excl, unix-none; the first is what the others are compared with   [unix]
   --workloads NAME  r1, w1-off, w1-normal, w1-full, w1-extra, rN, wN, mix, open, load, scan, mixture, takeover,
-                    footprint   [all]
+                    footprint, requests   [all]
   --rounds N        1 to 1000; each configuration runs once a round, the order changes   [5]
   --millis MS       length of one run, 10 to 600000   [400]
   --json            one JSON object at the end and nothing else
@@ -79,7 +79,8 @@ Each configuration has an identical database of its own. coord runs in network-e
 local, in trusted mode too. Ratios are medians of the rounds' ratios, with the least and the greatest; times are medians
 of the rounds, max is the greatest of all. System calls are those of one turn, counted by tracing a process of its own.
 takeover kills processes that hold a lock and takes the time until another one has it; footprint opens 200 databases and
-looks at memory, threads and wake-ups. At the end each of the project's bars that this run could measure is compared.
+looks at memory, threads and wake-ups; requests mounts a FUSE filesystem (bindfs, if it is installed) over a directory of
+its own and counts what a read and a small write ask of it. At the end each of the project's bars that this run could measure is compared.
 
 Exit status: 0 it ran; 2 it could not.
 ";

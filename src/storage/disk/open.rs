@@ -96,7 +96,7 @@ fn until_listed(
             Err(error) => return Err(error),
         }
     }
-    Err(refuse(ErrorKind::Other, path, &format!("{seen}; still so after {TRIES} tries")))
+    Err(refuse(ErrorKind::StaleNetworkFileHandle, path, &format!("{seen}; still so after {TRIES} tries")))
 }
 
 #[cfg(test)]

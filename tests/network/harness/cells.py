@@ -14,6 +14,7 @@ from .replace import replace
 from .requests import TIMES, count
 from .say import progress
 from .speed import speed
+from .takeover import takeover
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class Result:
     errors: dict = field(default_factory=dict)
     requests: dict = field(default_factory=dict)
     speed: dict = field(default_factory=dict)
+    leases: list = field(default_factory=list)  # how long each takeover took
     seconds: int = 0
 
     def add(self, bank):
@@ -161,4 +163,9 @@ def faults(bed, cell, number, result):
     rank.close(result)
 
 
-WORK = {"requests": requests, "bank": all_at_once, "maintenance": all_at_once, "turns": turns}
+def taken_over(bank, cell, result):
+    """How long a takeover takes."""
+    takeover(bank, result)
+
+
+WORK = {"requests": requests, "takeover": taken_over, "bank": all_at_once, "maintenance": all_at_once, "turns": turns}

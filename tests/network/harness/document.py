@@ -1,8 +1,11 @@
 """docs/filesystems.md, made of results.json and nothing else."""
 
+from statistics import median
+
 from . import results
 from .bed import HERE
 from .faults import FAULTS
+from .flavours import LEASE_MS
 from .mounts import BY_KEY, PLACES
 from .report import WRONG
 from .steps import ALL_STEPS
@@ -61,7 +64,7 @@ def write():
         rounds = sum(c["rounds"] for c in used)
         columns = [place.title, place.options or "default", verdict(place, used), rounds, checked(mine), missing(place, used)]
         lines.append("| " + " | ".join(map(str, columns)) + " |")
-    lines += replaced(cells) + steps(cells) + natives(cells) + controls(cells) + costs(cells) + speeds(cells) + details(cells)
+    lines += replaced(cells) + steps(cells) + natives(cells) + controls(cells) + costs(cells) + speeds(cells) + takeovers(cells) + details(cells)
     FILE.write_text("\n".join(lines) + "\n" + NOT_AT_ALL)
 
 
@@ -190,6 +193,16 @@ def speeds(cells):
                     texts = [f"{ratio[key]:.2g}" for key in ("median", "least", "greatest")]
                     unix = f"{measured['unix']['us'] / 1000:.1f} ms"
                     lines.append(f"| {title(cell)} | {workload} | {unix} | {configuration} | {texts[0]} ({texts[1]} to {texts[2]}) |")
+    return lines
+
+
+def takeovers(cells):
+    lines = ["", "## Time of a takeover", "", "Somebody waits to commit; who has the lock, on another host, is killed in the middle of his pages. From the kill to the"]
+    lines += [f"other's commit, the new copy of the database among it, in leases (of {LEASE_MS // 1000} s): nobody can know earlier that he is dead."]
+    lines += ["", "| filesystem | rounds | median | least | greatest |", "|---|---|---|---|---|"]
+    for cell in cells:
+        if leases := cell.get("leases"):
+            lines.append(f"| {title(cell)} | {len(leases)} | {median(leases):.2f} | {min(leases):.2f} | {max(leases):.2f} |")
     return lines
 
 

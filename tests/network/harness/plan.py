@@ -47,6 +47,8 @@ def full(rounds, few_steps):
             cells += [Cell(place, flavour, "bank", rounds=several) for flavour in (COORD, EXCLUSIVE, UNIX)]
             continue
         cells += [Cell(place, COORD, "turns", rounds=several), Cell(place, COORD, "bank", rounds=several)]
+        if place.key in ("nfs42", "nfs3", "9p"):
+            cells.append(Cell(place, STEPPED, "takeover"))
         faults = [fault for fault in FAULTS if place.server or fault != "disk-full"]
         for fault in faults:
             steps = tuple(ALL_STEPS) if thorough and not few_steps else FEW

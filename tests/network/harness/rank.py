@@ -16,6 +16,8 @@ EVENTS = 2
 # Where a guard is out: so many databases at once, in as many events as it takes until one of them shows it. What goes wrong then
 # is a race, and on a busy machine it may end well.
 CONTROL_WIDTH = 4
+# How often, two seconds apart, a lock must be there that nobody alive seems to have.
+LOOKS = 4
 
 
 class Case:
@@ -254,11 +256,19 @@ class Rank:
         at_server = states_at_server(self.bed, self.cell.place, [case.bank.name for case in self.cases])
         for case in self.cases:
             case.bank.check("the server", at_server[case.bank.name])
-            for name in case.bank.locks():
-                # Who lives may keep what he has; the last look, when all are gone, knows no such excuse.
-                if not any(node and node in name for node in nodes):
-                    case.wrong(f"a lock was left behind: {name}")
+            for name in self.left_behind(case, nodes):
+                case.wrong(f"a lock was left behind: {name}")
         self.mark("judged")
+
+    def left_behind(self, case, nodes):
+        """Who lives may keep what he has for a while, and the lock directory with it; the last look, when all are gone, knows no
+        such excuse."""
+        for _ in range(LOOKS):
+            names = [name for name in case.bank.locks() if not any(node and node in name for node in nodes)]
+            if not names:
+                break
+            time.sleep(2)
+        return names
 
     def answer(self, case, role, word):
         while True:

@@ -58,6 +58,7 @@ def add(cell, before):
     for step, (rounds, wrong) in before.get("by_step", {}).items():
         more, more_wrong = cell["by_step"].get(step, (0, 0))
         cell["by_step"][step] = (rounds + more, wrong + more_wrong)
+    cell["leases"] = before.get("leases", []) + cell["leases"]
     cell["wrong"] = (before["wrong"] + cell["wrong"])[:5]
     cell["errors"] = {**before["errors"], **{str(code): seen for code, seen in cell["errors"].items()}}
     if before["verdict"] != "right":

@@ -20,7 +20,8 @@ pub fn document(report: &Report, plot: Option<&Path>) -> String {
     let tables: String = report.workloads.iter().map(text::workload).collect();
     let takeover = report.takeover.as_ref().map(text::takeover).unwrap_or_default();
     let footprint = report.footprint.as_ref().map(text::footprint).unwrap_or_default();
-    let _ = writeln!(document, "```text{}{tables}{takeover}{footprint}```", text::machine(report));
+    let requests = report.requests.as_ref().map(text::requests).unwrap_or_default();
+    let _ = writeln!(document, "```text{}{tables}{takeover}{footprint}{requests}```", text::machine(report));
     document
 }
 

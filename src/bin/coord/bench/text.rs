@@ -2,6 +2,7 @@
 
 use super::bars::Bar;
 use super::footprint::Footprint;
+use super::requests::{Requests, Spent, total};
 use super::summary::{Figures, Ratio, Result};
 use super::takeover::Takeover;
 use super::{Measured, Report};
@@ -109,6 +110,31 @@ pub fn footprint(footprint: &Footprint) -> String {
             format!("{:.2}", cost.crowd.wakeups_per_second),
         ];
         let _ = writeln!(text, "  {:<14} {}", cost.configuration, cells.map(|cell| format!("{cell:>13}")).concat());
+    }
+    text
+}
+
+pub fn requests(requests: &Requests) -> String {
+    let mut text = "\nrequests: of one transaction to a FUSE filesystem (bindfs); locks are its kernel's own there and cost none\n".to_string();
+    if let Some(why) = &requests.missing {
+        let _ = writeln!(text, "  {why}");
+    }
+    let first = requests.results.first();
+    let columns = |spent: &Spent, base: Option<&Spent>| {
+        let ratio = base.map_or(1.0, |base| total(spent) / total(base).max(1e-9));
+        format!("{:>8.2} {ratio:>8.2}", total(spent))
+    };
+    if first.is_some() {
+        let _ =
+            writeln!(text, "  {:<14} {:>8} {:>8} {:>8} {:>8}  of the write", "", "read", "x first", "write", "x first");
+    }
+    for needed in &requests.results {
+        let mut parts: Vec<(&String, &f64)> = needed.write.iter().collect();
+        parts.sort_by(|(_, a), (_, b)| b.total_cmp(a));
+        let parts: Vec<String> = parts.iter().take(8).map(|(name, count)| format!("{name} {count:.2}")).collect();
+        let (read, write) =
+            (columns(&needed.read, first.map(|f| &f.read)), columns(&needed.write, first.map(|f| &f.write)));
+        let _ = writeln!(text, "  {:<14} {read} {write}  {}", needed.configuration, parts.join(", "));
     }
     text
 }

@@ -1,0 +1,35 @@
+"""How long somebody waits who wants to commit while the one who has the lock, on another host, is killed: from the kill to his commit."""
+
+import time
+
+from .flavours import LEASE_MS
+from .steps import MID_PAGES, schedule
+
+TIMES = 8
+# The heir is waiting by then, and has seen the victim's heartbeats.
+WAITS = 4
+
+
+def takeover(bank, result):
+    """In leases of the victim's, one after the other: `result.leases`."""
+    bed = bank.bed
+    for number in range(TIMES):
+        stops = bed.stops / f"{bank.name}.{number}"
+        stops.write_text(schedule(MID_PAGES))
+        heir = bank.client(bed.left)
+        victim = bank.client(bed.right, stops=f"/stops/{stops.name}")
+        victim.tell(transfer=[bank.worker(), 1, True])
+        held = bed.stops / f"{stops.name}.{MID_PAGES[-1]}.held"
+        while not held.exists():
+            time.sleep(0.1)
+        heir.tell(transfer=[bank.worker(), 1, False])
+        time.sleep(WAITS)
+        begun = time.monotonic()
+        bed.right.ok(f"kill -KILL {victim.pid}")
+        outcome = bank.outcome(heir)
+        result.leases.append(round((time.monotonic() - begun) * 1000 / LEASE_MS, 3))
+        if outcome != "committed":
+            bank.wrong.append(f"round {number}: {outcome}, {bank.errors}")
+        bank.drain(victim)
+        bank.close(heir)
+        result.rounds += 1
