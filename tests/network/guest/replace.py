@@ -1,6 +1,7 @@
 """What happens to a file that somebody has open when another takes its name, as a program on this machine sees it.
 
-replace.py hold FILE          opens it for reading and writing, says "held", and waits to be killed
+replace.py hold FILE          opens it for reading and writing, says "held", and waits to be killed; or until /tmp/late is
+                              there, then writes to it and says "late" and what came of that
 replace.py over FILE NEW      renames NEW over FILE
 replace.py aside FILE NEW     moves FILE to FILE.aside, links NEW as FILE, removes NEW and then FILE.aside
 
@@ -17,6 +18,14 @@ what, path, *more = sys.argv[1:]
 if what == "hold":
     with open(path, "r+b"):
         print("held", flush=True)
+        while not os.path.exists("/tmp/late"):
+            time.sleep(0.1)
+        try:
+            os.pwrite(file.fileno(), b"LATE", 0)
+            os.fsync(file.fileno())
+            print("late ok", flush=True)
+        except OSError as error:
+            print("late", errno.errorcode.get(error.errno, str(error.errno)), flush=True)
         time.sleep(3600)
 
 steps = {}

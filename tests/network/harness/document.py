@@ -78,7 +78,7 @@ def replaced(cells):
     """What happens to an open file whose name another takes."""
     lines = ["", "## Replacing a file that somebody has open", "", "A fence replaces the database. Tried from one client, on a file that a program of that"]
     lines += ["client or of the other has open: renaming the new file over it; and moving it aside, linking the new one under its name and"]
-    lines += ["removing the old one. `.nfs…` is the name under which an NFS client keeps what it has open: it moves the file there in a step of"]
+    lines += ["removing the old one; and what becomes of a write to the old file after the server went off and on. `.nfs…` is the name under which an NFS client keeps what it has open: it moves the file there in a step of"]
     lines += ["its own, and removes it when it is closed.", "", "| filesystem | the file is | what happened |", "|---|---|---|"]
     for cell in cells:
         if cell["fault"] == "replace":

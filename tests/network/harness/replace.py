@@ -24,6 +24,28 @@ def replace(bed, cell, result):
             key = f"open {where}, {'renamed over' if way == 'over' else 'moved aside'}"
             result.told[key] = described(out, later, at_end) if status == 0 else f"status {status}: {out[-200:]}"
             result.rounds += 1
+    if place.server:
+        late(bed, place, result)
+
+
+def late(bed, place, result):
+    """A file is replaced while the other client has it open; the server goes off and on; then the other one writes through what it
+    has. A fence holds only if that does not reach the new file."""
+    left, right = bed.clients
+    folder = f"{place.directory}/replace-late"
+    left.ok(f"rm -rf {folder}; mkdir {folder}; echo -n old >{folder}/file; echo -n new >{folder}/new; sync")
+    right.ok("rm -f /tmp/late")
+    holder = right.ok(f"{SCRIPT} hold {folder}/file >/tmp/says 2>&1 </dev/null & echo $!").strip()
+    right.ok("for i in $(seq 300); do grep -q held /tmp/says && exit; sleep 0.1; done; cat /tmp/says; exit 1")
+    status, out = left.run(f"{SCRIPT} aside {folder}/file {folder}/new")
+    bed.restart_server()
+    right.ok("touch /tmp/late")
+    said = right.ok("for i in $(seq 1200); do grep late /tmp/says && exit; sleep 0.1; done; echo late nothing in two minutes", timeout=150)
+    right.run(f"kill {holder}; rm -f /tmp/says /tmp/late")
+    holds = bed.server.ok(f"cat {place.server}/replace-late/file; true")
+    told = f"the late write: {said.split(maxsplit=1)[1].strip()}; the new file then holds: {holds or 'nothing'}"
+    result.told["open by another host, moved aside, server off and on, written to late"] = told if status == 0 else out[-200:]
+    result.rounds += 1
 
 
 def described(out, later, at_end):
