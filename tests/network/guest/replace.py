@@ -16,7 +16,7 @@ import time
 
 what, path, *more = sys.argv[1:]
 if what == "hold":
-    with open(path, "r+b"):
+    with open(path, "r+b") as file:
         print("held", flush=True)
         while not os.path.exists("/tmp/late"):
             time.sleep(0.1)

@@ -3,6 +3,8 @@
 import json
 
 SCRIPT = "python3 /host/guest/replace.py"
+# Seconds in which a late write has come to something, or hangs.
+LATEST = 120
 
 
 def replace(bed, cell, result):
@@ -40,7 +42,8 @@ def late(bed, place, result):
     status, out = left.run(f"{SCRIPT} aside {folder}/file {folder}/new")
     bed.restart_server()
     right.ok("touch /tmp/late")
-    said = right.ok("for i in $(seq 1200); do grep late /tmp/says && exit; sleep 0.1; done; echo late nothing in two minutes", timeout=150)
+    wait = "until grep late /tmp/says; do sleep 0.5; done"
+    said = right.ok(f"timeout {LATEST} sh -c '{wait}' || echo late nothing in {LATEST} s", timeout=LATEST + 30)
     right.run(f"kill {holder}; rm -f /tmp/says /tmp/late")
     holds = bed.server.ok(f"cat {place.server}/replace-late/file; true")
     told = f"the late write: {said.split(maxsplit=1)[1].strip()}; the new file then holds: {holds or 'nothing'}"
