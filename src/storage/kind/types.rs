@@ -35,8 +35,9 @@ const UNFIT: &[(&[&str], &str)] = &[
     ),
     (
         &["cifs", "smb3", "smb2", "smbfs"],
-        "the Linux SMB client removes a file before it renames another one over it while any program of the same host has it open, \
-         so a takeover after a crash can fail half-way and lose data; mount the directory by NFS instead",
+        "the Linux SMB client opens its files again by their names after the connection or the server was lost, so that late \
+         writes of a program whose locks others have taken over can reach the database that they use now; mount the directory by NFS \
+         instead",
     ),
     (&["coda"], "Coda goes on while it is cut off and merges afterwards; keep the database on NFS or a disk"),
     (

@@ -47,7 +47,7 @@ NOT_AT_ALL = """
 ## Not run at all
 
 Other servers than Linux's knfsd and samba, other clients than Linux, other kernels than the ones above; macOS and Windows; hardware;
-`soft` mounts, Kerberos, pNFS, `lookupcache`, `actimeo` and `noac` other than their defaults; ksmbd; virtiofs, Ceph, Lustre, GPFS
+`soft` mounts, Kerberos, pNFS, `lookupcache`, `actimeo` and `noac` other than their defaults; ksmbd; Ceph, Lustre, GPFS
 and other cluster filesystems; several faults at once.
 """
 
