@@ -53,8 +53,9 @@ def add(cell, before):
     """The rounds of before, too."""
     for name in ("rounds", "committed", "views", "seconds"):
         cell[name] += before[name]
-    for key, times in before["told"].items():
-        cell["told"][key] = cell["told"].get(key, 0) + times
+    for key, told in before["told"].items():
+        # How often; or a sentence, of which the newest counts.
+        cell["told"][key] = cell["told"].get(key, 0) + told if isinstance(told, int) else cell["told"].get(key, told)
     for step, (rounds, wrong) in before.get("by_step", {}).items():
         more, more_wrong = cell["by_step"].get(step, (0, 0))
         cell["by_step"][step] = (rounds + more, wrong + more_wrong)
