@@ -79,12 +79,13 @@ impl Kind {
 ///
 /// In builds with debug assertions `COORD_TEST_SHARED` has every filesystem taken for one that other hosts use, so that what is
 /// done only there (fences for the provably dead, dropped caches) can be tested without a network; `COORD_TEST_SHARED=unfit`
-/// for one that is to be refused.
+/// for one that is to be refused; `COORD_TEST_SHARED=9p` for one whose client holds names.
 pub fn classify(path: &Path) -> Kind {
     if let Some(wanted) = pretended() {
-        let (name, class) = match wanted == "unfit" {
-            true => ("unfit for a test", Class::Unfit("it was asked for; ask for another one".to_string())),
-            false => ("shared for a test", Class::Shared),
+        let (name, class) = match wanted.to_str() {
+            Some("unfit") => ("unfit for a test", Class::Unfit("it was asked for; ask for another one".to_string())),
+            Some("9p") => ("9p", Class::Shared),
+            _ => ("shared for a test", Class::Shared),
         };
         return Kind { name: name.to_string(), class };
     }

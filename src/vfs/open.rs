@@ -143,6 +143,10 @@ unsafe fn open_database(
     opened.opened();
     if opened.refusal.is_none() {
         opened.refusal = refusals::after_opening(copy, &opened);
+        if opened.database.mode() == Mode::NetworkExclusive && opened.database.holds_names() {
+            // It has shown what the file is, and stands in the way of others from now on.
+            opened.handles.close();
+        }
     }
     if let Some(text) = opened.refusal.clone() {
         opened.say(text);
@@ -181,13 +185,7 @@ fn first_handle(opened: &mut DatabaseFile, flags: c_int) -> c_int {
     let registered = network && storage.attributes(&opened.paths().registry).is_ok();
     let first = if registered { flags & !(SQLITE_OPEN_CREATE | SQLITE_OPEN_EXCLUSIVE) } else { flags };
     match opened.handles.open_first(!network, first) {
-        Ok(()) => {
-            if network && opened.database.holds_names() {
-                // It has shown that the file is there, and what its rights are.
-                opened.handles.close();
-            }
-            SQLITE_OK
-        }
+        Ok(()) => SQLITE_OK,
         Err(_) if registered && storage.attributes(&opened.paths().database).is_err() => SQLITE_OK,
         Err(code) => code,
     }

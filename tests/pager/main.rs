@@ -7,6 +7,7 @@ mod commit;
 mod common;
 mod endings;
 mod faults;
+mod held_names;
 mod memory;
 mod modes;
 mod order;

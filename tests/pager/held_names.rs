@@ -1,0 +1,62 @@
+//! A client that looks no name up again while anybody has its file open (9p): who holds no lock has nothing open.
+
+use crate::common::host::Host;
+use crate::room::{NETWORK, Room, UNIX, host, sum};
+
+const HELD: (&str, &str) = ("COORD_TEST_SHARED", "9p");
+
+/// The files of the database that the program has open.
+fn open_files(host: &Host, room: &Room) -> Vec<String> {
+    let descriptors = std::fs::read_dir(format!("/proc/{}/fd", host.pid())).expect("its descriptors");
+    let paths = descriptors.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
+    let (database, journal) = (room.database.clone(), room.beside("-journal"));
+    paths.filter(|path| *path == database || *path == journal).map(|path| path.display().to_string()).collect()
+}
+
+/// After opening, after reading and after writing; that there is anything to close, the last look shows.
+fn seen(env: &[(&str, &str)]) -> [usize; 4] {
+    let room = Room::with_rows();
+    // The introduction of the registry is not looked at here.
+    std::fs::create_dir(room.beside(".readers")).unwrap();
+    let mut host = host(env);
+    let uri = room.uri(&format!("{NETWORK}&coord_unlock_asap=1"));
+    host.open("db", &uri).ok();
+    host.exec("db", "PRAGMA coord_status").ok();
+    let opened = open_files(&host, &room).len();
+    assert_eq!(sum(&mut host, "db"), "200");
+    let read = open_files(&host, &room).len();
+    host.exec("db", "UPDATE t SET v = v + 1").ok();
+    let written = open_files(&host, &room).len();
+    host.exec("db", "BEGIN IMMEDIATE").ok();
+    let held = open_files(&host, &room).len();
+    host.exec("db", "ROLLBACK").ok();
+    [opened, read, written, held.min(1)]
+}
+
+#[test]
+fn nothing_is_open_without_a_lock() {
+    assert_eq!(seen(&[HELD]), [0, 0, 0, 1]);
+}
+
+/// The negative control: without the guard all stay open, also where no client makes anything of it.
+#[test]
+fn without_the_guard_files_stay_open() {
+    for env in [&[HELD, ("COORD_TEST_WITHOUT", "held-names")][..], &[("COORD_TEST_SHARED", "1")]] {
+        let [opened, read, written, held] = seen(env);
+        assert!(opened > 0 && read > 0 && written > 0 && held > 0, "{env:?}: {opened} {read} {written} {held}");
+    }
+}
+
+/// What a connection finds out of a file when it opens it, it finds out before it lets go of that.
+#[test]
+fn a_wal_database_is_refused_all_the_same() {
+    let room = Room::with_rows();
+    let plain = rusqlite::Connection::open(&room.database).unwrap();
+    plain.query_row("PRAGMA journal_mode=WAL", [], |_| Ok(())).unwrap();
+    drop(plain);
+    let mut host = host(&[HELD]);
+    let answer = host.open("db", &room.uri(NETWORK));
+    assert!(answer.error().message.contains("WAL mode"), "{answer:?}");
+    host.open("plain", &room.uri(UNIX)).ok();
+    host.exec("plain", "PRAGMA journal_mode=DELETE").ok();
+}
