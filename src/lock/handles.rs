@@ -27,7 +27,7 @@ impl OwnHandles {
     /// there was no journal, so it is none only where a fresh listing (made with `node`'s next name) says so. `listed`: both are
     /// opened by what a listing says, so that an old file is never held on to.
     pub fn open(&mut self, storage: &dyn Storage, paths: &Paths, node: &mut Node, listed: bool) -> Result<(), Denied> {
-        let lease = node.lease_span();
+        let (lease, held) = (node.lease_span(), listed);
         let mut open = |path: &Path| {
             let opened = match listed {
                 true => None,
@@ -41,11 +41,11 @@ impl OwnHandles {
             }
         };
         if self.database.is_none() {
-            let database = open(&paths.database).map_err(Denied::opening("open", &paths.database, lease))?;
+            let database = open(&paths.database).map_err(Denied::opening(&paths.database, lease, held))?;
             let missing = || Denied::io("open", &paths.database)(io::ErrorKind::NotFound.into());
             self.database = Some(database.ok_or_else(missing)?);
         }
-        self.journal = open(&paths.journal).map_err(Denied::opening("open", &paths.journal, lease))?;
+        self.journal = open(&paths.journal).map_err(Denied::opening(&paths.journal, lease, held))?;
         Ok(())
     }
 
@@ -157,12 +157,13 @@ impl<'a> Handles<'a> {
     /// Our own descriptors, anew.
     fn open_own(&mut self, node: &mut Node, listed: bool) -> Result<(), Denied> {
         let (storage, paths, lease) = (&*self.database.storage, &self.database.paths, node.lease_span());
+        let held = self.database.holds_names();
         let mut open = |path: &Path| match listed {
             true => storage.open_listed(path, Access::Read, &node.scratch()),
             false => storage.open(path, Access::Read),
         };
-        let database = found(open(&paths.database)).map_err(Denied::opening("open", &paths.database, lease))?;
-        let journal = found(open(&paths.journal)).map_err(Denied::opening("open", &paths.journal, lease))?;
+        let database = found(open(&paths.database)).map_err(Denied::opening(&paths.database, lease, held))?;
+        let journal = found(open(&paths.journal)).map_err(Denied::opening(&paths.journal, lease, held))?;
         self.database.set_id(database.as_ref().and_then(|file| file.id().ok()));
         self.inner.own = OwnHandles { database, journal };
         Ok(())
@@ -196,8 +197,12 @@ impl Files for Handles<'_> {
         self.inner.known = Known::default();
         self.inner.own = OwnHandles::default();
         // While we have the old files open ourselves we would get them again. What is not on the server cannot be left behind.
-        if self.database.holds_names() && self.base.sync().is_ok() {
-            self.release();
+        if self.database.holds_names() {
+            // Without handles in the end nothing of it is kept beyond this transaction.
+            self.inner.linger.spoil();
+            if self.base.sync().is_ok() {
+                self.release();
+            }
         }
         for round in 0..REPLACEMENTS {
             self.open_own(node, listed || round > 0)?;

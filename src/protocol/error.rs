@@ -62,13 +62,12 @@ impl Denied {
         move |source| Denied::Io { doing, path, source }
     }
 
-    /// Opening a live file as a listing shows it ([`crate::storage::Storage::open_listed`]): one that this client does not get to
-    /// yet is in the way, no more.
-    pub fn opening(doing: &'static str, path: &Path, lease: Duration) -> impl FnOnce(io::Error) -> Denied {
-        let path = path.to_path_buf();
+    /// Opening a live file as a listing shows it ([`crate::storage::Storage::open_listed`]). `held`: on a client that gives the
+    /// old file for as long as anybody has it open; then that is in the way, no more.
+    pub fn opening(path: &Path, lease: Duration, held: bool) -> impl FnOnce(io::Error) -> Denied {
+        let (doing, path) = ("open", path.to_path_buf());
         move |source| match source.kind() {
-            // Not one of the system's own, whose file handle may be stale for good.
-            io::ErrorKind::StaleNetworkFileHandle if source.raw_os_error().is_none() => {
+            io::ErrorKind::StaleNetworkFileHandle if held && source.raw_os_error().is_none() => {
                 Denied::Busy(Box::new(Holder::nobody(HELD, lease)))
             }
             _ => Denied::Io { doing, path, source },

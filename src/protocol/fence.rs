@@ -87,10 +87,7 @@ impl Node {
         let reopened = self.reopen_replaced(files);
         known?;
         // The fence stands. Who cannot open the files now has no lock to go on with, and need not wait for late writes.
-        reopened.map_err(|denied| match denied {
-            Denied::Busy(holder) => Denied::Busy(holder),
-            denied => Denied::Refused(format!("coord: the replaced files cannot be opened: {denied}")),
-        })
+        reopened.map_err(|denied| Denied::Refused(format!("coord: the replaced files cannot be opened: {denied}")))
     }
 
     /// After a replacement. By what a listing says: one of the two files may not have been replaced now, but by somebody else
@@ -107,7 +104,7 @@ impl Node {
         match self.storage.open_listed(path, Access::Read, &scratch) {
             Ok(_) => Ok(false),
             Err(error) if not_found(&error) => Ok(true),
-            Err(error) => Err(Denied::opening("open", path, self.lease_span())(error)),
+            Err(error) => Err(Denied::io("open", path)(error)),
         }
     }
 
@@ -155,7 +152,7 @@ impl Node {
         };
         match opened {
             Err(error) if missing(&error) && source == self.paths.journal => Ok(None),
-            opened => opened.map(Some).map_err(Denied::opening("copy", source, self.lease_span())),
+            opened => opened.map(Some).map_err(Denied::io("copy", source)),
         }
     }
 

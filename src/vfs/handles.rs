@@ -209,7 +209,8 @@ impl Base for Handles {
         // SAFETY: as in `open_first`.
         let opened = unsafe { BaseFile::open(self.host.base(native_locks), self.name, flags) };
         let (file, told) = opened.map_err(|code| why(&self.path, code))?;
-        if told & SQLITE_OPEN_READONLY != 0 && !self.is_read_only() && self.database.is_some() {
+        let was_open = self.database.is_some() || self.parked || self.doubt;
+        if told & SQLITE_OPEN_READONLY != 0 && !self.is_read_only() && was_open {
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, "it can only be read now"));
         }
         let first = self.database.is_none() && !self.doubt && !self.parked;

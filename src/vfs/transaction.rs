@@ -100,6 +100,12 @@ impl DatabaseFile {
             );
             return Err(self.fail(code, text));
         }
+        if self.transaction.has_header && self.handles.journal.is_none() {
+            let path = self.paths().journal.display().to_string();
+            return Err(
+                self.fail(code, format!("coord: {path} was closed under this transaction; roll back and run it again"))
+            );
+        }
         if let Some(first) = self.transaction.held_back.take()
             && let Some(journal) = &self.handles.journal
         {

@@ -75,7 +75,7 @@ fn until_listed(
     mut open: impl FnMut() -> io::Result<File>,
 ) -> io::Result<File> {
     let mut pause = FIRST_PAUSE;
-    let mut seen = String::new();
+    let (mut seen, mut failed) = (String::new(), None);
     for attempt in 0..TRIES {
         if attempt > 0 {
             std::thread::sleep(pause);
@@ -87,14 +87,20 @@ fn until_listed(
         match open() {
             Ok(file) => match id_of(&file.metadata()?).inode {
                 found if found == expected => return Ok(file),
-                found => seen = format!("its directory lists inode {expected}, opening it gave inode {found}"),
+                found => {
+                    seen = format!("its directory lists inode {expected}, opening it gave inode {found}");
+                    failed = None;
+                }
             },
             // Replaced between the listing and the opening, or the client's old handle.
             Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESTALE)) => {
-                seen = format!("its directory lists inode {expected}, opening it gave: {error}");
+                failed = Some(error);
             }
             Err(error) => return Err(error),
         }
+    }
+    if let Some(error) = failed {
+        return Err(error);
     }
     Err(refuse(ErrorKind::StaleNetworkFileHandle, path, &format!("{seen}; still so after {TRIES} tries")))
 }
