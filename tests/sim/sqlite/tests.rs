@@ -45,14 +45,6 @@ fn with_the_torn_tail_of_a_journal() {
     crate::caught("SQLite with_the_torn_tail_of_a_journal", ENOUGH, |seed| of(plan(seed)));
 }
 
-/// It takes two failed syncs of a journal's end, and a loss of power when somebody else has begun a transaction.
-#[test]
-fn with_the_end_of_a_journal_in_doubt() {
-    // No seed before 542 has shown it.
-    let plan = |seed| of(Plan { without: Some(Guard::EndLost), ..bad_disk(541 + seed) });
-    crate::caught("SQLite with_the_end_of_a_journal_in_doubt", ENOUGH, plan);
-}
-
 /// It takes a connection that closes beside a hot journal, and one that asks at that moment whether it is hot.
 #[test]
 fn in_trusted_mode_with_reserved_taken_beside_a_hot_journal() {
