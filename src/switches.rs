@@ -117,6 +117,10 @@ pub enum Guard {
     EndLost,
     /// Keeping no handle on files whose lock was given up, where a client looks no name up again that is in use.
     HeldNames,
+    /// Opening a writer's journal again with its database, also where an earlier attempt had closed it.
+    JournalWanted,
+    /// Making a journal only under the lock.
+    JournalUnderLock,
 }
 
 impl Guard {
@@ -177,6 +181,8 @@ impl Guard {
             Guard::HotKept => "hot-kept",
             Guard::EndLost => "end-lost",
             Guard::HeldNames => "held-names",
+            Guard::JournalWanted => "journal-wanted",
+            Guard::JournalUnderLock => "journal-under-lock",
         }
     }
 }

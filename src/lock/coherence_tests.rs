@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use super::{Base, Database, Level, LockError, Mode, Wishes};
 use crate::protocol::Paths;
+use crate::protocol::names::{self, Name, NodeId};
 use crate::storage::disk::Disk;
 use crate::storage::kind::Class;
 use crate::storage::{
@@ -199,7 +200,10 @@ impl Base for Program {
     fn is_open(&self) -> bool {
         self.database.is_some()
     }
-    fn open_journal(&mut self) -> io::Result<()> {
+    fn open_journal(&mut self, make: bool) -> io::Result<()> {
+        if make {
+            std::fs::OpenOptions::new().append(true).create(true).open(&self.paths.journal)?;
+        }
         self.journal = Some(self.client.open(&self.paths.journal, Access::ReadWrite)?);
         Ok(())
     }
@@ -301,6 +305,69 @@ fn a_file_that_is_replaced_while_it_is_opened_is_opened_anew() {
     here.lock(&mut seat, Level::Shared, &mut reader).unwrap();
     assert_eq!((reader.first_byte(), here.has_moved(&seat)), (3, false));
     here.stand_up(&mut seat, &mut reader);
+}
+
+/// Between moving the journal aside and linking its copy a takeover leaves no journal for a moment. Who waits for the lock then
+/// must not make one: it would be in the way of the copy.
+#[test]
+fn who_waits_for_the_lock_makes_no_journal() {
+    let dir = tempfile::tempdir().unwrap();
+    let paths = Arc::new(Paths::new(&dir.path().join("db")));
+    std::fs::write(&paths.database, [1]).unwrap();
+    std::fs::write(&paths.journal, [0]).unwrap();
+    std::fs::create_dir(&paths.registry).unwrap();
+    let ((here, mut holder), (there, mut waiter)) = (host(&paths), host(&paths));
+    let (mut seat, mut other) = (here.sit(0, at_once()), there.sit(0, at_once()));
+    there.lock(&mut other, Level::Shared, &mut waiter).unwrap();
+    for level in [Level::Shared, Level::Reserved] {
+        here.lock(&mut seat, level, &mut holder).unwrap();
+    }
+    std::fs::rename(&paths.journal, dir.path().join("aside")).unwrap();
+    assert!(matches!(there.lock(&mut other, Level::Reserved, &mut waiter), Err(LockError::Busy)));
+    println!("STATE {}", paths.journal.exists());
+    assert!(!paths.journal.exists());
+    std::fs::rename(dir.path().join("aside"), &paths.journal).unwrap();
+    here.stand_up(&mut seat, &mut holder);
+    there.stand_up(&mut other, &mut waiter);
+}
+
+/// The negative control: without the guard there is one.
+#[test]
+fn without_the_guard_a_waiter_makes_one() {
+    let said = without("journal-under-lock", "who_waits_for_the_lock_makes_no_journal");
+    assert!(said.contains("STATE true"), "{said}");
+}
+
+/// A writer's attempt at EXCLUSIVE had to open everything anew and failed after it had closed the journal; the program tries again.
+/// SQLite has written into that journal what undoes its changes: nobody may change the database without it.
+#[test]
+fn a_writer_that_tries_again_has_its_journal() {
+    let dir = tempfile::tempdir().unwrap();
+    let paths = Arc::new(Paths::new(&dir.path().join("db")));
+    std::fs::write(&paths.database, [1]).unwrap();
+    std::fs::create_dir(&paths.registry).unwrap();
+    let (here, mut writer) = host(&paths);
+    let mut seat = here.sit(0, at_once());
+    for level in [Level::Shared, Level::Reserved] {
+        here.lock(&mut seat, level, &mut writer).unwrap();
+    }
+    assert!(writer.has_journal(), "made under the lock");
+    // As the first attempt left it.
+    writer.close_journal();
+    let foreign = NodeId::new("elsewhere", "00000000", 1, 1);
+    let epoch = Name { node: foreign, n: 1, kind: names::Kind::Epoch };
+    std::fs::write(paths.registry.join(epoch.to_string()), []).unwrap();
+    here.lock(&mut seat, Level::Exclusive, &mut writer).unwrap();
+    println!("STATE {}", writer.has_journal());
+    assert!(writer.has_journal());
+    here.stand_up(&mut seat, &mut writer);
+}
+
+/// The negative control: without the guard EXCLUSIVE is given all the same.
+#[test]
+fn without_the_guard_it_has_none() {
+    let said = without("journal-wanted", "a_writer_that_tries_again_has_its_journal");
+    assert!(said.contains("STATE false"), "{said}");
 }
 
 /// The negative control: without the comparison the lock is given.

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use super::database::{Database, Inner};
 use super::known::Known;
+use super::level::Level;
 use super::seat::{Base, Seat};
 use crate::protocol::node::Files;
 use crate::protocol::{Denied, Node, Paths};
@@ -27,7 +28,7 @@ impl OwnHandles {
     /// there was no journal, so it is none only where a fresh listing (made with `node`'s next name) says so. `listed`: both are
     /// opened by what a listing says, so that an old file is never held on to.
     pub fn open(&mut self, storage: &dyn Storage, paths: &Paths, node: &mut Node, listed: bool) -> Result<(), Denied> {
-        let (lease, held) = (node.lease_span(), listed);
+        let lease = node.lease_span();
         let mut open = |path: &Path| {
             let opened = match listed {
                 true => None,
@@ -41,11 +42,11 @@ impl OwnHandles {
             }
         };
         if self.database.is_none() {
-            let database = open(&paths.database).map_err(Denied::opening(&paths.database, lease, held))?;
+            let database = open(&paths.database).map_err(Denied::opening(&paths.database, lease, listed))?;
             let missing = || Denied::io("open", &paths.database)(io::ErrorKind::NotFound.into());
             self.database = Some(database.ok_or_else(missing)?);
         }
-        self.journal = open(&paths.journal).map_err(Denied::opening(&paths.journal, lease, held))?;
+        self.journal = open(&paths.journal).map_err(Denied::opening(&paths.journal, lease, listed))?;
         Ok(())
     }
 
@@ -113,7 +114,7 @@ pub(super) struct Handles<'a> {
     inner: &'a mut Inner,
     seat: &'a mut Seat,
     base: &'a mut dyn Base,
-    /// The connection had its journal open when it was released.
+    /// The connection has its journal open, or must have it, as it is about to write.
     journal_wanted: bool,
 }
 
@@ -124,7 +125,9 @@ impl<'a> Handles<'a> {
         seat: &'a mut Seat,
         base: &'a mut dyn Base,
     ) -> Handles<'a> {
-        let journal_wanted = base.has_journal();
+        // One that an attempt before this closed, and failed to open anew, is wanted still.
+        let writes = seat.level >= Level::Reserved && !switches::off(Guard::JournalWanted);
+        let journal_wanted = writes || base.has_journal();
         Handles { database, inner, seat, base, journal_wanted }
     }
 
@@ -137,7 +140,7 @@ impl<'a> Handles<'a> {
             return Ok(false);
         }
         if self.journal_wanted {
-            self.base.open_journal().map_err(Denied::io("open", &paths.journal))?;
+            self.base.open_journal(true).map_err(Denied::io("open", &paths.journal))?;
         }
         self.seat.generation = self.inner.generation;
         self.seat.known = Known::default();

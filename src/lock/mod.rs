@@ -11,6 +11,7 @@ mod failure;
 mod handles;
 mod introduce;
 mod intruder;
+mod journal;
 mod known;
 mod level;
 mod linger;

@@ -187,17 +187,11 @@ impl Database {
     /// Takes L with the connection's journal open under it.
     fn take_write_lock(&self, inner: &mut Inner, seat: &mut Seat, base: &mut dyn Base) -> Result<(), Failure> {
         self.drop_old_journal(inner, seat, base);
-        let named = inner.own.has_journal() || !base.is_writable();
-        if named {
-            self.open_journal(inner, base)?;
-        }
+        let named = self.open_journal(inner, base)?;
         let Some(mut node) = inner.node.take() else { return Err(Failure::no_node()) };
         let mut acquired = node.acquire_write_lock(&mut Handles::new(self, inner, seat, base));
         if acquired.is_ok() && !named {
-            // Made by whoever has the lock and by nobody else: it would be in the way of one who is just putting the journal's
-            // copy in its place.
-            acquired =
-                self.make_journal(inner).and_then(|()| self.open_journal(inner, base)).and_then(|()| node.heartbeat());
+            acquired = self.make_journal(inner, base).and_then(|()| node.heartbeat());
             if acquired.is_err() {
                 node.release_write_lock();
             }
@@ -219,28 +213,6 @@ impl Database {
         inner.linger.write_lock_taken(journal, self.storage.now());
         (seat.hold, seat.fresh_journal) = (inner.linger.hold, true);
         Ok(())
-    }
-
-    fn make_journal(&self, inner: &mut Inner) -> Result<(), Denied> {
-        let path = &self.paths.journal;
-        // Ours has the database's group whatever this user's is, so that others who share it can roll it back.
-        match self.storage.create_data(path, self.owner()?) {
-            Ok(_) => inner.names_are_safe = false,
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(Denied::io("make", path)(error)),
-        }
-        Ok(())
-    }
-
-    /// Opens the connection's journal, with its name and the database's on the disk.
-    fn open_journal(&self, inner: &mut Inner, base: &mut dyn Base) -> Result<(), Denied> {
-        if !inner.names_are_safe && base.is_writable() {
-            // A sync of the file does not promise that its name stays. Also where both were there: who made them may have been
-            // killed before he came to this.
-            self.storage.sync_dir(&self.paths.parent).map_err(Denied::io("sync", &self.paths.parent))?;
-            inner.names_are_safe = true;
-        }
-        base.open_journal().map_err(Denied::io("open", &self.paths.journal))
     }
 
     /// RESERVED or PENDING → EXCLUSIVE, and SHARED → EXCLUSIVE to roll a hot journal back.

@@ -20,8 +20,9 @@ pub trait Base {
     fn is_open(&self) -> bool;
     /// Closes the database's handle.
     fn close(&mut self);
-    /// Opens the journal for reading and writing, making it if it is missing, and keeps it. Nothing if that was done.
-    fn open_journal(&mut self) -> io::Result<()>;
+    /// Opens the journal for reading and writing and keeps it; nothing if that was done. `make`: L is held, and one that is missing
+    /// is made. `NotFound` else.
+    fn open_journal(&mut self, make: bool) -> io::Result<()>;
     fn close_journal(&mut self);
     /// Whether a journal is kept open.
     fn has_journal(&self) -> bool;

@@ -67,9 +67,7 @@ impl Denied {
     pub fn opening(path: &Path, lease: Duration, held: bool) -> impl FnOnce(io::Error) -> Denied {
         let (doing, path) = ("open", path.to_path_buf());
         move |source| match source.kind() {
-            io::ErrorKind::StaleNetworkFileHandle if held && source.raw_os_error().is_none() => {
-                Denied::Busy(Box::new(Holder::nobody(HELD, lease)))
-            }
+            io::ErrorKind::StaleNetworkFileHandle if held => Denied::Busy(Box::new(Holder::nobody(HELD, lease))),
             _ => Denied::Io { doing, path, source },
         }
     }

@@ -230,14 +230,15 @@ impl Base for Handles {
         self.doubt = true;
     }
 
-    fn open_journal(&mut self) -> io::Result<()> {
+    fn open_journal(&mut self, make: bool) -> io::Result<()> {
         if self.journal.is_some() {
             return Ok(());
         }
         // Without CREATE first: the platform's VFS syncs the directory at every commit of a journal that it may have made.
-        let opened = self
-            .open_journal_with(SQLITE_OPEN_READWRITE)
-            .or_else(|_| self.open_journal_with(SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE));
+        let mut opened = self.open_journal_with(SQLITE_OPEN_READWRITE);
+        if opened.is_err() && make {
+            opened = self.open_journal_with(SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE);
+        }
         self.journal = Some(opened.map_err(|code| why(&self.journal_path, code))?.0);
         Ok(())
     }

@@ -126,7 +126,11 @@ unsafe fn open_database(
         (Some(text), _) | (None, Err(text)) => Err(text),
     };
     let (database, wishes, refusal) = match attached {
-        Ok((database, wishes)) => (database, wishes, None),
+        Ok((database, mut wishes)) => {
+            // There the service thread closes what SQLite has opened, which only a SQLite with mutexes bears.
+            wishes.unlock_asap |= database.holds_names() && !copy.api.threadsafe();
+            (database, wishes, None)
+        }
         // Opened all the same, so that the sentence can reach the user; nothing can be done with it.
         Err(text) => (lock::detached(path), Wishes::default(), Some(text)),
     };

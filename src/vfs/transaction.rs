@@ -100,16 +100,13 @@ impl DatabaseFile {
             );
             return Err(self.fail(code, text));
         }
-        if self.transaction.has_header && self.handles.journal.is_none() {
-            let path = self.paths().journal.display().to_string();
-            return Err(
-                self.fail(code, format!("coord: {path} was closed under this transaction; roll back and run it again"))
-            );
-        }
-        if let Some(first) = self.transaction.held_back.take()
-            && let Some(journal) = &self.handles.journal
-        {
+        if let Some(first) = self.transaction.held_back {
+            let Some(journal) = &self.handles.journal else {
+                let text = format!("coord: {} was closed under this transaction", self.paths().journal.display());
+                return Err(self.fail(code, text));
+            };
             let written = journal.write(&[first], 0);
+            self.transaction.held_back = None;
             self.handles.journal_dirty = true;
             if written != SQLITE_OK {
                 self.write_failed(written);

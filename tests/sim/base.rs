@@ -70,14 +70,15 @@ impl Base for Handles {
         self.database = None;
     }
 
-    fn open_journal(&mut self) -> io::Result<()> {
+    fn open_journal(&mut self, make: bool) -> io::Result<()> {
         if self.journal.is_some() {
             return Ok(());
         }
-        let opened = self.storage.open(&self.paths.journal, Access::ReadWrite).or_else(|_| {
+        let mut opened = self.storage.open(&self.paths.journal, Access::ReadWrite);
+        if opened.is_err() && make {
             let _ = self.storage.create_new(&self.paths.journal, b"", OWNER);
-            self.storage.open(&self.paths.journal, Access::ReadWrite)
-        });
+            opened = self.storage.open(&self.paths.journal, Access::ReadWrite);
+        }
         self.journal = Some(opened?);
         self.journal_named = false;
         Ok(())

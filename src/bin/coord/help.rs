@@ -80,7 +80,8 @@ local, in trusted mode too. Ratios are medians of the rounds' ratios, with the l
 of the rounds, max is the greatest of all. System calls are those of one turn, counted by tracing a process of its own.
 takeover kills processes that hold a lock and takes the time until another one has it; footprint opens 200 databases and
 looks at memory, threads and wake-ups; requests mounts a FUSE filesystem (bindfs, if it is installed) over a directory of
-its own and counts what a read and a small write ask of it. At the end each of the project's bars that this run could measure is compared.
+its own and counts what a read and a small write ask of it. At the end each of the project's bars that this run could
+measure is compared.
 
 Exit status: 0 it ran; 2 it could not.
 ";

@@ -62,7 +62,7 @@ impl Database {
         if behind {
             Handles::new(self, inner, seat, base).follow_own()?;
         }
-        base.open_journal().map_err(Denied::io("open", &self.paths.journal))?;
+        base.open_journal(true).map_err(Denied::io("open", &self.paths.journal))?;
         Ok(inner.node.as_mut().ok_or_else(Failure::no_node)?.heartbeat()?)
     }
 

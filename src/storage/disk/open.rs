@@ -75,7 +75,7 @@ fn until_listed(
     mut open: impl FnMut() -> io::Result<File>,
 ) -> io::Result<File> {
     let mut pause = FIRST_PAUSE;
-    let (mut seen, mut failed) = (String::new(), None);
+    let (mut seen, mut kind) = (String::new(), ErrorKind::Other);
     for attempt in 0..TRIES {
         if attempt > 0 {
             std::thread::sleep(pause);
@@ -89,20 +89,19 @@ fn until_listed(
                 found if found == expected => return Ok(file),
                 found => {
                     seen = format!("its directory lists inode {expected}, opening it gave inode {found}");
-                    failed = None;
+                    kind = ErrorKind::StaleNetworkFileHandle;
                 }
             },
             // Replaced between the listing and the opening, or the client's old handle.
             Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESTALE)) => {
-                failed = Some(error);
+                // Never "not found": it is listed.
+                seen = format!("its directory lists inode {expected}, opening it gave: {error}");
+                kind = ErrorKind::Other;
             }
             Err(error) => return Err(error),
         }
     }
-    if let Some(error) = failed {
-        return Err(error);
-    }
-    Err(refuse(ErrorKind::StaleNetworkFileHandle, path, &format!("{seen}; still so after {TRIES} tries")))
+    Err(refuse(kind, path, &format!("{seen}; still so after {TRIES} tries")))
 }
 
 #[cfg(test)]
@@ -154,6 +153,12 @@ mod tests {
         fs::write(&path, b"").unwrap();
         let error = until_listed(&path, || Ok(Some(1)), || File::open(&path)).unwrap_err();
         assert!(error.to_string().contains("lists inode 1, opening it gave inode"), "{error}");
+        assert_eq!(error.kind(), ErrorKind::StaleNetworkFileHandle);
+        // What is listed is there, whatever this client says: taken for missing it would be replaced by nothing.
+        for code in [libc::ENOENT, libc::ESTALE] {
+            let error = until_listed(&path, || Ok(Some(1)), || Err(io::Error::from_raw_os_error(code))).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Other, "{error}");
+        }
         let error = until_listed(&path, || Ok(None), || File::open(&path)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NotFound);
     }

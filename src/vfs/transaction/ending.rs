@@ -35,7 +35,7 @@ impl DatabaseFile {
             return Some(self.fail(SQLITE_IOERR_DELETE, text));
         }
         if self.handles.journal.is_none() {
-            if self.handles.open_journal().is_err() {
+            if self.handles.open_journal(true).is_err() {
                 return Some(SQLITE_IOERR_DELETE);
             }
             // Opened by name: it counts only once a heartbeat has succeeded after it.
