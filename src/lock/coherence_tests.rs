@@ -240,12 +240,12 @@ fn at_once() -> Wishes {
 }
 
 pub(super) fn host(paths: &Arc<Paths>) -> (Database, Program) {
-    host_with_lease(paths, 60_000)
+    host_on(paths, "test", 60_000)
 }
 
-pub(super) fn host_with_lease(paths: &Arc<Paths>, lease_ms: u64) -> (Database, Program) {
+pub(super) fn host_on(paths: &Arc<Paths>, filesystem: &str, lease_ms: u64) -> (Database, Program) {
     let client = Arc::new(Client { server: Disk::new(), pages: Pages::default() });
-    let kind = Kind { name: "test".to_string(), class: Class::Shared };
+    let kind = Kind { name: filesystem.to_string(), class: Class::Shared };
     let database = Database::new(client.clone(), paths.clone(), kind, Mode::NetworkExclusive, lease_ms);
     let program = Program { client, paths: paths.clone(), database: None, journal: None, before_opening: None };
     (database, program.another())

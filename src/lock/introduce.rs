@@ -37,6 +37,7 @@ impl Database {
             lease_ms: inner.lease_ms,
             local: self.kind.is_local(),
             renames_by_handle: self.kind.renames_by_handle(),
+            holds_names: self.holds_names(),
             owner,
             client: base.client(),
         };

@@ -5,10 +5,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::coherence_tests::{Program, host, host_with_lease, run_without};
+use super::coherence_tests::{Program, host, host_on, run_without};
 use super::{Base, Database, Level, LockError, STAMP, Seat, Wishes};
 use crate::protocol::Paths;
-use crate::protocol::names::{Kind, Name};
+use crate::protocol::names::{Kind, Name, NodeId};
 
 /// Longer than any test.
 fn long() -> Wishes {
@@ -136,6 +136,40 @@ fn kept_read_locks_of_two_hosts_stand_beside_each_other() {
     there.stand_up(&mut other, &mut theirs);
 }
 
+/// A client that looks no name up again while its file is open (9p). A takeover elsewhere has replaced the files: others of this
+/// host cannot read them while a lock is kept on the old ones, however often it is used.
+#[test]
+fn a_lock_that_keeps_others_from_replaced_files_is_given_up() {
+    let place = Place::new();
+    let (here, mut mine) = host_on(&place.paths, "9p", 60_000);
+    let mut seat = here.sit(0, long());
+    transaction(&here, &mut seat, &mut mine, Level::Shared).unwrap();
+    here.tick();
+    assert!(place.held().0, "kept");
+    let epoch = Name { node: NodeId::new("elsewhere", "00000000", 1, 1), n: 1, kind: Kind::Epoch };
+    std::fs::write(place.paths.registry.join(epoch.to_string()), []).unwrap();
+    let soon = std::time::Instant::now() + std::time::Duration::from_secs(2);
+    while place.held().0 && std::time::Instant::now() < soon {
+        transaction(&here, &mut seat, &mut mine, Level::Shared).unwrap();
+        here.tick();
+    }
+    println!("STATE {}", place.held().0);
+    assert!(!place.held().0, "the old files stay open");
+    // Whoever reads next is on the new ones, and keeps them.
+    transaction(&here, &mut seat, &mut mine, Level::Shared).unwrap();
+    here.tick();
+    assert!(place.held().0);
+    here.stand_up(&mut seat, &mut mine);
+}
+
+/// The negative control.
+#[test]
+fn without_the_guard_it_is_kept_for_ever() {
+    let said =
+        run_without("held-names", "lock::linger_tests::a_lock_that_keeps_others_from_replaced_files_is_given_up");
+    assert!(said.contains("STATE true"), "{said}");
+}
+
 /// What is known of the file is known for as long as the lock is there, and not a moment longer.
 #[test]
 fn what_is_remembered_goes_with_the_lock() {
@@ -216,7 +250,7 @@ fn who_wants_to_unlock_at_once_does() {
 fn who_stayed_behind_a_fence_writes_into_the_file_that_has_the_name() {
     let place = Place::new();
     let ((here, mut mine), (there, mut theirs)) =
-        (host_with_lease(&place.paths, 1000), host_with_lease(&place.paths, 1000));
+        (host_on(&place.paths, "test", 1000), host_on(&place.paths, "test", 1000));
     let (mut stays, mut fences) = (here.sit(0, long()), here.sit(0, long()));
     let (mut zombie, mut second) = (there.sit(0, long()), mine.another());
     here.lock(&mut stays, Level::Shared, &mut mine).unwrap();

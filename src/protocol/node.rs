@@ -23,6 +23,8 @@ pub struct Settings {
     pub local: bool,
     /// The server may rename by handle (SMB): a tombstone is believed only after a whole lease.
     pub renames_by_handle: bool,
+    /// Who has the files open keeps others of his host from seeing that they were replaced (9p).
+    pub holds_names: bool,
     /// Rights for whatever is made.
     pub owner: Owner,
     /// `coord/<version> sqlite/<version>`, for people.

@@ -1,6 +1,7 @@
 //! Readers and exclusive: presence is created and unlinked, never renamed, and whoever puts his down and then lists sees
 //! everybody who was there before.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::depose::Verdict;
@@ -17,6 +18,8 @@ use crate::switches::{self, Guard};
 pub struct Glimpse {
     node: NodeId,
     exclusive: bool,
+    /// The replacements that it knows of, where more of them are of interest.
+    epoch: Option<BTreeSet<Name>>,
 }
 
 impl Glimpse {
@@ -28,6 +31,7 @@ impl Glimpse {
         let foreign = |name: &Name| name.node != self.node;
         census.exclusives.iter().any(foreign)
             || (self.exclusive && census.wishes.iter().any(foreign))
+            || self.epoch.as_ref().is_some_and(|known| *known != census.epochs)
             || census.tombstone(&self.node).is_some()
             || census.beat(&self.node).is_none()
     }
@@ -106,7 +110,7 @@ impl Node {
         self.writer.is_none() && now.since(self.looked_for_writers) < within
     }
 
-    /// Whether the last look showed somebody who waits for SHARED, with us exclusive.
+    /// Whether the last look showed somebody who waits for SHARED, with us exclusive or with the old files in his way.
     pub fn is_wished_for(&self) -> bool {
         self.reader_waits
     }
@@ -142,12 +146,15 @@ impl Node {
                 _ => self.reader_waits = true,
             }
         }
+        // Others of this host cannot open the new files, nor say so, while we have the old ones open.
+        self.reader_waits |= self.settings.holds_names && !self.same_epoch(&census);
         Ok(self.writer.is_some() || self.reader_waits)
     }
 
     /// What somebody needs to know of us who looks into the registry without us.
     pub fn glimpse(&self) -> Glimpse {
-        Glimpse { node: self.id().clone(), exclusive: self.exclusive.is_some() }
+        let epoch = self.settings.holds_names.then(|| self.epoch.clone());
+        Glimpse { node: self.id().clone(), exclusive: self.exclusive.is_some(), epoch }
     }
 
     /// A listing that was asked for at `asked` and made without us showed nobody who waits.

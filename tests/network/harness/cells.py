@@ -163,9 +163,4 @@ def faults(bed, cell, number, result):
     rank.close(result)
 
 
-def taken_over(bank, cell, result):
-    """How long a takeover takes."""
-    takeover(bank, result)
-
-
-WORK = {"requests": requests, "takeover": taken_over, "bank": all_at_once, "maintenance": all_at_once, "turns": turns}
+WORK = {"requests": requests, "takeover": takeover, "bank": all_at_once, "maintenance": all_at_once, "turns": turns}

@@ -10,7 +10,7 @@ TIMES = 8
 WAITS = 4
 
 
-def takeover(bank, result):
+def takeover(bank, _cell, result):
     """In leases of the victim's, one after the other: `result.leases`."""
     bed = bank.bed
     for number in range(TIMES):
