@@ -27,6 +27,7 @@ pub(super) fn conclude(hosts: &[Host], together: Option<&[Finding]>) -> Conclude
     if !all_local || !same_kernel {
         match together {
             None => not_shown.push(OTHERS.to_string()),
+            Some(_) if hosts.len() < 2 => not_shown.push(OTHERS.to_string()),
             Some(_) if same_kernel => not_shown.push(SAME_KERNEL.to_string()),
             Some(_) => {}
         }

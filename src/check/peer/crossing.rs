@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::session::Session;
-use crate::check::bench::{Halt, Seen, Trouble, failed, fails, holds, note};
+use crate::check::bench::{Halt, Seen, failed, fails, holds, note};
 use crate::check::report::Finding;
 
 const ADVICE: &str = "mount without directory caches (NFS: lookupcache=none; 9p: cache=none), or keep the database elsewhere: a \
@@ -20,7 +20,7 @@ const NAMES: u32 = 32;
 #[derive(Serialize, Deserialize)]
 struct Listings(Vec<Vec<u32>>);
 
-pub(super) fn who_sees_whom(session: &mut Session, rounds: u32) -> Result<Finding, Trouble> {
+pub(super) fn who_sees_whom(session: &mut Session, rounds: u32) -> Result<Finding, Halt> {
     session.step("own name, then listing: one sees the other", ADVICE, |session| run(session, rounds), judge)
 }
 

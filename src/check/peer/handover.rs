@@ -6,7 +6,7 @@ use std::io;
 use serde::{Deserialize, Serialize};
 
 use super::session::Session;
-use crate::check::bench::{Halt, Seen, Trouble, failed, fails, holds};
+use crate::check::bench::{Halt, Seen, failed, fails, holds};
 use crate::check::report::Finding;
 use crate::check::solo::{PAGES, content, make, whole};
 use crate::storage::{Access, DataFile};
@@ -26,7 +26,7 @@ struct Read {
     undropped_stale: u32,
 }
 
-pub(super) fn check(session: &mut Session, rounds: u32) -> Result<Finding, Trouble> {
+pub(super) fn check(session: &mut Session, rounds: u32) -> Result<Finding, Halt> {
     session.step("data after a hand-over", ADVICE, |session| run(session, rounds), judge)
 }
 

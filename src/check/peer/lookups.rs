@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::session::Session;
-use crate::check::bench::{Halt, Trouble, failed, fails, holds};
+use crate::check::bench::{Halt, failed, fails, holds};
 use crate::check::report::Finding;
 use crate::storage::Access;
 
@@ -36,7 +36,7 @@ fn both(a: &Looked, b: &Looked, of: fn(&Looked) -> u32) -> u32 {
 }
 
 /// After a beat was renamed, a listing afresh shows it under its new name and not under its old one.
-pub(super) fn heartbeats(session: &mut Session, rounds: u32) -> Result<Finding, Trouble> {
+pub(super) fn heartbeats(session: &mut Session, rounds: u32) -> Result<Finding, Halt> {
     session.step(
         "heartbeats in listings",
         ADVICE_LIST,
@@ -90,7 +90,7 @@ pub(super) fn heartbeats(session: &mut Session, rounds: u32) -> Result<Finding, 
 
 /// One host has looked for a file in vain, the other makes it: opened as the directory lists it, it is there; and after it was
 /// removed it is not.
-pub(super) fn missing(session: &mut Session, rounds: u32) -> Result<Finding, Trouble> {
+pub(super) fn missing(session: &mut Session, rounds: u32) -> Result<Finding, Halt> {
     session.step(
         "a file that was not there, and is gone again",
         ADVICE_LIST,
@@ -160,7 +160,7 @@ pub(super) fn missing(session: &mut Session, rounds: u32) -> Result<Finding, Tro
 
 /// The one name that is used again: the lock directory. Who is told that it exists may be told so for a moment too long, but
 /// not for ever; who makes it has it alone.
-pub(super) fn lock_directory(session: &mut Session, rounds: u32) -> Result<Finding, Trouble> {
+pub(super) fn lock_directory(session: &mut Session, rounds: u32) -> Result<Finding, Halt> {
     session.step(
         "the lock directory, made and removed in turn",
         ADVICE_LOCK,

@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::bench::{Bench, Trouble, Watch};
+use super::bench::{Bench, Halt, Trouble, Watch};
 use super::place::{self, Place};
-use super::report::{Finding, Host, Report};
-use super::solo;
+use super::report::{Finding, Host, Outcome, Report, Verdict};
+use super::{solo, verdict};
 use crate::storage::Storage;
 
 mod crossing;
@@ -44,6 +44,13 @@ struct Hello {
     host: Host,
 }
 
+/// What came of it.
+struct Checked {
+    hosts: Vec<Host>,
+    together: Option<Vec<Finding>>,
+    note: Option<String>,
+}
+
 /// Checks by itself, then waits for another host that does the same in this directory, and checks with it.
 ///
 /// # Errors
@@ -53,25 +60,41 @@ pub fn with_peer(storage: &dyn Storage, dir: &Path, how: &Together, watch: &Watc
     let mut place = Place::make(storage, dir, place::PEER)?;
     let checked = check(storage, &place, how, watch);
     let left = place.clear();
-    let (hosts, findings) = checked?;
-    let mut report = Report::new(storage, dir, hosts, Some(findings));
-    report.notes.append(&mut left.into_iter().chain(place.notes()).collect());
+    let Checked { hosts, together, note } = checked?;
+    let mut report = Report::new(storage, dir, hosts, together);
+    report.notes.append(&mut note.into_iter().chain(left).chain(place.notes()).collect());
     report.seconds = storage.now().since(started).as_secs_f64();
     Ok(report)
 }
 
-fn check(
-    storage: &dyn Storage,
-    place: &Place,
-    how: &Together,
-    watch: &Watch,
-) -> Result<(Vec<Host>, Vec<Finding>), Trouble> {
+fn check(storage: &dyn Storage, place: &Place, how: &Together, watch: &Watch) -> Result<Checked, Trouble> {
     let mine = solo::check(storage, place, watch)?;
     let bench = Bench::new(storage, place, watch);
-    let mut session = meet::meet(&bench, how)?;
-    let checked = converse(&mut session, mine, how, storage.kind(&place.root).renames_by_handle());
-    session.close(&checked);
-    checked
+    let checked = meet::meet(&bench, how).map_err(Halt::from).and_then(|mut session| {
+        let by_handle = storage.kind(&place.root).renames_by_handle();
+        let checked = converse(&mut session, mine.clone(), how, by_handle);
+        session.close(&checked);
+        checked
+    });
+    let alone = |together, note| Ok(Checked { hosts: vec![mine.clone()], together, note });
+    match checked {
+        Ok((hosts, findings)) => Ok(Checked { hosts, together: Some(findings), note: None }),
+        Err(Halt::Failed(says)) => alone(Some(vec![talk(says)]), None),
+        // What one host refuses by itself no other one can save.
+        Err(Halt::Trouble(Trouble::Cannot(says))) if is_refused(&mine) => alone(None, Some(says)),
+        Err(Halt::Trouble(trouble)) => Err(trouble),
+    }
+}
+
+fn is_refused(host: &Host) -> bool {
+    verdict::conclude(std::slice::from_ref(host), None).verdict == Verdict::Refused
+}
+
+/// That the ends could not even talk through the filesystem is an answer, too.
+fn talk(says: String) -> Finding {
+    let advice =
+        "mount it so that a host reads what another has written into a new file, or use another filesystem".to_string();
+    Finding { name: "two hosts, talk".to_string(), outcome: Outcome::Fails, says, advice: Some(advice) }
 }
 
 fn converse(
@@ -79,7 +102,7 @@ fn converse(
     mine: Host,
     how: &Together,
     renames_by_handle: bool,
-) -> Result<(Vec<Host>, Vec<Finding>), Trouble> {
+) -> Result<(Vec<Host>, Vec<Finding>), Halt> {
     let hello = Hello {
         coord_version: env!("CARGO_PKG_VERSION").to_string(),
         rounds: how.rounds,
@@ -88,10 +111,11 @@ fn converse(
     };
     let other: Hello = session.exchange(&hello)?;
     if other.coord_version != hello.coord_version {
-        return Err(Trouble::Cannot(format!(
+        let says = format!(
             "{} runs coord {} and this is {}: use one version on both",
             other.host.host, other.coord_version, hello.coord_version
-        )));
+        );
+        return Err(Trouble::Cannot(says).into());
     }
     let rounds = hello.rounds.max(other.rounds);
     let by_handle = hello.renames_by_handle || other.renames_by_handle;
@@ -102,7 +126,7 @@ fn converse(
     Ok((hosts, findings))
 }
 
-fn steps(session: &mut Session, rounds: u32, by_handle: bool) -> Result<Vec<Finding>, Trouble> {
+fn steps(session: &mut Session, rounds: u32, by_handle: bool) -> Result<Vec<Finding>, Halt> {
     Ok(vec![
         races::mkdir(session, rounds)?,
         races::create(session, rounds)?,
@@ -118,13 +142,13 @@ fn steps(session: &mut Session, rounds: u32, by_handle: bool) -> Result<Vec<Find
 }
 
 /// Both have the same accounts; that they conclude the same is looked at all the same.
-fn agree(session: &mut Session, hosts: &[Host], findings: &[Finding]) -> Result<(), Trouble> {
-    let mine = (super::verdict::conclude(hosts, Some(findings)).verdict, findings.to_vec());
-    let theirs: (super::Verdict, Vec<Finding>) = session.exchange(&mine)?;
+fn agree(session: &mut Session, hosts: &[Host], findings: &[Finding]) -> Result<(), Halt> {
+    let mine = (verdict::conclude(hosts, Some(findings)).verdict, findings.to_vec());
+    let theirs: (Verdict, Vec<Finding>) = session.exchange(&mine)?;
     if mine != theirs {
-        return Err(Trouble::Cannot(format!(
+        return Err(Halt::Failed(format!(
             "the two ends do not agree: {} here, {} there. That is a defect of coord or of how this filesystem carries their \
-             messages; treat it as refused and report it",
+             messages; report it",
             mine.0.words(),
             theirs.0.words()
         )));

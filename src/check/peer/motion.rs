@@ -2,7 +2,7 @@
 //! fails.
 
 use super::session::Session;
-use crate::check::bench::{Halt, Trouble, failed, holds};
+use crate::check::bench::{Halt, failed, holds};
 use crate::check::report::Finding;
 use crate::check::solo::{settle, settled_names, still_there};
 
@@ -12,7 +12,7 @@ const ADVICE: &str =
 /// Names that come and go in each round, and listings meanwhile.
 const CHANGES: u32 = 32;
 
-pub(super) fn check(session: &mut Session, rounds: u32) -> Result<Finding, Trouble> {
+pub(super) fn check(session: &mut Session, rounds: u32) -> Result<Finding, Halt> {
     session.step(
         "listing while names come and go",
         ADVICE,

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::session::Session;
-use crate::check::bench::{Halt, Seen, Trouble, failed, fails, holds, note};
+use crate::check::bench::{Halt, Seen, failed, fails, holds, note};
 use crate::check::report::Finding;
 use crate::check::solo::{Got, got};
 
@@ -27,7 +27,7 @@ struct Won {
     left: Vec<u64>,
 }
 
-pub(super) fn mkdir(session: &mut Session, rounds: u32) -> Result<Finding, Trouble> {
+pub(super) fn mkdir(session: &mut Session, rounds: u32) -> Result<Finding, Halt> {
     let owner = session.bench().place.owner;
     let storage = session.bench().storage;
     session.step(
@@ -40,7 +40,7 @@ pub(super) fn mkdir(session: &mut Session, rounds: u32) -> Result<Finding, Troub
     )
 }
 
-pub(super) fn create(session: &mut Session, rounds: u32) -> Result<Finding, Trouble> {
+pub(super) fn create(session: &mut Session, rounds: u32) -> Result<Finding, Halt> {
     let owner = session.bench().place.owner;
     let storage = session.bench().storage;
     session.step(
@@ -57,7 +57,7 @@ pub(super) fn create(session: &mut Session, rounds: u32) -> Result<Finding, Trou
 
 /// A heartbeat against the rename that deposes its node. `by_handle`: the protocol knows that this server may let both succeed,
 /// and waits for a whole lease before it believes the second.
-pub(super) fn rename(session: &mut Session, rounds: u32, by_handle: bool) -> Result<Finding, Trouble> {
+pub(super) fn rename(session: &mut Session, rounds: u32, by_handle: bool) -> Result<Finding, Halt> {
     let storage = session.bench().storage;
     session.step(
         "rename: one wins",

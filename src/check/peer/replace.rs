@@ -6,7 +6,7 @@ use std::io::ErrorKind;
 use serde::{Deserialize, Serialize};
 
 use super::session::Session;
-use crate::check::bench::{Halt, Seen, Trouble, failed, fails, holds, note};
+use crate::check::bench::{Halt, Seen, failed, fails, holds, note};
 use crate::check::report::Finding;
 use crate::check::solo::{PAGE, PAGES, content, make, whole};
 use crate::storage::Access;
@@ -26,7 +26,7 @@ struct Late {
     cannot: Option<String>,
 }
 
-pub(super) fn check(session: &mut Session, rounds: u32) -> Result<Finding, Trouble> {
+pub(super) fn check(session: &mut Session, rounds: u32) -> Result<Finding, Halt> {
     session.step("late writes to a replaced file", ADVICE, |session| run(session, rounds), judge)
 }
 

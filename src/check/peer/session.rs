@@ -245,15 +245,15 @@ impl<'a, 'b> Session<'a, 'b> {
         )))
     }
 
-    /// Gives the other end a value and gets its.
-    pub fn exchange<T: Serialize + DeserializeOwned>(&mut self, mine: &T) -> Result<T, Trouble> {
+    /// Gives the other end a value and gets its. [`Halt::Failed`] if it did not arrive as it was written.
+    pub fn exchange<T: Serialize + DeserializeOwned>(&mut self, mine: &T) -> Result<T, Halt> {
         self.stage += 1;
         self.number = 0;
         self.give(mine)
     }
 
     /// [`Session::exchange`] at the end of a stage.
-    fn give<T: Serialize + DeserializeOwned>(&mut self, mine: &T) -> Result<T, Trouble> {
+    fn give<T: Serialize + DeserializeOwned>(&mut self, mine: &T) -> Result<T, Halt> {
         let them = if self.is_a { 'b' } else { 'a' };
         let path = |of: char| self.talk.join(format!("c.{:016x}.{of}.{}", self.key, self.stage));
         let (ours, theirs) = (path(self.me()), path(them));
@@ -262,16 +262,12 @@ impl<'a, 'b> Session<'a, 'b> {
         made.map_err(|error| self.lost("write a file in", &error))?;
         let end = format!("{}.end", self.stage);
         self.post(&end)?;
-        match self.hear(&end, false) {
-            Ok(_) => {}
-            Err(Halt::Trouble(trouble)) => return Err(trouble),
-            Err(Halt::Failed(says)) => return Err(Trouble::Cannot(says)),
-        }
+        self.hear(&end, false)?;
         let read = self.bench.storage.read_small(&theirs, ACCOUNT_BYTES);
         let text = read.map_err(|error| self.lost("read what the other end has written in", &error))?;
         serde_json::from_slice(&text).map_err(|error| {
-            Trouble::Cannot(format!(
-                "what {} wrote into a new file did not arrive whole ({} bytes: {error}); treat this filesystem as refused",
+            Halt::Failed(format!(
+                "what {} wrote into a new file did not arrive whole ({} bytes: {error})",
                 self.names[1],
                 text.len()
             ))
@@ -285,14 +281,14 @@ impl<'a, 'b> Session<'a, 'b> {
         advice: &str,
         body: impl FnOnce(&mut Self) -> Result<T, Halt>,
         judge: impl FnOnce(&T, &T) -> Result<Seen, Halt>,
-    ) -> Result<Finding, Trouble> {
+    ) -> Result<Finding, Halt> {
         self.bench.go_on()?;
         self.bench.tell(&format!("together: {name}"));
         self.stage += 1;
         self.number = 0;
         let mine: Account<T> = match body(self) {
             Ok(account) => Ok(account),
-            Err(Halt::Trouble(trouble)) => return Err(trouble),
+            Err(Halt::Trouble(trouble)) => return Err(trouble.into()),
             Err(Halt::Failed(says)) => {
                 self.post(&format!("{}.{FAILED}", self.stage))?;
                 // It must stay for the other to see.
@@ -312,14 +308,14 @@ impl<'a, 'b> Session<'a, 'b> {
         let (outcome, says) = match judged {
             Ok(seen) => (seen.outcome, seen.says),
             Err(Halt::Failed(says)) => (Outcome::Fails, says),
-            Err(Halt::Trouble(trouble)) => return Err(trouble),
+            Err(Halt::Trouble(trouble)) => return Err(trouble.into()),
         };
         let advice = (outcome == Outcome::Fails).then(|| advice.to_string());
         Ok(Finding { name: format!("two hosts, {name}"), outcome, says, advice })
     }
 
     /// The last thing: after a failure the other is told, else both wait until neither needs A's directory any more.
-    pub fn close<T>(&mut self, result: &Result<T, Trouble>) {
+    pub fn close<T>(&mut self, result: &Result<T, Halt>) {
         match result {
             // A removes the directory as soon as it has heard B, who may then find it gone.
             Ok(_) => drop(self.exchange(&())),

@@ -84,6 +84,37 @@ fn a_file_that_cannot_be_replaced_is_a_note() {
     assert_eq!((report.verdict, found.outcome), (Verdict::NetworkExclusive, Outcome::Note), "{found:?}");
 }
 
+/// The two cannot even tell each other what they have seen: that is an answer, on both screens.
+#[test]
+fn what_does_not_carry_the_ends_words_is_refused() {
+    let dir = super::dir();
+    let late = || end(dir.path(), Defect::ContentsLate, Class::Shared, "11111111");
+    let (a, b) = std::thread::scope(|scope| {
+        let (a, b) = (scope.spawn(late), scope.spawn(late));
+        (a.join().unwrap().unwrap(), b.join().unwrap().unwrap())
+    });
+    for report in [a, b] {
+        let found = finding(&report, "two hosts, talk");
+        assert_eq!((report.verdict, found.outcome), (Verdict::Refused, Outcome::Fails), "{found:?}");
+        assert!(report.reason.contains("did not arrive whole") && !report.advice.is_empty(), "{report:?}");
+        assert!(report.not_shown[0].contains("another host"), "{:?}", report.not_shown);
+    }
+}
+
+/// What this host refuses by itself is refused, whether another one comes or not; a fit one without a second host is not answered.
+#[test]
+fn nobody_is_needed_for_a_refusal() {
+    let dir = super::dir();
+    let alone = |class| {
+        let how = Together { rounds: 1, patience: Duration::from_millis(10) };
+        with_peer(&Faulty::new(Defect::None, class), dir.path(), &how, &Watch::NOBODY)
+    };
+    let report = alone(Class::Unfit("it is not for this".to_string())).unwrap();
+    assert_eq!((report.verdict, report.together), (Verdict::Refused, None));
+    assert!(report.notes[0].contains("no other check showed itself"), "{:?}", report.notes);
+    assert!(matches!(alone(Class::Shared), Err(Trouble::Cannot(_))));
+}
+
 /// A disk of one's own that another kernel can see is not one.
 #[test]
 fn two_kernels_that_take_it_for_their_own_disk_are_refused() {
