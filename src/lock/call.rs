@@ -113,7 +113,7 @@ impl Database {
     }
 
     /// What a call that waits no longer is told.
-    fn refused(&self, seat: &mut Seat, denied: Failure) -> LockError {
+    pub(super) fn refused(&self, seat: &mut Seat, denied: Failure) -> LockError {
         let who = match denied {
             Failure::Lock(error) => {
                 seat.busy = self.busy_natively(seat.id, &error);

@@ -5,9 +5,11 @@ use std::io;
 use std::path::Path;
 
 use super::database::{Database, Inner};
+use super::failure::lost;
 use super::known::Known;
 use super::level::Level;
-use super::seat::{Base, Seat};
+use super::network::current;
+use super::seat::{Base, LockError, Seat};
 use crate::protocol::node::Files;
 use crate::protocol::{Denied, Node, Paths};
 use crate::storage::{Access, DataFile, FileId, Storage};
@@ -106,6 +108,25 @@ impl Database {
         let named = self.storage.attributes(path).map_err(Denied::io("look at", path))?.id;
         Ok(own == Some(named) || switches::off(Guard::HandleCheck))
     }
+
+    /// Opens the connection's handles anew under its present lock: that worked, and a heartbeat since then says that the lock is
+    /// still ours.
+    ///
+    /// # Errors
+    /// [`LockError::Busy`] while others of this host keep it from being opened.
+    pub fn reopen(&self, seat: &mut Seat, base: &mut dyn Base) -> Result<(), LockError> {
+        let reopened = self.reopen_under(&mut self.inner(), seat, base);
+        reopened.map_err(|denied| self.refused(seat, denied.into()))
+    }
+
+    fn reopen_under(&self, inner: &mut Inner, seat: &mut Seat, base: &mut dyn Base) -> Result<(), Denied> {
+        let lost = || Denied::Deposed(lost(&self.paths));
+        let mut node = inner.node.take().ok_or_else(lost)?;
+        let reopened = Handles::new(self, inner, seat, base).follow(&mut node);
+        inner.node = Some(node);
+        reopened?;
+        current(inner, seat).ok_or_else(lost)?.heartbeat()
+    }
 }
 
 /// All handles that one lock call uses.
@@ -150,6 +171,14 @@ impl<'a> Handles<'a> {
     /// [`Handles::reopen_base`] where our own descriptor is known to be the right one.
     pub fn follow_own(&mut self) -> Result<(), Denied> {
         if self.reopen_base()? { Ok(()) } else { Err(self.replaced()) }
+    }
+
+    /// The same; our own descriptor is opened first if that failed in an earlier attempt.
+    pub fn follow(&mut self, node: &mut Node) -> Result<(), Denied> {
+        if self.inner.own.database.is_none() {
+            self.open_own(node, true)?;
+        }
+        self.follow_own()
     }
 
     fn replaced(&self) -> Denied {

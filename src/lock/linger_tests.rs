@@ -1,68 +1,11 @@
 //! Locks that are kept beyond the transaction: between two hosts, on a real disk. The service thread knows nothing of these
 //! managers, so the test itself lets each look after its locks, and nothing depends on how fast anything is.
 
-use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::coherence_tests::{Program, host, host_on, run_without};
-use super::{Base, Database, Level, LockError, STAMP, Seat, Wishes};
-use crate::protocol::Paths;
-use crate::protocol::names::{Kind, Name, NodeId};
-
-/// Longer than any test.
-fn long() -> Wishes {
-    Wishes { linger_ms: Some(60_000), ..Wishes::default() }
-}
-
-struct Place {
-    paths: Arc<Paths>,
-    _dir: tempfile::TempDir,
-}
-
-impl Place {
-    fn new() -> Place {
-        let dir = tempfile::tempdir().unwrap();
-        let paths = Arc::new(Paths::new(&dir.path().join("db")));
-        std::fs::write(&paths.database, [1; 64]).unwrap();
-        std::fs::write(&paths.journal, []).unwrap();
-        // Coord is known here already: nobody has to wait for earlier readers.
-        std::fs::create_dir(&paths.registry).unwrap();
-        Place { paths, _dir: dir }
-    }
-
-    /// Whether a name that begins so is there.
-    fn has(&self, dir: &Path, word: &str) -> bool {
-        let Ok(names) = std::fs::read_dir(dir) else { return false };
-        names.flatten().any(|name| name.file_name().to_string_lossy().starts_with(word))
-    }
-
-    /// The names in the registry.
-    fn names(&self) -> Vec<Name> {
-        let names = std::fs::read_dir(&self.paths.registry).unwrap().flatten();
-        names.filter_map(|name| Name::parse(&name.file_name())).collect()
-    }
-
-    /// What is on disk: reader, writer, exclusive.
-    fn held(&self) -> (bool, bool, bool) {
-        let (registry, lock) = (&self.paths.registry, &self.paths.lock);
-        (self.has(registry, "reader."), self.has(lock, "write."), self.has(registry, "exclusive."))
-    }
-}
-
-fn transaction(database: &Database, seat: &mut Seat, base: &mut Program, highest: Level) -> Result<(), LockError> {
-    for level in [Level::Shared, Level::Reserved, Level::Exclusive] {
-        if level <= highest
-            && let Err(error) = database.lock(seat, level, base)
-        {
-            database.unlock(seat, Level::None, base);
-            return Err(error);
-        }
-    }
-    database.unlock(seat, Level::Shared, base);
-    database.unlock(seat, Level::None, base);
-    Ok(())
-}
+use super::two_hosts::{Place, Program, host, host_on, long, run_without, transaction};
+use super::{Base, Level, LockError, STAMP, Seat, Wishes};
+use crate::protocol::names::{Kind, Name};
 
 /// One host has done a transaction and keeps its lock; another wants `wanted`. What it gets, while the first one's service
 /// thread goes on looking after its locks.
@@ -134,40 +77,6 @@ fn kept_read_locks_of_two_hosts_stand_beside_each_other() {
     assert_eq!(readers, 2);
     here.stand_up(&mut seat, &mut mine);
     there.stand_up(&mut other, &mut theirs);
-}
-
-/// A client that looks no name up again while its file is open (9p). A takeover elsewhere has replaced the files: others of this
-/// host cannot read them while a lock is kept on the old ones, however often it is used.
-#[test]
-fn a_lock_that_keeps_others_from_replaced_files_is_given_up() {
-    let place = Place::new();
-    let (here, mut mine) = host_on(&place.paths, "9p", 60_000);
-    let mut seat = here.sit(0, long());
-    transaction(&here, &mut seat, &mut mine, Level::Shared).unwrap();
-    here.tick();
-    assert!(place.held().0, "kept");
-    let epoch = Name { node: NodeId::new("elsewhere", "00000000", 1, 1), n: 1, kind: Kind::Epoch };
-    std::fs::write(place.paths.registry.join(epoch.to_string()), []).unwrap();
-    let soon = std::time::Instant::now() + std::time::Duration::from_secs(2);
-    while place.held().0 && std::time::Instant::now() < soon {
-        transaction(&here, &mut seat, &mut mine, Level::Shared).unwrap();
-        here.tick();
-    }
-    println!("STATE {}", place.held().0);
-    assert!(!place.held().0, "the old files stay open");
-    // Whoever reads next is on the new ones, and keeps them.
-    transaction(&here, &mut seat, &mut mine, Level::Shared).unwrap();
-    here.tick();
-    assert!(place.held().0);
-    here.stand_up(&mut seat, &mut mine);
-}
-
-/// The negative control.
-#[test]
-fn without_the_guard_it_is_kept_for_ever() {
-    let said =
-        run_without("held-names", "lock::linger_tests::a_lock_that_keeps_others_from_replaced_files_is_given_up");
-    assert!(said.contains("STATE true"), "{said}");
 }
 
 /// What is known of the file is known for as long as the lock is there, and not a moment longer.

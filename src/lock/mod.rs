@@ -9,6 +9,8 @@ mod database;
 mod distrust;
 mod failure;
 mod handles;
+#[cfg(test)]
+mod held_names_tests;
 mod introduce;
 mod intruder;
 mod journal;
@@ -28,6 +30,8 @@ mod settings;
 pub mod simulated;
 mod trusted;
 mod turn;
+#[cfg(test)]
+mod two_hosts;
 
 pub use database::{Database, Mode};
 pub use known::{Known, STAMP, STAMP_AT};

@@ -376,14 +376,6 @@ impl Database {
         let Some(node) = current(&mut inner, seat) else { return Err(lost(&self.paths)) };
         node.renew().map_err(|denied| denied.to_string())
     }
-
-    /// Opens the connection's handles anew under its present lock: true if that worked, and a heartbeat since then says that
-    /// the lock is still ours.
-    pub fn reopen(&self, seat: &mut Seat, base: &mut dyn Base) -> bool {
-        let mut inner = self.inner();
-        let reopened = Handles::new(self, &mut inner, seat, base).follow_own().is_ok();
-        reopened && current(&mut inner, seat).is_some_and(|node| node.heartbeat().is_ok())
-    }
 }
 
 /// The node that the seat's lock was taken under, if it is still ours.

@@ -1,6 +1,7 @@
 //! The service threads, one for each filesystem, so that one that hangs does not let the leases on the others lapse. They
 //! keep up heartbeats, watch silent nodes, and sweep what would not go. They never call into SQLite and never touch a handle
-//! that SQLite uses; but where names are held (9p) they close the handles of idle connections, through the platform's VFS. With nothing held they sleep without waking.
+//! that SQLite uses; but where names are held (9p) they close the handles of idle connections, through the platform's VFS. With
+//! nothing held they sleep without waking.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};

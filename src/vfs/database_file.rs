@@ -95,6 +95,14 @@ impl DatabaseFile {
         code
     }
 
+    /// What the program is told where somebody is in the way; who, it may ask.
+    pub fn busy(&mut self) -> c_int {
+        if let Some(text) = self.seat.take_busy() {
+            self.last_error = Some(text);
+        }
+        SQLITE_BUSY
+    }
+
     pub fn is_network(&self) -> bool {
         self.seat.lease().is_some()
     }
@@ -271,12 +279,7 @@ impl DatabaseFile {
                 self.stamp = self.stamp.filter(|_| before > Level::None);
                 if wanted == Level::Reserved && before == Level::Shared { self.prepare_journal() } else { SQLITE_OK }
             }
-            Err(LockError::Busy) => {
-                if let Some(text) = self.seat.take_busy() {
-                    self.last_error = Some(text);
-                }
-                SQLITE_BUSY
-            }
+            Err(LockError::Busy) => self.busy(),
             // Not busy: a busy handler would go on waiting against the program's will.
             Err(LockError::Interrupted) => SQLITE_INTERRUPT,
             Err(LockError::Native(code)) => code,

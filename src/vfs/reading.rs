@@ -4,7 +4,7 @@ use std::ffi::{c_int, c_void};
 
 use super::database_file::DatabaseFile;
 use crate::host::ffi::*;
-use crate::lock::{Level, Mode, STAMP, STAMP_AT};
+use crate::lock::{Level, LockError, Mode, STAMP, STAMP_AT};
 use crate::switches::{self, Guard};
 
 /// As far as the database is read without a lock: its header (SQLite's file format, section 1.3).
@@ -71,9 +71,13 @@ impl DatabaseFile {
         {
             // A takeover elsewhere may have replaced the file; while our reader's name stands nobody can have written. Who
             // holds the write lock has no such excuse, and must not lose the journal's handle.
-            if self.confirm(code) == SQLITE_OK && self.database.reopen(&mut self.seat, &mut self.handles) {
-                // SAFETY: as above.
-                code = unsafe { self.read_base(buffer, amount, offset) };
+            if self.confirm(code) == SQLITE_OK {
+                match self.database.reopen(&mut self.seat, &mut self.handles) {
+                    // SAFETY: as above.
+                    Ok(()) => code = unsafe { self.read_base(buffer, amount, offset) },
+                    Err(LockError::Busy) => code = self.busy(),
+                    Err(_) => {}
+                }
             }
         }
         switches::stop_point("database-read");

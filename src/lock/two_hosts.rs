@@ -1,0 +1,326 @@
+//! What the tests of this module use: the programs of two hosts, each with a cache of its own, on one real disk. No service thread
+//! knows of their managers, so a test itself lets each look after its locks.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::ffi::OsString;
+use std::io;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use super::{Base, Database, Level, LockError, Mode, Seat, Wishes};
+use crate::protocol::Paths;
+use crate::protocol::names::Name;
+use crate::storage::disk::Disk;
+use crate::storage::kind::Class;
+use crate::storage::{
+    Access, Attributes, DataFile, FileId, Instant, Kind, Liveness, LocalGuard, Owner, Process, Storage,
+};
+
+type Pages = Arc<Mutex<HashMap<FileId, Vec<u8>>>>;
+
+/// A host with a cache of its own.
+pub(super) struct Client {
+    server: Disk,
+    pages: Pages,
+    /// Other programs of this host have the old files open, and as long as anybody has, it gives those (9p).
+    pub held: AtomicBool,
+}
+
+struct CachedFile {
+    file: Box<dyn DataFile>,
+    pages: Pages,
+}
+
+impl Client {
+    fn cached(&self, file: Box<dyn DataFile>) -> Box<dyn DataFile> {
+        Box::new(CachedFile { file, pages: self.pages.clone() })
+    }
+}
+
+impl Storage for Client {
+    fn now(&self) -> Instant {
+        self.server.now()
+    }
+    fn sleep(&self, span: Duration) {
+        self.server.sleep(span);
+    }
+    fn date(&self) -> String {
+        self.server.date()
+    }
+    fn random(&self) -> u64 {
+        self.server.random()
+    }
+    fn make_dir(&self, dir: &Path, owner: Owner) -> io::Result<()> {
+        self.server.make_dir(dir, owner)
+    }
+    fn remove_dir(&self, dir: &Path) -> io::Result<()> {
+        self.server.remove_dir(dir)
+    }
+    fn create_new(&self, path: &Path, contents: &[u8], owner: Owner) -> io::Result<()> {
+        self.server.create_new(path, contents, owner)
+    }
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.server.rename(from, to)
+    }
+    fn link(&self, file: &Path, name: &Path) -> io::Result<()> {
+        self.server.link(file, name)
+    }
+    fn unlink(&self, path: &Path) -> io::Result<()> {
+        self.server.unlink(path)
+    }
+    fn list(&self, dir: &Path) -> io::Result<Vec<OsString>> {
+        self.server.list(dir)
+    }
+    fn read_small(&self, path: &Path, limit: usize) -> io::Result<Vec<u8>> {
+        self.server.read_small(path, limit)
+    }
+    fn append_line(&self, path: &Path, line: &str, owner: Owner) -> io::Result<()> {
+        self.server.append_line(path, line, owner)
+    }
+    fn attributes(&self, path: &Path) -> io::Result<Attributes> {
+        self.server.attributes(path)
+    }
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        self.server.sync_dir(dir)
+    }
+    fn open(&self, path: &Path, access: Access) -> io::Result<Box<dyn DataFile>> {
+        Ok(self.cached(self.server.open(path, access)?))
+    }
+    fn read_uncached(&self, path: &Path, limit: usize) -> io::Result<Vec<u8>> {
+        self.server.read_uncached(path, limit)
+    }
+    fn open_listed(&self, path: &Path, access: Access, scratch: &Path) -> io::Result<Box<dyn DataFile>> {
+        if self.held.load(Ordering::Relaxed) {
+            return Err(io::ErrorKind::StaleNetworkFileHandle.into());
+        }
+        Ok(self.cached(self.server.open_listed(path, access, scratch)?))
+    }
+    fn create_data(&self, path: &Path, owner: Owner) -> io::Result<Box<dyn DataFile>> {
+        Ok(self.cached(self.server.create_data(path, owner)?))
+    }
+    fn copy_attributes(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.server.copy_attributes(from, to)
+    }
+    fn kind(&self, path: &Path) -> Kind {
+        self.server.kind(path)
+    }
+    fn process(&self) -> Process {
+        self.server.process()
+    }
+    fn liveness(&self, process: &Process) -> Liveness {
+        self.server.liveness(process)
+    }
+    fn known_for(&self, key: &str) -> Duration {
+        self.server.known_for(key)
+    }
+    fn local_guard(&self, path: &Path) -> LocalGuard {
+        self.server.local_guard(path)
+    }
+}
+
+impl DataFile for CachedFile {
+    fn id(&self) -> io::Result<FileId> {
+        self.file.id()
+    }
+    fn size(&self) -> io::Result<u64> {
+        self.file.size()
+    }
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        let mut pages = self.pages.lock().unwrap();
+        let id = self.file.id()?;
+        if let Entry::Vacant(vacant) = pages.entry(id) {
+            let mut whole = vec![0; self.file.size()? as usize];
+            self.file.read_at(&mut whole, 0)?;
+            vacant.insert(whole);
+        }
+        let rest = pages[&id].get(offset as usize..).unwrap_or_default();
+        let got = rest.len().min(buf.len());
+        buf[..got].copy_from_slice(&rest[..got]);
+        Ok(got)
+    }
+    fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
+        self.pages.lock().unwrap().remove(&self.file.id()?);
+        self.file.write_at(buf, offset)
+    }
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.pages.lock().unwrap().remove(&self.file.id()?);
+        self.file.set_len(len)
+    }
+    fn sync(&self) -> io::Result<()> {
+        self.file.sync()
+    }
+    fn drop_cache(&self) -> io::Result<()> {
+        self.pages.lock().unwrap().remove(&self.file.id()?);
+        Ok(())
+    }
+    fn clone_from(&self, _: &dyn DataFile) -> bool {
+        false
+    }
+}
+
+/// What stands for SQLite on a client: handles of its own, on the same cache.
+pub(super) struct Program {
+    pub client: Arc<Client>,
+    paths: Arc<Paths>,
+    pub database: Option<Box<dyn DataFile>>,
+    pub journal: Option<Box<dyn DataFile>>,
+    /// What somebody else does just before the database is opened next.
+    pub before_opening: Option<Box<dyn FnOnce() + Send>>,
+}
+
+impl Program {
+    /// Another connection on the same host.
+    pub(super) fn another(&self) -> Program {
+        let (client, paths) = (self.client.clone(), self.paths.clone());
+        let mut program = Program { client, paths, database: None, journal: None, before_opening: None };
+        program.reopen(false, false).unwrap();
+        program
+    }
+
+    /// This client remembers no page.
+    pub(super) fn forget(&self) {
+        self.client.pages.lock().unwrap().clear();
+    }
+
+    pub(super) fn first_byte(&self) -> u8 {
+        let mut byte = [0];
+        self.database.as_ref().unwrap().read_at(&mut byte, 0).unwrap();
+        byte[0]
+    }
+}
+
+impl Base for Program {
+    fn reopen(&mut self, _: bool, _: bool) -> io::Result<()> {
+        if let Some(act) = self.before_opening.take() {
+            act();
+        }
+        self.database = Some(self.client.open(&self.paths.database, Access::ReadWrite)?);
+        Ok(())
+    }
+    fn close(&mut self) {
+        self.database = None;
+    }
+    fn is_open(&self) -> bool {
+        self.database.is_some()
+    }
+    fn open_journal(&mut self, make: bool) -> io::Result<()> {
+        if make {
+            std::fs::OpenOptions::new().append(true).create(true).open(&self.paths.journal)?;
+        }
+        self.journal = Some(self.client.open(&self.paths.journal, Access::ReadWrite)?);
+        Ok(())
+    }
+    fn close_journal(&mut self) {
+        self.journal = None;
+    }
+    fn has_journal(&self) -> bool {
+        self.journal.is_some()
+    }
+    fn is_writable(&self) -> bool {
+        true
+    }
+    fn may_create(&self) -> bool {
+        false
+    }
+    fn sync(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+    fn native_lock(&mut self, _: Level) -> Result<(), LockError> {
+        Ok(())
+    }
+    fn native_unlock(&mut self, _: Level) {}
+    fn is_interrupted(&self) -> bool {
+        false
+    }
+    fn client(&self) -> String {
+        "test".to_string()
+    }
+}
+
+/// No lock is kept: nobody ticks here.
+pub(super) fn at_once() -> Wishes {
+    Wishes { unlock_asap: true, ..Wishes::default() }
+}
+
+pub(super) fn host(paths: &Arc<Paths>) -> (Database, Program) {
+    host_on(paths, "test", 60_000)
+}
+
+pub(super) fn host_on(paths: &Arc<Paths>, filesystem: &str, lease_ms: u64) -> (Database, Program) {
+    let client = Arc::new(Client { server: Disk::new(), pages: Pages::default(), held: AtomicBool::new(false) });
+    let kind = Kind { name: filesystem.to_string(), class: Class::Shared };
+    let database = Database::new(client.clone(), paths.clone(), kind, Mode::NetworkExclusive, lease_ms);
+    let program = Program { client, paths: paths.clone(), database: None, journal: None, before_opening: None };
+    (database, program.another())
+}
+
+/// Longer than any test.
+pub(super) fn long() -> Wishes {
+    Wishes { linger_ms: Some(60_000), ..Wishes::default() }
+}
+
+pub(super) struct Place {
+    pub(super) paths: Arc<Paths>,
+    _dir: tempfile::TempDir,
+}
+
+impl Place {
+    pub(super) fn new() -> Place {
+        let dir = tempfile::tempdir().unwrap();
+        let paths = Arc::new(Paths::new(&dir.path().join("db")));
+        std::fs::write(&paths.database, [1; 64]).unwrap();
+        std::fs::write(&paths.journal, []).unwrap();
+        // Coord is known here already: nobody has to wait for earlier readers.
+        std::fs::create_dir(&paths.registry).unwrap();
+        Place { paths, _dir: dir }
+    }
+
+    /// Whether a name that begins so is there.
+    fn has(&self, dir: &Path, word: &str) -> bool {
+        let Ok(names) = std::fs::read_dir(dir) else { return false };
+        names.flatten().any(|name| name.file_name().to_string_lossy().starts_with(word))
+    }
+
+    /// The names in the registry.
+    pub(super) fn names(&self) -> Vec<Name> {
+        let names = std::fs::read_dir(&self.paths.registry).unwrap().flatten();
+        names.filter_map(|name| Name::parse(&name.file_name())).collect()
+    }
+
+    /// What is on disk: reader, writer, exclusive.
+    pub(super) fn held(&self) -> (bool, bool, bool) {
+        let (registry, lock) = (&self.paths.registry, &self.paths.lock);
+        (self.has(registry, "reader."), self.has(lock, "write."), self.has(registry, "exclusive."))
+    }
+}
+
+pub(super) fn transaction(
+    database: &Database,
+    seat: &mut Seat,
+    base: &mut Program,
+    highest: Level,
+) -> Result<(), LockError> {
+    for level in [Level::Shared, Level::Reserved, Level::Exclusive] {
+        if level <= highest
+            && let Err(error) = database.lock(seat, level, base)
+        {
+            database.unlock(seat, Level::None, base);
+            return Err(error);
+        }
+    }
+    database.unlock(seat, Level::Shared, base);
+    database.unlock(seat, Level::None, base);
+    Ok(())
+}
+
+/// What a test prints as it fails without a guard.
+pub(super) fn run_without(guard: &str, test: &str) -> String {
+    let mut again = std::process::Command::new(std::env::current_exe().unwrap());
+    again.args(["--exact", test, "--nocapture"]);
+    let run = again.env("COORD_TEST_WITHOUT", guard).output().unwrap();
+    assert!(!run.status.success(), "{test} does not need {guard}");
+    String::from_utf8_lossy(&run.stdout).into_owned()
+}
