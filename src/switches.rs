@@ -121,6 +121,8 @@ pub enum Guard {
     JournalWanted,
     /// Making a journal only under the lock.
     JournalUnderLock,
+    /// Opening a database once more that somebody else made between the opening and the look.
+    OpenAgain,
 }
 
 impl Guard {
@@ -183,6 +185,7 @@ impl Guard {
             Guard::HeldNames => "held-names",
             Guard::JournalWanted => "journal-wanted",
             Guard::JournalUnderLock => "journal-under-lock",
+            Guard::OpenAgain => "open-again",
         }
     }
 }

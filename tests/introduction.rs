@@ -61,3 +61,34 @@ fn a_new_database_makes_nobody_wait() {
     maker.exec("db", "CREATE TABLE t(a)").ok();
     assert!(readers(&database).is_empty());
 }
+
+/// A database that somebody else makes in the very moment in which this program has found none: it is opened, not refused.
+fn made_while_opened(env: &[(&str, &str)]) -> Result<String, String> {
+    let dir = common::dir();
+    let database = dir.path().join("new.sqlite");
+    let (schedule, registry) = (dir.path().join("stops"), format!("{}.readers", database.display()));
+    std::fs::write(&schedule, "hold database-missing\n").unwrap();
+    std::fs::create_dir(registry).unwrap();
+    let stops = ("COORD_TEST_STOPS", schedule.to_str().expect("a plain path"));
+    let shared = ("COORD_TEST_SHARED", "1");
+    let mut late = Host::with(&[("a", Sqlite::Newest)], &[&[shared, stops], env].concat());
+    late.load(&common::extension()).ok();
+    let request = ["open", "db", &uri(&database)];
+    late.send(&request);
+    let held = schedule.with_added_extension("database-missing").with_added_extension("held");
+    common::until("it to have found none", || held.exists());
+    let mut maker = guest();
+    maker.open("db", &uri(&database)).ok();
+    maker.exec("db", "CREATE TABLE t(a); INSERT INTO t VALUES(7)").ok();
+    std::fs::remove_file(held).unwrap();
+    late.answer(&request).result.map_err(|error| error.message)?;
+    Ok(late.exec("db", "SELECT a FROM t").value())
+}
+
+#[test]
+fn a_database_that_appears_while_it_is_opened_is_opened() {
+    assert_eq!(made_while_opened(&[]).as_deref(), Ok("7"));
+    // The control.
+    let refused = made_while_opened(&[("COORD_TEST_WITHOUT", "open-again")]);
+    assert!(refused.as_ref().is_err_and(|text| text.contains("unable to open")), "{refused:?}");
+}

@@ -13,6 +13,7 @@ use super::refusals;
 use crate::host::ffi::*;
 use crate::host::{self};
 use crate::lock::{self, Base, Mode, Wishes};
+use crate::switches::{self, Guard};
 
 /// Opens what is ours. `None`: the platform's VFS opens it, in SQLite's own block.
 ///
@@ -188,11 +189,19 @@ fn first_handle(opened: &mut DatabaseFile, flags: c_int) -> c_int {
     let storage = lock::storage();
     let registered = network && storage.attributes(&opened.paths().registry).is_ok();
     let first = if registered { flags & !(SQLITE_OPEN_CREATE | SQLITE_OPEN_EXCLUSIVE) } else { flags };
-    match opened.handles.open_first(!network, first) {
-        Ok(()) => SQLITE_OK,
-        Err(_) if registered && storage.attributes(&opened.paths().database).is_err() => SQLITE_OK,
-        Err(code) => code,
+    let mut open = || opened.handles.open_first(!network, first).err();
+    let Some(mut code) = open() else { return SQLITE_OK };
+    if registered {
+        switches::stop_point("database-missing");
+        if storage.attributes(&opened.database.paths().database).is_err() {
+            return SQLITE_OK;
+        }
+        if !switches::off(Guard::OpenAgain) {
+            // Perhaps it was made in between.
+            code = open().unwrap_or(SQLITE_OK);
+        }
     }
+    code
 }
 
 unsafe fn tell(out_flags: *mut c_int, flags: c_int) {
