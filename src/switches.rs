@@ -123,6 +123,8 @@ pub enum Guard {
     JournalUnderLock,
     /// Opening a database once more that somebody else made between the opening and the look.
     OpenAgain,
+    /// Never removing a database that lies aside because another file has its name by now.
+    StrayDatabase,
 }
 
 impl Guard {
@@ -186,6 +188,7 @@ impl Guard {
             Guard::JournalWanted => "journal-wanted",
             Guard::JournalUnderLock => "journal-under-lock",
             Guard::OpenAgain => "open-again",
+            Guard::StrayDatabase => "stray-database",
         }
     }
 }

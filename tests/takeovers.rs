@@ -119,3 +119,58 @@ fn on_a_shared_filesystem() {
         at_every_point(fate, true);
     }
 }
+
+/// The live database was moved aside late, and before anybody looked a program without coord found none and made its own.
+fn made_in_its_place(stray: impl FnOnce(&std::path::Path), without: &'static str) -> (Stage, std::path::PathBuf) {
+    let mut stage = Stage::short_lease(without).shared();
+    let mut puppet = stage.patient("before");
+    stage.pays(&mut puppet);
+    drop(puppet);
+    let database = stage.database.clone();
+    let aside = std::path::PathBuf::from(format!("{}.readers", database.display()))
+        .join("aside.elsewhere-00000000-1-0000000000000001.5.database");
+    std::fs::rename(&database, &aside).unwrap();
+    stray(&database);
+    (stage, aside)
+}
+
+fn empty(path: &std::path::Path) {
+    std::fs::write(path, "").unwrap();
+}
+
+#[test]
+fn an_empty_database_makes_room_for_the_one_aside() {
+    let (mut stage, aside) = made_in_its_place(empty, "");
+    let mut puppet = stage.patient("after");
+    stage.pays(&mut puppet);
+    drop(puppet);
+    stage.assert_right();
+    assert!(!aside.exists() && !stage.names_in(".readers").iter().any(|name| name.starts_with("aside.")));
+}
+
+/// The negative control: the whole bank is gone.
+#[test]
+fn without_the_guard_the_one_aside_is_removed() {
+    let (stage, aside) = made_in_its_place(empty, "stray-database");
+    let mut puppet = stage.patient("after");
+    let error = puppet.sql("SELECT count(*) FROM accounts").expect_err("nothing is left");
+    assert!(error.message.contains("no such table") && !aside.exists(), "{error}");
+}
+
+#[test]
+fn of_two_with_content_neither_is_touched() {
+    let plain = |path: &std::path::Path| {
+        rusqlite::Connection::open(path).unwrap().execute_batch("CREATE TABLE other(a)").unwrap();
+    };
+    let (mut stage, _) = made_in_its_place(plain, "");
+    let mut puppet = stage.patient("after");
+    puppet.sql("SELECT count(*) FROM accounts").expect_err("people decide");
+    let told = puppet.ok("PRAGMA coord_error");
+    assert!(told[0][0].contains("is not the database that had this name") && told[0][0].contains("aside."), "{told:?}");
+    std::fs::remove_file(&stage.database).unwrap();
+    drop(puppet);
+    let mut puppet = stage.patient("later");
+    stage.pays(&mut puppet);
+    drop(puppet);
+    stage.assert_right();
+}

@@ -14,7 +14,7 @@ use super::names::{Copy, Kind, Name};
 use super::node::Node;
 use super::registry::Census;
 use super::takeover::Scope;
-use crate::storage::Access;
+use crate::storage::{Access, FileId};
 use crate::switches::{self, Guard};
 
 impl Node {
@@ -148,6 +148,8 @@ impl Node {
             self.storage.rename(&live, &ours).map_err(Denied::io("replace", &live))?;
             self.put(&hot, &live).map_err(Denied::io("put back", &live))?;
             found.push(ours);
+        } else if which == Copy::Database && copy.is_none() && !switches::off(Guard::StrayDatabase) {
+            found.extend(self.oust_stray(&found, &live)?);
         }
         let parent = self.paths.parent.clone();
         self.storage.sync_dir(&parent).map_err(Denied::io("sync", &parent))?;
@@ -155,6 +157,48 @@ impl Node {
             self.remove_name(&path)?;
         }
         Ok(true)
+    }
+
+    /// Nobody who uses coord makes a database while one lies aside. If there is another one all the same, a program without coord
+    /// found none and made it: an empty one makes room for what lies aside, and its new name is returned; else people decide.
+    fn oust_stray(&mut self, found: &[PathBuf], live: &Path) -> Result<Option<PathBuf>, Denied> {
+        let (here, size) = self.as_listed(live)?;
+        let mut others = Vec::new();
+        for path in found {
+            let (id, size) = self.as_listed(path)?;
+            if id != here && size > 0 {
+                others.push(path.clone());
+            }
+        }
+        if others.is_empty() {
+            return Ok(None);
+        }
+        if size > 0 {
+            return Err(Denied::Refused(format!(
+                "coord: {} is not the database that had this name: that lies in {others:?}, where a process that had been stopped \
+                 moved it late, and a program that does not use coord has made another one since. Nothing was changed: move the \
+                 wrong one of them away",
+                live.display()
+            )));
+        }
+        let back = self.only_one(&others, live)?;
+        let ours = self.next(Kind::Aside(Copy::Database));
+        let ours = self.in_registry(&ours);
+        self.storage.rename(live, &ours).map_err(Denied::io("replace", live))?;
+        self.put(&back, live).map_err(Denied::io("put back", live))?;
+        self.notices.push(format!(
+            "coord: put {} back, which a late rename had moved aside; a program that does not use coord had made an empty one",
+            live.display()
+        ));
+        Ok(Some(ours))
+    }
+
+    /// Which file it is, and its size, whatever this client remembers of the name.
+    fn as_listed(&mut self, path: &Path) -> Result<(FileId, u64), Denied> {
+        let scratch = self.scratch();
+        let file = self.storage.open_listed(path, Access::Read, &scratch).map_err(Denied::io("open", path))?;
+        let known = file.id().and_then(|id| Ok((id, file.size()?)));
+        known.map_err(Denied::io("look at", path))
     }
 
     fn remove_name(&self, path: &Path) -> Result<(), Denied> {
