@@ -123,7 +123,7 @@ pub enum Guard {
     JournalUnderLock,
     /// Opening a database once more that somebody else made between the opening and the look.
     OpenAgain,
-    /// Never removing a database that lies aside because another file has its name by now.
+    /// Keeping a database that lies aside where the one that has its name is empty.
     StrayDatabase,
 }
 

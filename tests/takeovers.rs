@@ -120,57 +120,45 @@ fn on_a_shared_filesystem() {
     }
 }
 
-/// The live database was moved aside late, and before anybody looked a program without coord found none and made its own.
-fn made_in_its_place(stray: impl FnOnce(&std::path::Path), without: &'static str) -> (Stage, std::path::PathBuf) {
+/// The live database was moved aside late, and before anybody looked a program without coord found none and made an empty one.
+fn made_in_its_place(without: &'static str) -> Stage {
     let mut stage = Stage::short_lease(without).shared();
     let mut puppet = stage.patient("before");
     stage.pays(&mut puppet);
     drop(puppet);
-    let database = stage.database.clone();
-    let aside = std::path::PathBuf::from(format!("{}.readers", database.display()))
-        .join("aside.elsewhere-00000000-1-0000000000000001.5.database");
-    std::fs::rename(&database, &aside).unwrap();
-    stray(&database);
-    (stage, aside)
+    let registry = format!("{}.readers", stage.database.display());
+    let aside = "aside.elsewhere-00000000-1-0000000000000001.5.database";
+    std::fs::rename(&stage.database, std::path::Path::new(&registry).join(aside)).unwrap();
+    std::fs::write(&stage.database, "").unwrap();
+    let mut puppet = stage.patient("after");
+    let error = puppet.sql("SELECT count(*) FROM accounts").expect_err("it is empty");
+    assert!(error.message.contains("no such table"), "{error}");
+    stage
 }
 
-fn empty(path: &std::path::Path) {
-    std::fs::write(path, "").unwrap();
+/// What is kept beside the database.
+fn rescued(stage: &Stage) -> Vec<std::path::PathBuf> {
+    let names = std::fs::read_dir(stage.database.parent().expect("a folder")).unwrap();
+    let paths = names.map(|entry| entry.unwrap().path());
+    paths.filter(|path| path.to_string_lossy().contains(".rescued.")).collect()
 }
 
 #[test]
-fn an_empty_database_makes_room_for_the_one_aside() {
-    let (mut stage, aside) = made_in_its_place(empty, "");
-    let mut puppet = stage.patient("after");
-    stage.pays(&mut puppet);
-    drop(puppet);
-    stage.assert_right();
-    assert!(!aside.exists() && !stage.names_in(".readers").iter().any(|name| name.starts_with("aside.")));
-}
-
-/// The negative control: the whole bank is gone.
-#[test]
-fn without_the_guard_the_one_aside_is_removed() {
-    let (stage, aside) = made_in_its_place(empty, "stray-database");
-    let mut puppet = stage.patient("after");
-    let error = puppet.sql("SELECT count(*) FROM accounts").expect_err("nothing is left");
-    assert!(error.message.contains("no such table") && !aside.exists(), "{error}");
-}
-
-#[test]
-fn of_two_with_content_neither_is_touched() {
-    let plain = |path: &std::path::Path| {
-        rusqlite::Connection::open(path).unwrap().execute_batch("CREATE TABLE other(a)").unwrap();
-    };
-    let (mut stage, _) = made_in_its_place(plain, "");
-    let mut puppet = stage.patient("after");
-    puppet.sql("SELECT count(*) FROM accounts").expect_err("people decide");
-    let told = puppet.ok("PRAGMA coord_error");
-    assert!(told[0][0].contains("is not the database that had this name") && told[0][0].contains("aside."), "{told:?}");
-    std::fs::remove_file(&stage.database).unwrap();
-    drop(puppet);
+fn what_lies_aside_of_an_empty_database_is_kept() {
+    let mut stage = made_in_its_place("");
+    let [kept] = &rescued(&stage)[..] else { panic!("nothing is kept") };
+    // As the message says.
+    std::fs::rename(kept, &stage.database).unwrap();
     let mut puppet = stage.patient("later");
     stage.pays(&mut puppet);
     drop(puppet);
     stage.assert_right();
+}
+
+/// The negative control: the whole bank is gone.
+#[test]
+fn without_the_guard_it_is_gone() {
+    let stage = made_in_its_place("stray-database");
+    assert!(rescued(&stage).is_empty());
+    assert!(!stage.names_in(".readers").iter().any(|name| name.starts_with("aside.")));
 }

@@ -14,7 +14,7 @@ use super::names::{Copy, Kind, Name};
 use super::node::Node;
 use super::registry::Census;
 use super::takeover::Scope;
-use crate::storage::{Access, FileId};
+use crate::storage::Access;
 use crate::switches::{self, Guard};
 
 impl Node {
@@ -149,7 +149,7 @@ impl Node {
             self.put(&hot, &live).map_err(Denied::io("put back", &live))?;
             found.push(ours);
         } else if which == Copy::Database && copy.is_none() && !switches::off(Guard::StrayDatabase) {
-            found.extend(self.oust_stray(&found, &live)?);
+            found = self.rescue(found, &live)?;
         }
         let parent = self.paths.parent.clone();
         self.storage.sync_dir(&parent).map_err(Denied::io("sync", &parent))?;
@@ -159,46 +159,37 @@ impl Node {
         Ok(true)
     }
 
-    /// Nobody who uses coord makes a database while one lies aside. If there is another one all the same, a program without coord
-    /// found none and made it: an empty one makes room for what lies aside, and its new name is returned; else people decide.
-    fn oust_stray(&mut self, found: &[PathBuf], live: &Path) -> Result<Option<PathBuf>, Denied> {
-        let (here, size) = self.as_listed(live)?;
-        let mut others = Vec::new();
+    /// An empty database has the name, and what lies aside is not empty. A program without coord may have found none and made it;
+    /// or it is what a takeover has left of a first transaction that was rolled back. Nobody can tell, so that nothing is removed:
+    /// what lies aside gets a name beside the database, for people. Returns what is left to be removed.
+    fn rescue(&mut self, found: Vec<PathBuf>, live: &Path) -> Result<Vec<PathBuf>, Denied> {
+        if self.size_as_listed(live)? > 0 {
+            return Ok(found);
+        }
+        let mut worthless = Vec::new();
         for path in found {
-            let (id, size) = self.as_listed(path)?;
-            if id != here && size > 0 {
-                others.push(path.clone());
+            if self.size_as_listed(&path)? == 0 {
+                worthless.push(path);
+                continue;
             }
+            let name = self.next(Kind::Aside(Copy::Database));
+            let beside = self.paths.rescued(&name);
+            self.storage.rename(&path, &beside).map_err(Denied::io("keep", &path))?;
+            self.notices.push(format!(
+                "coord: {} is empty, and what a takeover had moved aside is not: that is kept as {}. If the empty one was made by a \
+                 program that does not use coord, move the other one back to its name while nobody uses it; else remove it",
+                live.display(),
+                beside.display()
+            ));
         }
-        if others.is_empty() {
-            return Ok(None);
-        }
-        if size > 0 {
-            return Err(Denied::Refused(format!(
-                "coord: {} is not the database that had this name: that lies in {others:?}, where a process that had been stopped \
-                 moved it late, and a program that does not use coord has made another one since. Nothing was changed: move the \
-                 wrong one of them away",
-                live.display()
-            )));
-        }
-        let back = self.only_one(&others, live)?;
-        let ours = self.next(Kind::Aside(Copy::Database));
-        let ours = self.in_registry(&ours);
-        self.storage.rename(live, &ours).map_err(Denied::io("replace", live))?;
-        self.put(&back, live).map_err(Denied::io("put back", live))?;
-        self.notices.push(format!(
-            "coord: put {} back, which a late rename had moved aside; a program that does not use coord had made an empty one",
-            live.display()
-        ));
-        Ok(Some(ours))
+        Ok(worthless)
     }
 
-    /// Which file it is, and its size, whatever this client remembers of the name.
-    fn as_listed(&mut self, path: &Path) -> Result<(FileId, u64), Denied> {
+    /// A file's size, whatever this client remembers of the name.
+    fn size_as_listed(&mut self, path: &Path) -> Result<u64, Denied> {
         let scratch = self.scratch();
         let file = self.storage.open_listed(path, Access::Read, &scratch).map_err(Denied::io("open", path))?;
-        let known = file.id().and_then(|id| Ok((id, file.size()?)));
-        known.map_err(Denied::io("look at", path))
+        file.size().map_err(Denied::io("look at", path))
     }
 
     fn remove_name(&self, path: &Path) -> Result<(), Denied> {

@@ -3,6 +3,8 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use super::names::Name;
+
 /// The paths that belong to one database.
 #[derive(Clone, Debug)]
 pub struct Paths {
@@ -31,6 +33,13 @@ impl Paths {
             registry: with(".readers"),
             parent: database.parent().map_or_else(|| PathBuf::from("/"), Path::to_path_buf),
         }
+    }
+
+    /// Where something that might be the database is kept for people; `name` makes it one of a kind.
+    pub fn rescued(&self, name: &Name) -> PathBuf {
+        let mut path = self.database.clone().into_os_string();
+        path.push(format!(".rescued.{}.{}", name.node, name.n));
+        PathBuf::from(path)
     }
 
     /// People's log of takeovers.
