@@ -42,6 +42,11 @@ impl State {
         true
     }
 
+    /// Whether the task's host has dropped what somebody there has written, and nobody has been told yet.
+    pub fn has_dropped(&self, task: usize) -> bool {
+        !self.hosts[self.tasks[task].host].failed.is_empty()
+    }
+
     /// Sends what a host has written to a file.
     pub fn flush(&mut self, host: usize, inode: Inode) {
         let (mine, rest): (Vec<_>, Vec<_>) = std::mem::take(&mut self.hosts[host].dirty)
