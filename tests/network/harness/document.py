@@ -149,10 +149,17 @@ def natives(cells):
     lines += ["What users have today. `unix` uses the filesystem's locks; `unix-dotfile` a lock directory. The fault strikes when pages"]
     lines += ["of a large transaction were written before its COMMIT. Busy timeout 40 s: who then could not go on is said to be kept out.", ""]
     lines += ["| filesystem | VFS | trouble | rounds | outcome | the first that was wrong |", "|---|---|---|---|---|---|"]
-    for cell in cells:
+    for cell in sorted(cells, key=native_order):
         if cell["flavour"].startswith("unix") and not cell["requests"]:
-            lines.append(f"| {title(cell)} | `{cell['flavour']}` | {cell['fault']} | {cell['rounds']} | {cell['verdict']} | {first(cell)} |")
+            outcome = "could not be used" if cell["verdict"] == "refused" else cell["verdict"]
+            lines.append(f"| {title(cell)} | `{cell['flavour']}` | {cell['fault']} | {cell['rounds']} | {outcome} | {first(cell)} |")
     return lines
+
+
+def native_order(cell):
+    troubles = ["turns", "bank", "maintenance", *FAULTS]
+    trouble = troubles.index(cell["fault"]) if cell["fault"] in troubles else len(troubles)
+    return [place.key for place in PLACES].index(cell["place"]), cell["flavour"], trouble
 
 
 def controls(cells):
