@@ -155,8 +155,12 @@ impl Api {
         text.to_str().unwrap_or("unknown")
     }
 
-    /// Whether the host was compiled to be used by more than one thread at all.
+    /// Whether the host was compiled to be used by more than one thread at all. In builds with debug assertions
+    /// `COORD_TEST_THREADSAFE=0` says that it was not.
     pub fn threadsafe(&self) -> bool {
+        if cfg!(debug_assertions) && std::env::var_os("COORD_TEST_THREADSAFE").is_some_and(|value| value == "0") {
+            return false;
+        }
         // SAFETY: takes nothing and has no conditions.
         unsafe { call!(self.xthreadsafe()) != 0 }
     }

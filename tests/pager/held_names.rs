@@ -60,3 +60,21 @@ fn a_wal_database_is_refused_all_the_same() {
     host.open("plain", &room.uri(UNIX)).ok();
     host.exec("plain", "PRAGMA journal_mode=DELETE").ok();
 }
+
+/// A kept lock ends on coord's own thread, which closes what SQLite has opened: not in a program whose SQLite has no mutexes.
+#[test]
+fn a_program_without_threads_keeps_no_lock_there() {
+    let kept = |env: &[(&str, &str)]| {
+        let room = Room::with_rows();
+        std::fs::create_dir(room.beside(".readers")).unwrap();
+        let mut host = host(env);
+        host.open("db", &room.uri(&format!("{NETWORK}&coord_linger_ms=60000"))).ok();
+        assert_eq!(sum(&mut host, "db"), "200");
+        let names = std::fs::read_dir(room.beside(".readers")).unwrap().flatten();
+        names.filter(|name| name.file_name().to_string_lossy().starts_with("reader.")).count()
+    };
+    let alone = ("COORD_TEST_THREADSAFE", "0");
+    assert_eq!(kept(&[HELD, alone]), 0);
+    // The control; and where no handle is closed there is no reason to.
+    assert_eq!((kept(&[HELD]), kept(&[("COORD_TEST_SHARED", "1"), alone])), (1, 1));
+}
