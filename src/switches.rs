@@ -125,6 +125,8 @@ pub enum Guard {
     OpenAgain,
     /// Keeping a database that lies aside where the one that has its name is empty.
     StrayDatabase,
+    /// Telling a backup that a page cannot be read now by a code that it does not take for a page to be left out.
+    BusyRead,
 }
 
 impl Guard {
@@ -189,6 +191,7 @@ impl Guard {
             Guard::JournalUnderLock => "journal-under-lock",
             Guard::OpenAgain => "open-again",
             Guard::StrayDatabase => "stray-database",
+            Guard::BusyRead => "busy-read",
         }
     }
 }

@@ -120,35 +120,34 @@ fn on_a_shared_filesystem() {
     }
 }
 
-/// The live database was moved aside late, and before anybody looked a program without coord found none and made an empty one.
-fn made_in_its_place(without: &'static str) -> Stage {
+/// The live database was moved aside late, in the middle of somebody's transaction, and before anybody looked a program without
+/// coord found none and made an empty one. What is kept of it, by name.
+fn made_in_its_place(without: &'static str) -> (Stage, Vec<std::path::PathBuf>) {
     let mut stage = Stage::short_lease(without).shared();
     let mut puppet = stage.patient("before");
     stage.pays(&mut puppet);
     drop(puppet);
-    let registry = format!("{}.readers", stage.database.display());
-    let aside = "aside.elsewhere-00000000-1-0000000000000001.5.database";
-    std::fs::rename(&stage.database, std::path::Path::new(&registry).join(aside)).unwrap();
+    let registry = std::path::PathBuf::from(format!("{}.readers", stage.database.display()));
+    std::fs::rename(&stage.database, registry.join("aside.elsewhere-00000000-1-0000000000000001.5.database")).unwrap();
+    std::fs::write(format!("{}-journal", stage.database.display()), b"hot").unwrap();
     std::fs::write(&stage.database, "").unwrap();
     let mut puppet = stage.patient("after");
     let error = puppet.sql("SELECT count(*) FROM accounts").expect_err("it is empty");
     assert!(error.message.contains("no such table"), "{error}");
-    stage
-}
-
-/// What is kept beside the database.
-fn rescued(stage: &Stage) -> Vec<std::path::PathBuf> {
-    let names = std::fs::read_dir(stage.database.parent().expect("a folder")).unwrap();
-    let paths = names.map(|entry| entry.unwrap().path());
-    paths.filter(|path| path.to_string_lossy().contains(".rescued.")).collect()
+    drop(puppet);
+    let mut kept = stage.names_in(".readers");
+    kept.retain(|name| name.starts_with("rescued.") || name.starts_with("aside."));
+    kept.sort();
+    (stage, kept.into_iter().map(|name| registry.join(name)).collect())
 }
 
 #[test]
 fn what_lies_aside_of_an_empty_database_is_kept() {
-    let mut stage = made_in_its_place("");
-    let [kept] = &rescued(&stage)[..] else { panic!("nothing is kept") };
+    let (mut stage, kept) = made_in_its_place("");
+    let [database, journal] = &kept[..] else { panic!("{kept:?}") };
+    assert_eq!(std::fs::read(journal).unwrap(), b"hot", "{kept:?}");
     // As the message says.
-    std::fs::rename(kept, &stage.database).unwrap();
+    std::fs::rename(database, &stage.database).unwrap();
     let mut puppet = stage.patient("later");
     stage.pays(&mut puppet);
     drop(puppet);
@@ -158,7 +157,6 @@ fn what_lies_aside_of_an_empty_database_is_kept() {
 /// The negative control: the whole bank is gone.
 #[test]
 fn without_the_guard_it_is_gone() {
-    let stage = made_in_its_place("stray-database");
-    assert!(rescued(&stage).is_empty());
-    assert!(!stage.names_in(".readers").iter().any(|name| name.starts_with("aside.")));
+    let (_, kept) = made_in_its_place("stray-database");
+    assert!(kept.is_empty(), "{kept:?}");
 }

@@ -125,7 +125,13 @@ impl Database {
         let reopened = Handles::new(self, inner, seat, base).follow(&mut node);
         inner.node = Some(node);
         reopened?;
-        current(inner, seat).ok_or_else(lost)?.heartbeat()
+        let confirmed = current(inner, seat).ok_or_else(lost).and_then(Node::heartbeat);
+        if confirmed.is_err() {
+            // What was opened by name counts only once that was confirmed: the next read begins anew.
+            seat.confirmed = false;
+            base.close();
+        }
+        confirmed
     }
 }
 
@@ -176,6 +182,8 @@ impl<'a> Handles<'a> {
     /// The same; our own descriptor is opened first if that failed in an earlier attempt.
     pub fn follow(&mut self, node: &mut Node) -> Result<(), Denied> {
         if self.inner.own.database.is_none() {
+            // While we have the old files open ourselves we would get them again.
+            self.inner.parked.clear();
             self.open_own(node, true)?;
         }
         self.follow_own()

@@ -45,6 +45,56 @@ fn without_the_guard_it_is_kept_for_ever() {
     assert!(said.contains("STATE true"), "{said}");
 }
 
+/// With ever new readers of this program others of its host would wait for ever: those inside finish, nobody joins them.
+#[test]
+fn nobody_joins_who_reads_the_old_files() {
+    let place = Place::new();
+    let (here, mut mine) = host_on(&place.paths, "9p", 60_000);
+    let (mut seat, mut other, mut second) = (here.sit(0, long()), here.sit(0, long()), mine.another());
+    here.lock(&mut seat, Level::Shared, &mut mine).unwrap();
+    transaction(&here, &mut other, &mut second, Level::Shared).expect("it joins");
+    replaced_elsewhere(&place);
+    let soon = std::time::Instant::now() + std::time::Duration::from_secs(2);
+    let mut joins = Ok(());
+    while joins.is_ok() && std::time::Instant::now() < soon {
+        joins = transaction(&here, &mut other, &mut second, Level::Shared);
+    }
+    println!("STATE {}", joins.is_ok());
+    assert!(matches!(joins, Err(LockError::Busy)), "{joins:?}");
+    here.unlock(&mut seat, Level::None, &mut mine);
+    transaction(&here, &mut other, &mut second, Level::Shared).expect("the new files");
+    here.stand_up(&mut seat, &mut mine);
+    here.stand_up(&mut other, &mut second);
+}
+
+/// The negative control.
+#[test]
+fn without_the_guard_they_join() {
+    let said = run_without("held-names", "lock::held_names_tests::nobody_joins_who_reads_the_old_files");
+    assert!(said.contains("STATE true"), "{said}");
+}
+
+/// What another connection of this program has parked since is what keeps the old file open.
+#[test]
+fn a_parked_handle_is_in_nobodys_way() {
+    struct Parked(std::sync::Arc<super::two_hosts::Client>);
+    impl Drop for Parked {
+        fn drop(&mut self) {
+            self.0.held.store(false, Ordering::Relaxed);
+        }
+    }
+    let place = Place::new();
+    let (here, mut mine) = host_on(&place.paths, "9p", 60_000);
+    let mut seat = here.sit(0, long());
+    here.lock(&mut seat, Level::Shared, &mut mine).unwrap();
+    replaced_elsewhere(&place);
+    mine.client.held.store(true, Ordering::Relaxed);
+    assert!(matches!(here.lock(&mut seat, Level::Reserved, &mut mine), Err(LockError::Busy)));
+    here.inner().parked.push((99, Box::new(Parked(mine.client.clone()))));
+    here.reopen(&mut seat, &mut mine).unwrap();
+    here.stand_up(&mut seat, &mut mine);
+}
+
 /// Who wants to write in the middle of a transaction must open the new files, and others of his host have the old ones open: he is
 /// busy, and reads on as soon as he can.
 #[test]

@@ -190,8 +190,12 @@ impl Database {
             return Ok(true);
         }
         let waits = node.writer_waits(within);
-        inner.linger.wanted |= node.is_wished_for();
+        inner.linger.wanted |= node.is_wished_for() || node.is_in_the_way();
         let holder = match waits {
+            // Those inside finish, and with ever new ones others of this host would wait for ever.
+            Ok(None) if active > Level::None && node.is_in_the_way() => {
+                return Err(Denied::held(node.lease_span()).into());
+            }
             Ok(None) if active > Level::None || !inner.linger.must_go(now) => return Ok(true),
             Ok(None) => {
                 self.give_up(inner);

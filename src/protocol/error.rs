@@ -62,12 +62,17 @@ impl Denied {
         move |source| Denied::Io { doing, path, source }
     }
 
+    /// Busy, as this host has old files open.
+    pub fn held(lease: Duration) -> Denied {
+        Denied::Busy(Box::new(Holder::nobody(HELD, lease)))
+    }
+
     /// Opening a live file as a listing shows it ([`crate::storage::Storage::open_listed`]). `held`: on a client that gives the
     /// old file for as long as anybody has it open; then that is in the way, no more.
     pub fn opening(path: &Path, lease: Duration, held: bool) -> impl FnOnce(io::Error) -> Denied {
         let (doing, path) = ("open", path.to_path_buf());
         move |source| match source.kind() {
-            io::ErrorKind::StaleNetworkFileHandle if held => Denied::Busy(Box::new(Holder::nobody(HELD, lease))),
+            io::ErrorKind::StaleNetworkFileHandle if held => Denied::held(lease),
             _ => Denied::Io { doing, path, source },
         }
     }

@@ -73,6 +73,8 @@ pub struct Node {
     pub(super) writer: Option<Name>,
     /// While we are exclusive: somebody was seen to wait for SHARED.
     pub(super) reader_waits: bool,
+    /// While we read where names are held: the files were seen to be replaced.
+    pub(super) behind: bool,
     pub(super) looked_for_writers: Instant,
 }
 
@@ -102,6 +104,7 @@ impl Node {
             looked_for_idle: false,
             writer: None,
             reader_waits: false,
+            behind: false,
             looked_for_writers: Instant::default(),
             id,
             storage,

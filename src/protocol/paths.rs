@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use super::names::Name;
+use crate::storage::FileId;
 
 /// The paths that belong to one database.
 #[derive(Clone, Debug)]
@@ -35,11 +35,11 @@ impl Paths {
         }
     }
 
-    /// Where something that might be the database is kept for people; `name` makes it one of a kind.
-    pub fn rescued(&self, name: &Name) -> PathBuf {
-        let mut path = self.database.clone().into_os_string();
-        path.push(format!(".rescued.{}.{}", name.node, name.n));
-        PathBuf::from(path)
+    /// Where a file that might be the database is kept for people, and where the journal that belongs to it: names in G that are no
+    /// names of the protocol's, as beside the database a long name may leave no room.
+    pub fn rescued(&self, id: FileId) -> (PathBuf, PathBuf) {
+        let name = |suffix: &str| self.registry.join(format!("rescued.{:x}{suffix}", id.inode));
+        (name(""), name("-journal"))
     }
 
     /// People's log of takeovers.

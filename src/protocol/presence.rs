@@ -107,12 +107,21 @@ impl Node {
 
     /// Whether somebody has looked `within` this time for writers who wait for us, and found none.
     pub fn has_looked(&self, within: Duration, now: Instant) -> bool {
-        self.writer.is_none() && now.since(self.looked_for_writers) < within
+        self.writer.is_none() && !self.behind && now.since(self.looked_for_writers) < within
     }
 
-    /// Whether the last look showed somebody who waits for SHARED, with us exclusive or with the old files in his way.
+    /// Whether the last look showed somebody who waits for SHARED, with us exclusive.
     pub fn is_wished_for(&self) -> bool {
         self.reader_waits
+    }
+
+    /// Whether the last look showed that the files were replaced, and our old ones keep others of this host from the new ones.
+    pub fn is_in_the_way(&self) -> bool {
+        self.behind
+    }
+
+    fn nobody_waits(&mut self) {
+        (self.writer, self.reader_waits, self.behind) = (None, false, false);
     }
 
     /// While we read: whether a writer elsewhere waits for us. Looked for unless somebody has looked `within` this time, not
@@ -133,7 +142,7 @@ impl Node {
         let census = self.census()?;
         // Where a listing is made anyway, it also says whether we are still somebody.
         self.confirm(&census)?;
-        (self.writer, self.reader_waits) = (None, false);
+        self.nobody_waits();
         // Beside SHARED alone nobody waits for SHARED because of us.
         let wishes = if self.exclusive.is_some() { &census.wishes[..] } else { &[] };
         for name in census.exclusives.iter().chain(wishes) {
@@ -146,9 +155,9 @@ impl Node {
                 _ => self.reader_waits = true,
             }
         }
-        // Others of this host cannot open the new files, nor say so, while we have the old ones open.
-        self.reader_waits |= self.settings.holds_names && !self.same_epoch(&census);
-        Ok(self.writer.is_some() || self.reader_waits)
+        // Those of whom nothing shows here.
+        self.behind = self.settings.holds_names && !self.same_epoch(&census);
+        Ok(self.writer.is_some() || self.reader_waits || self.behind)
     }
 
     /// What somebody needs to know of us who looks into the registry without us.
@@ -163,7 +172,7 @@ impl Node {
             return;
         }
         self.looked_for_writers = asked;
-        (self.writer, self.reader_waits) = (None, false);
+        self.nobody_waits();
     }
 
     /// Takes L for no other purpose than to clear up after deposed nodes.
@@ -178,7 +187,7 @@ impl Node {
 
     /// Back from SHARED to nothing. Also for a deposed node: a reader's name tells nobody anything any more.
     pub fn leave_reader(&mut self) {
-        (self.writer, self.reader_waits) = (None, false);
+        self.nobody_waits();
         if let Some(name) = self.reader.take() {
             self.discard(self.in_registry(&name));
         }

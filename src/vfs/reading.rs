@@ -75,7 +75,8 @@ impl DatabaseFile {
                 match self.database.reopen(&mut self.seat, &mut self.handles) {
                     // SAFETY: as above.
                     Ok(()) => code = unsafe { self.read_base(buffer, amount, offset) },
-                    Err(LockError::Busy) => code = self.busy(),
+                    Err(LockError::Busy) => code = self.busy_reading(),
+                    Err(LockError::Failed(text) | LockError::CannotOpen(text)) => self.say(text),
                     Err(_) => {}
                 }
             }
@@ -88,6 +89,14 @@ impl DatabaseFile {
             }
         }
         code
+    }
+
+    /// An extended code: `sqlite3_backup_step` takes the plain one for a page that need not be copied now, and goes on behind it.
+    fn busy_reading(&mut self) -> c_int {
+        match self.busy() {
+            SQLITE_BUSY if !switches::off(Guard::BusyRead) => SQLITE_BUSY_RECOVERY,
+            code => code,
+        }
     }
 
     unsafe fn read_base(&self, buffer: *mut c_void, amount: c_int, offset: i64) -> c_int {
