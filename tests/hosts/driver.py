@@ -3,6 +3,7 @@
 Run with an interpreter whose module loads extensions: /usr/bin/python3 on Debian. Takes no arguments.
 """
 
+import contextlib
 import os
 import signal
 import sqlite3
@@ -77,6 +78,9 @@ def answer(rows, command, *args):
         busy(*args)
     elif command == "close":
         connections.pop(args[0]).close()
+    elif command == "backup":
+        with contextlib.closing(sqlite3.connect(args[1])) as copy:
+            connections[args[0]].backup(copy, pages=1, sleep=0.01)
     elif command == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
     elif command in ("quit", "return"):

@@ -1,9 +1,10 @@
 //! A client that looks no name up again while anybody has its file open (9p): who holds no lock has nothing open.
 
-use crate::common::host::Host;
+use crate::common::{self, host::Host};
 use crate::room::{NETWORK, Room, UNIX, host, sum};
 
 const HELD: (&str, &str) = ("COORD_TEST_SHARED", "9p");
+const PYTHON: &str = "/usr/bin/python3";
 
 /// The files of the database that the program has open.
 fn open_files(host: &Host, room: &Room) -> Vec<String> {
@@ -77,4 +78,47 @@ fn a_program_without_threads_keeps_no_lock_there() {
     assert_eq!(kept(&[HELD, alone]), 0);
     // The control; and where no handle is closed there is no reason to.
     assert_eq!((kept(&[HELD]), kept(&[("COORD_TEST_SHARED", "1"), alone])), (1, 1));
+}
+
+/// A transaction whose files were replaced, and that cannot open the new ones yet, is copied by the backup API: it takes a plain
+/// `SQLITE_BUSY` for a page to leave out, so it must be told in other words. What came of the copy.
+fn copied(env: &[(&str, &str)]) -> Result<String, String> {
+    let room = Room::with_rows();
+    let registry = room.beside(".readers");
+    std::fs::create_dir(&registry).unwrap();
+    let (held, copy) = (room.beside(".held"), room.beside(".copy"));
+    let sign = ("COORD_TEST_HELD", held.to_str().expect("a plain path"));
+    let mut host = Host::python(&[&[HELD, sign], env].concat());
+    host.load(&common::extension()).ok();
+    host.open("db", &room.uri(NETWORK)).ok();
+    host.exec("db", "PRAGMA cache_size=1; BEGIN; SELECT count(*) FROM t").ok();
+    std::fs::write(registry.join("epoch.elsewhere-00000000-1-0000000000000001.1"), "").unwrap();
+    std::fs::write(&held, "").unwrap();
+    let told = host.exec("db", "UPDATE t SET v = 2");
+    assert!(told.result.as_ref().is_err_and(|error| error.message.contains("locked")), "{told:?}");
+    let answer = host.call(&["backup", "db", copy.to_str().expect("a plain path")]);
+    answer.result.map_err(|error| error.message)?;
+    let copy = rusqlite::Connection::open(&copy).unwrap();
+    copy.query_row("SELECT sum(v) FROM t", [], |row| row.get::<_, i64>(0))
+        .map(|sum| sum.to_string())
+        .map_err(|error| error.to_string())
+}
+
+#[test]
+fn a_backup_of_pages_that_cannot_be_read_fails() {
+    if !common::have(PYTHON) {
+        return;
+    }
+    let failed = copied(&[]);
+    assert!(failed.as_ref().is_err_and(|text| text.contains("locked")), "{failed:?}");
+}
+
+/// The negative control: the copy is said to be done, and is not one.
+#[test]
+fn without_the_guard_it_leaves_them_out() {
+    if !common::have(PYTHON) {
+        return;
+    }
+    let done = copied(&[("COORD_TEST_WITHOUT", "busy-read")]);
+    assert!(done.as_ref().is_err_and(|text| !text.contains("locked")), "{done:?}");
 }

@@ -120,9 +120,10 @@ fn converse(
     let rounds = hello.rounds.max(other.rounds);
     let by_handle = hello.renames_by_handle || other.renames_by_handle;
     session.introduce(&hello.host.host, &other.host.host);
-    let findings = steps(session, rounds, by_handle)?;
+    let mut findings = steps(session, rounds, by_handle)?;
     let hosts = if session.is_a() { vec![hello.host, other.host] } else { vec![other.host, hello.host] };
-    agree(session, &hosts, &findings)?;
+    let disagreement = agree(session, &hosts, &findings)?;
+    findings.extend(disagreement);
     Ok((hosts, findings))
 }
 
@@ -142,16 +143,13 @@ fn steps(session: &mut Session, rounds: u32, by_handle: bool) -> Result<Vec<Find
 }
 
 /// Both have the same accounts; that they conclude the same is looked at all the same.
-fn agree(session: &mut Session, hosts: &[Host], findings: &[Finding]) -> Result<(), Halt> {
+fn agree(session: &mut Session, hosts: &[Host], findings: &[Finding]) -> Result<Option<Finding>, Halt> {
     let mine = (verdict::conclude(hosts, Some(findings)).verdict, findings.to_vec());
     let theirs: (Verdict, Vec<Finding>) = session.exchange(&mine)?;
-    if mine != theirs {
-        return Err(Halt::Failed(format!(
-            "the two ends do not agree: {} here, {} there. That is a defect of coord or of how this filesystem carries their \
-             messages; report it",
-            mine.0.words(),
-            theirs.0.words()
-        )));
-    }
-    Ok(())
+    Ok((mine != theirs).then(|| Finding {
+        name: "two hosts, one verdict".to_string(),
+        outcome: Outcome::Fails,
+        says: format!("the two ends do not agree: {} here, {} there", mine.0.words(), theirs.0.words()),
+        advice: Some("a defect of coord, or of how this filesystem carries their messages: report it".to_string()),
+    }))
 }

@@ -4,6 +4,7 @@
 //!     w.talk.<key>/m.<key>.<a|b>.<stage>.<number>.<word>      a word to the other
 //!                  c.<key>.<a|b>.<stage>.<number>             what goes with it, closed before the word is said
 //!                  m.<key>.<a|b>.bye                          this end gives up
+//!                  m.<key>.<a|b>.unfit                        it does, as the filesystem does not carry the other's words
 //! ```
 //!
 //! A stage is a step of the check. Within it each end says its next word and waits for the other's. Who fails in the middle
@@ -33,6 +34,10 @@ const POLL_MAX: Duration = Duration::from_millis(20);
 /// How often the other's beat is looked at while its next word does not come.
 const SIGN_EVERY: Duration = Duration::from_secs(1);
 const FAILED: &str = "failed";
+const BYE: &str = "bye";
+const UNFIT: &str = "unfit";
+/// How long an end that gives up leaves its directory for the other one to see why.
+const GOODBYE: Duration = Duration::from_secs(2);
 
 pub(super) struct Session<'a, 'b> {
     bench: &'b Bench<'a>,
@@ -184,7 +189,7 @@ impl<'a, 'b> Session<'a, 'b> {
         let them = if self.is_a { 'b' } else { 'a' };
         let wanted = self.message(them, begins);
         let failed = self.message(them, &format!("{}.{FAILED}", self.stage));
-        let bye = self.message(them, "bye");
+        let (bye, unfit) = (self.message(them, BYE), self.message(them, UNFIT));
         let mut sign = Sign { beat: String::new(), at: self.bench.storage.now(), looked: self.bench.storage.now() };
         let mut pause = POLL;
         let mut looks = 0;
@@ -195,6 +200,10 @@ impl<'a, 'b> Session<'a, 'b> {
             }
             if heeds_failure && names.contains(&failed) {
                 return Err(Halt::Failed(String::new()));
+            }
+            if names.contains(&unfit) {
+                let says = format!("what this host wrote into a new file did not arrive whole on {}", self.names[1]);
+                return Err(Halt::Failed(says));
             }
             if names.contains(&bye) {
                 return Err(Trouble::Cannot(format!("{} gave up; its screen says why", self.names[1])).into());
@@ -266,6 +275,10 @@ impl<'a, 'b> Session<'a, 'b> {
         let read = self.bench.storage.read_small(&theirs, ACCOUNT_BYTES);
         let text = read.map_err(|error| self.lost("read what the other end has written in", &error))?;
         serde_json::from_slice(&text).map_err(|error| {
+            if error.is_data() {
+                let says = format!("{} says something else than this version of coord expects: {error}", self.names[1]);
+                return Halt::Trouble(Trouble::Cannot(says + "; use one version on both"));
+            }
             Halt::Failed(format!(
                 "what {} wrote into a new file did not arrive whole ({} bytes: {error})",
                 self.names[1],
@@ -319,7 +332,22 @@ impl<'a, 'b> Session<'a, 'b> {
         match result {
             // A removes the directory as soon as it has heard B, who may then find it gone.
             Ok(_) => drop(self.exchange(&())),
-            Err(_) => drop(self.post("bye")),
+            Err(Halt::Trouble(_)) => drop(self.post(BYE)),
+            Err(Halt::Failed(_)) => {
+                let until = self.bench.storage.now().after(GOODBYE);
+                let them = if self.is_a { 'b' } else { 'a' };
+                let (bye, unfit) = (self.message(them, BYE), self.message(them, UNFIT));
+                let _ = self.post(UNFIT);
+                // Our directory may be where they talk.
+                while self.bench.storage.now() < until {
+                    match self.look() {
+                        Ok(names) if !(names.contains(&bye) || names.contains(&unfit)) => {
+                            self.bench.storage.sleep(POLL_MAX)
+                        }
+                        _ => break,
+                    }
+                }
+            }
         }
     }
 }

@@ -88,12 +88,17 @@ fn a_file_that_cannot_be_replaced_is_a_note() {
 #[test]
 fn what_does_not_carry_the_ends_words_is_refused() {
     let dir = super::dir();
-    let late = || end(dir.path(), Defect::ContentsLate, Class::Shared, "11111111");
-    let (a, b) = std::thread::scope(|scope| {
-        let (a, b) = (scope.spawn(late), scope.spawn(late));
-        (a.join().unwrap().unwrap(), b.join().unwrap().unwrap())
-    });
-    for report in [a, b] {
+    let both = |defects: [Defect; 2]| {
+        std::thread::scope(|scope| {
+            let path = dir.path();
+            let ends = defects.map(|defect| scope.spawn(move || end(path, defect, Class::Shared, "11111111")));
+            ends.map(|end| end.join().unwrap().unwrap())
+        })
+    };
+    // Also if only one of them cannot read it.
+    let [a, b] = both([Defect::ContentsLate, Defect::ContentsLate]);
+    let [c, d] = both([Defect::ContentsLate, Defect::None]);
+    for report in [a, b, c, d] {
         let found = finding(&report, "two hosts, talk");
         assert_eq!((report.verdict, found.outcome), (Verdict::Refused, Outcome::Fails), "{found:?}");
         assert!(report.reason.contains("did not arrive whole") && !report.advice.is_empty(), "{report:?}");
