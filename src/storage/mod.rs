@@ -141,7 +141,7 @@ pub trait Storage: Send + Sync {
     /// is [`Liveness::Unknown`].
     fn liveness(&self, process: &Process) -> Liveness;
     /// How long this host has known `key` (a foreign beat's path), remembered in a host-local file across short-lived
-    /// processes; zero at the first call. A hint for waiting only; zero on any error.
+    /// processes, or by this one alone where the host has no place for that; zero at the first call. A hint for waiting only.
     fn known_for(&self, key: &str) -> Duration;
     /// Waits for, and holds until it is dropped, a lock among this user's processes on this host that remembers one bit.
     fn local_guard(&self, path: &Path) -> LocalGuard;

@@ -1,10 +1,12 @@
 //! What this host remembers between short-lived processes, and tidying up after them. Hints only: nothing here can fail.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, Permissions};
 use std::io::ErrorKind;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::judge;
 
@@ -23,12 +25,23 @@ pub(super) fn known_for(dir: &Path, key: &str) -> Duration {
     let path = dir.join(format!("seen-{:016x}", fnv1a(key.as_bytes())));
     match File::options().write(true).create_new(true).mode(0o644).open(&path) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => age(&path),
-        Err(_) => Duration::ZERO,
+        Err(_) => known_here(key),
         Ok(_) => {
             sweep(dir);
             Duration::ZERO
         }
     }
+}
+
+/// The same as far as this program knows by itself, where there is no place on the host: else it would wait for ever for what is
+/// only given up after some time.
+pub(super) fn known_here(key: &str) -> Duration {
+    static SINCE: Mutex<BTreeMap<u64, Instant>> = Mutex::new(BTreeMap::new());
+    let mut since = SINCE.lock().unwrap_or_else(PoisonError::into_inner);
+    if since.len() >= LOOKED_AT {
+        since.clear();
+    }
+    since.entry(fnv1a(key.as_bytes())).or_insert_with(Instant::now).elapsed()
 }
 
 /// The file that stands for `path` among this user's processes, made if need be and locked.
@@ -158,7 +171,11 @@ mod tests {
         let known = known_for(dir.path(), "beat");
         assert!(known >= Duration::from_secs(100) && known < Duration::from_secs(160), "{known:?}");
         assert_eq!(known_for(dir.path(), "other"), Duration::ZERO);
-        assert_eq!(known_for(Path::new("/no/such/place"), "beat"), Duration::ZERO);
+        // This program's own memory is left.
+        let nowhere = || known_for(Path::new("/no/such/place"), "a key of this test");
+        let first = nowhere();
+        std::thread::sleep(Duration::from_millis(20));
+        assert!(nowhere() >= first + Duration::from_millis(20));
     }
 
     #[test]

@@ -68,6 +68,11 @@ impl Beginning {
         }
     }
 
+    /// Whether it has its registry.
+    fn is_shared(self) -> bool {
+        matches!(self, Beginning::Bank | Beginning::Registry)
+    }
+
     fn draw_trusted(rng: &mut Rng) -> Beginning {
         if rng.below(6) == 0 { Beginning::Nothing } else { Beginning::Unshared }
     }
@@ -78,7 +83,7 @@ impl Beginning {
         if matches!(self, Beginning::Bank | Beginning::Unshared) {
             make(Change::Create(database(), image(bank)));
         }
-        if matches!(self, Beginning::Bank | Beginning::Registry) {
+        if self.is_shared() {
             make(Change::MakeDir(registry));
         }
         for inode in 0..server.nodes.len() {
@@ -114,12 +119,13 @@ pub fn run(plan: &Plan) -> Outcome {
         never_syncs: rng.below(4) == 0,
         no_raw: plan.bad_disk,
         // Less is no promise in trusted mode, nor, where a torn journal may be believed, in the other: docs/proof.md, power cuts.
-        durable: (trusted || plan.bad_disk) && (weather.power > 0 || weather.aimed > 0),
+        durable: (trusted || plan.bad_disk || profile == Profile::Local) && (weather.power > 0 || weather.aimed > 0),
     };
-    machine_memory::begin(trusted);
+    let beginning = if trusted { Beginning::draw_trusted(&mut rng) } else { Beginning::draw(&mut rng, profile) };
+    // Where there is a registry all works without.
+    machine_memory::begin(!beginning.is_shared());
     {
         let mut state = world.state();
-        let beginning = if trusted { Beginning::draw_trusted(&mut rng) } else { Beginning::draw(&mut rng, profile) };
         beginning.fill(&mut state.server, &bank);
         state.trace = plan.trace.then(Vec::new);
         state.broken = plan.broken;
