@@ -56,6 +56,8 @@ pub struct State {
     pub linger_ms: u64,
     /// Somebody has died between the end of his journal and its sync: until then losses of power are aimed at that.
     pub unsynced_end_until: u64,
+    /// The programs leave their data to SQLite and its native locks.
+    pub trusted: bool,
     pub history: History,
     pub(super) held: Vec<Held>,
     /// When each node's last heartbeat reached the server.
@@ -116,6 +118,7 @@ impl World {
             thinks: (8, 400),
             linger_ms: 0,
             unsynced_end_until: 0,
+            trusted: false,
             history: History::default(),
             held: Vec::new(),
             beats: HashMap::new(),

@@ -131,6 +131,7 @@ pub fn run(plan: &Plan) -> Outcome {
         state.broken = plan.broken;
         state.only = plan.only.clone();
         state.stays = plan.stays;
+        state.trusted = trusted;
     }
     let world = Arc::new(world);
     let ledger = Arc::new(Mutex::new(Ledger::default()));
