@@ -176,10 +176,16 @@ class Bank:
             self.wrong.append(f"{who}: transfer {key} is there, though it did not commit")
 
     def locks(self):
-        """Names of locks that stand although nobody is left."""
-        look = f"cd {self.directory}; ls -d bank.db.lock 2>/dev/null; ls bank.db.lock bank.db.readers 2>/dev/null"
+        """Names of locks that stand although nobody is left, where they really are: a client may remember a directory for a minute."""
+        look = "ls -d bank.db.lock 2>/dev/null; ls bank.db.lock bank.db.readers 2>/dev/null; true"
+        if self.place.server:
+            names = self.bed.server.ok(f"cd {self.place.server}/{self.name}; {look}")
+        elif self.place.shared:
+            names = subprocess.run(["sh", "-c", look], cwd=self.bed.shared / self.name, capture_output=True, text=True).stdout
+        else:
+            names = self.bed.left.ok(f"cd {self.directory}; {look}")
         words = ("bank.db.lock", "reader.", "exclusive.", "write.", "fence.")
-        return [name for name in self.bed.left.ok(look + "; true").split() if name.startswith(words) and not name.endswith(":")]
+        return [name for name in names.split() if name.startswith(words) and not name.endswith(":")]
 
 
 def states_at_server(bed, place, names):
