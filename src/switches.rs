@@ -123,7 +123,7 @@ pub enum Guard {
     JournalUnderLock,
     /// Opening a database once more that somebody else made between the opening and the look.
     OpenAgain,
-    /// Keeping a database that lies aside where the one that has its name is empty.
+    /// Removing no database that lies aside where the one that has its name is empty.
     StrayDatabase,
     /// Telling a backup that a page cannot be read now by a code that it does not take for a page to be left out.
     BusyRead,

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::two_hosts::{at_once, host, run_without};
+use super::two_hosts::{Place, at_once, host, run_without};
 use super::{Base, Level, LockError};
 use crate::protocol::Paths;
 use crate::protocol::names::{self, Name, NodeId};
@@ -125,6 +125,31 @@ fn a_writer_that_tries_again_has_its_journal() {
 fn without_the_guard_it_has_none() {
     let said = without("journal-wanted", "a_writer_that_tries_again_has_its_journal");
     assert!(said.contains("STATE false"), "{said}");
+}
+
+/// A read fails, as a takeover has replaced the database under it: it is the same still, and is opened anew. Another file that somebody
+/// has put there by hand is not, and nothing of it is read.
+#[test]
+fn who_reads_goes_on_after_a_takeover_and_not_after_a_change_by_hand() {
+    for by_takeover in [true, false] {
+        let place = Place::new();
+        let (here, mut reader) = host(&place.paths);
+        let mut seat = here.sit(0, at_once());
+        here.lock(&mut seat, Level::Shared, &mut reader).unwrap();
+        let copy = place.paths.parent.join("copy");
+        std::fs::write(&copy, [2; 64]).unwrap();
+        std::fs::rename(&copy, &place.paths.database).unwrap();
+        if by_takeover {
+            let epoch = Name { node: NodeId::new("elsewhere", "00000000", 1, 1), n: 1, kind: names::Kind::Epoch };
+            std::fs::write(place.paths.registry.join(epoch.to_string()), []).unwrap();
+        }
+        let reopened = here.reopen(&mut seat, &mut reader);
+        assert_eq!((reopened.is_ok(), reader.is_open()), (by_takeover, by_takeover), "{reopened:?}");
+        if by_takeover {
+            assert_eq!((reader.first_byte(), here.has_moved(&seat)), (2, false));
+        }
+        here.stand_up(&mut seat, &mut reader);
+    }
 }
 
 /// The negative control: without the comparison the lock is given.

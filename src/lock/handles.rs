@@ -122,10 +122,12 @@ impl Database {
     fn reopen_under(&self, inner: &mut Inner, seat: &mut Seat, base: &mut dyn Base) -> Result<(), Denied> {
         let lost = || Denied::Deposed(lost(&self.paths));
         let mut node = inner.node.take().ok_or_else(lost)?;
-        let reopened = Handles::new(self, inner, seat, base).follow(&mut node);
+        let reopened = node.sees_replacement().and_then(|replaced| {
+            let mut handles = Handles::new(self, inner, seat, base);
+            handles.follow(&mut node, replaced)
+        });
         inner.node = Some(node);
-        reopened?;
-        let confirmed = current(inner, seat).ok_or_else(lost).and_then(Node::heartbeat);
+        let confirmed = reopened.and_then(|()| current(inner, seat).ok_or_else(lost)?.heartbeat());
         if confirmed.is_err() {
             // What was opened by name counts only once that was confirmed: the next read begins anew.
             seat.confirmed = false;
@@ -179,9 +181,10 @@ impl<'a> Handles<'a> {
         if self.reopen_base()? { Ok(()) } else { Err(self.replaced()) }
     }
 
-    /// The same; our own descriptor is opened first if that failed in an earlier attempt.
-    pub fn follow(&mut self, node: &mut Node) -> Result<(), Denied> {
-        if self.inner.own.database.is_none() {
+    /// The same; our own descriptor is opened first if that failed in an earlier attempt, or if a takeover has replaced the files.
+    pub fn follow(&mut self, node: &mut Node, replaced: bool) -> Result<(), Denied> {
+        let old = || replaced && self.inner.own.has_moved(&*self.database.storage, &self.database.paths);
+        if self.inner.own.database.is_none() || old() {
             // While we have the old files open ourselves we would get them again.
             self.inner.parked.clear();
             self.open_own(node, true)?;

@@ -77,8 +77,11 @@ impl Node {
     /// of the deposed nodes' complete copies none is left: so a file is missing only if it is aside. In the middle of a commit
     /// of our own our journal stays where it is, as we have it open.
     pub(super) fn settle_asides(&mut self, census: &Census, scope: Scope) -> Result<bool, Denied> {
-        let journal = scope == Scope::All && self.settle_one(census, Copy::Journal, None, scope)?;
-        Ok(self.settle_one(census, Copy::Database, None, scope)? || journal)
+        let mut settled = self.settle_one(census, Copy::Database, None)?;
+        if scope == Scope::All {
+            settled |= self.settle_one(census, Copy::Journal, None)?;
+        }
+        Ok(settled)
     }
 
     /// The same for who has held L for a while, between two transactions of its own.
@@ -101,14 +104,14 @@ impl Node {
         let census = self.fresh_census()?;
         for (which, copy) in [(Copy::Journal, journal), (Copy::Database, ready)] {
             let Some(copy) = copy else { continue };
-            self.settle_one(&census, which, Some(&copy), Scope::All)?;
+            self.settle_one(&census, which, Some(&copy))?;
             self.remove_name(&copy)?;
         }
         Ok(())
     }
 
     /// `copy`: what has just taken the live name, and has its own still.
-    fn settle_one(&mut self, census: &Census, which: Copy, copy: Option<&Path>, scope: Scope) -> Result<bool, Denied> {
+    fn settle_one(&mut self, census: &Census, which: Copy, copy: Option<&Path>) -> Result<bool, Denied> {
         let live = match which {
             Copy::Journal => self.paths.journal.clone(),
             _ => self.paths.database.clone(),
@@ -146,7 +149,7 @@ impl Node {
             self.put(&hot, &live).map_err(Denied::io("put back", &live))?;
             found.push(ours);
         } else if which == Copy::Database && copy.is_none() && !switches::off(Guard::StrayDatabase) {
-            self.rescue(&found, &live, scope)?;
+            self.nothing_to_lose(&found, &live)?;
         }
         let parent = self.paths.parent.clone();
         self.storage.sync_dir(&parent).map_err(Denied::io("sync", &parent))?;
@@ -157,9 +160,8 @@ impl Node {
     }
 
     /// An empty database has the name, and what lies aside is not empty. A program without coord may have found none and made it;
-    /// or it is what a takeover has left of a first transaction that was rolled back. Nobody can tell, so that it is kept for people,
-    /// with the journal that belongs to it.
-    fn rescue(&mut self, found: &[PathBuf], live: &Path, scope: Scope) -> Result<(), Denied> {
+    /// or it is what a takeover has left of a first transaction that was rolled back. Nobody can tell, so that nothing is changed.
+    fn nothing_to_lose(&mut self, found: &[PathBuf], live: &Path) -> Result<(), Denied> {
         let scratch = self.scratch();
         let here = self.storage.open_listed(live, Access::Read, &scratch).map_err(Denied::io("open", live))?;
         if here.size().map_err(Denied::io("look at", live))? > 0 {
@@ -167,26 +169,14 @@ impl Node {
         }
         for path in found {
             let aside = self.storage.open(path, Access::Read).map_err(Denied::io("open", path))?;
-            let known = aside.id().and_then(|id| Ok((id, aside.size()?)));
-            let (id, size) = known.map_err(Denied::io("look at", path))?;
-            if size == 0 {
-                continue;
+            if aside.size().map_err(Denied::io("look at", path))? > 0 {
+                return Err(Denied::Refused(format!(
+                    "coord: {} is empty, and {} is not, which a takeover had moved aside. Nothing was changed. If a program that \
+                     does not use coord has made the empty one, remove that: the other one is put back then. Else remove the other one",
+                    live.display(),
+                    path.display()
+                )));
             }
-            let (kept, kept_journal) = self.paths.rescued(id);
-            let journal = self.paths.journal.clone();
-            // First: SQLite makes an end of the journal of an empty database. In the middle of a commit of our own it is ours.
-            if scope == Scope::All && !self.is_missing(&journal)? && self.is_hot(&journal)? {
-                self.storage.rename(&journal, &kept_journal).map_err(Denied::io("keep", &journal))?;
-            }
-            // Of two names of one file the second stays, and is removed like all the others.
-            self.storage.rename(path, &kept).map_err(Denied::io("keep", path))?;
-            self.notices.push(format!(
-                "coord: {} is empty, and what a takeover had moved aside is not: that is kept as {}, if there is a journal with it \
-                 they belong together. If the empty one was made by a program that does not use coord, move it back while nobody \
-                 uses the database; else remove it",
-                live.display(),
-                kept.display()
-            ));
         }
         Ok(())
     }

@@ -3,8 +3,6 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use crate::storage::FileId;
-
 /// The paths that belong to one database.
 #[derive(Clone, Debug)]
 pub struct Paths {
@@ -33,13 +31,6 @@ impl Paths {
             registry: with(".readers"),
             parent: database.parent().map_or_else(|| PathBuf::from("/"), Path::to_path_buf),
         }
-    }
-
-    /// Where a file that might be the database is kept for people, and where the journal that belongs to it: names in G that are no
-    /// names of the protocol's, as beside the database a long name may leave no room.
-    pub fn rescued(&self, id: FileId) -> (PathBuf, PathBuf) {
-        let name = |suffix: &str| self.registry.join(format!("rescued.{:x}{suffix}", id.inode));
-        (name(""), name("-journal"))
     }
 
     /// People's log of takeovers.

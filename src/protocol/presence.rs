@@ -160,6 +160,12 @@ impl Node {
         Ok(self.writer.is_some() || self.reader_waits || self.behind)
     }
 
+    /// Whether the files were replaced by a takeover since our handles were opened: not by hand, so that they are the same still.
+    pub fn sees_replacement(&mut self) -> Result<bool, Denied> {
+        let census = self.fresh_census()?;
+        Ok(!self.same_epoch(&census))
+    }
+
     /// What somebody needs to know of us who looks into the registry without us.
     pub fn glimpse(&self) -> Glimpse {
         let epoch = self.settings.holds_names.then(|| self.epoch.clone());

@@ -73,8 +73,7 @@ fn check(storage: &dyn Storage, place: &Place, how: &Together, watch: &Watch) ->
     let checked = meet::meet(&bench, how).map_err(Halt::from).and_then(|mut session| {
         let by_handle = storage.kind(&place.root).renames_by_handle();
         let checked = converse(&mut session, mine.clone(), how, by_handle);
-        session.close(&checked);
-        checked
+        session.close(checked)
     });
     let alone = |together, note| Ok(Checked { hosts: vec![mine.clone()], together, note });
     match checked {

@@ -327,11 +327,16 @@ impl<'a, 'b> Session<'a, 'b> {
         Ok(Finding { name: format!("two hosts, {name}"), outcome, says, advice })
     }
 
-    /// The last thing: after a failure the other is told, else both wait until neither needs A's directory any more.
-    pub fn close<T>(&mut self, result: &Result<T, Halt>) {
-        match result {
+    /// The last thing: after a failure the other is told, else both wait until neither needs A's directory any more. What the other
+    /// has found out in the meantime is the result then.
+    pub fn close<T>(&mut self, result: Result<T, Halt>) -> Result<T, Halt> {
+        match &result {
             // A removes the directory as soon as it has heard B, who may then find it gone.
-            Ok(_) => drop(self.exchange(&())),
+            Ok(_) => {
+                if let Err(Halt::Failed(says)) = self.exchange(&()) {
+                    return Err(Halt::Failed(says));
+                }
+            }
             Err(Halt::Trouble(_)) => drop(self.post(BYE)),
             Err(Halt::Failed(_)) => {
                 let until = self.bench.storage.now().after(GOODBYE);
@@ -349,6 +354,7 @@ impl<'a, 'b> Session<'a, 'b> {
                 }
             }
         }
+        result
     }
 }
 

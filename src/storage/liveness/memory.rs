@@ -36,12 +36,18 @@ pub(super) fn known_for(dir: &Path, key: &str) -> Duration {
 /// The same as far as this program knows by itself, where there is no place on the host: else it would wait for ever for what is
 /// only given up after some time.
 pub(super) fn known_here(key: &str) -> Duration {
-    static SINCE: Mutex<BTreeMap<u64, Instant>> = Mutex::new(BTreeMap::new());
+    // Since when, and when it was last asked for: what is waited for is asked for all the time, other keys once.
+    static SINCE: Mutex<BTreeMap<u64, (Instant, Instant)>> = Mutex::new(BTreeMap::new());
     let mut since = SINCE.lock().unwrap_or_else(PoisonError::into_inner);
-    if since.len() >= LOOKED_AT {
-        since.clear();
+    if since.len() >= LOOKED_AT
+        && let Some(oldest) = since.iter().min_by_key(|(_, (_, asked))| *asked).map(|(key, _)| *key)
+    {
+        since.remove(&oldest);
     }
-    since.entry(fnv1a(key.as_bytes())).or_insert_with(Instant::now).elapsed()
+    let now = Instant::now();
+    let (first, asked) = since.entry(fnv1a(key.as_bytes())).or_insert((now, now));
+    *asked = now;
+    first.elapsed()
 }
 
 /// The file that stands for `path` among this user's processes, made if need be and locked.
