@@ -127,6 +127,10 @@ pub enum Guard {
     StrayDatabase,
     /// Telling a backup that a page cannot be read now by a code that it does not take for a page to be left out.
     BusyRead,
+    /// Opening under SHARED only what a takeover has put there: that is the same, what somebody has put there by hand is not.
+    ReadOfAnother,
+    /// Closing what was opened under SHARED and could not be confirmed.
+    Unconfirmed,
 }
 
 impl Guard {
@@ -192,6 +196,8 @@ impl Guard {
             Guard::OpenAgain => "open-again",
             Guard::StrayDatabase => "stray-database",
             Guard::BusyRead => "busy-read",
+            Guard::ReadOfAnother => "read-of-another",
+            Guard::Unconfirmed => "unconfirmed",
         }
     }
 }

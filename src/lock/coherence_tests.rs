@@ -6,7 +6,6 @@ use std::sync::Arc;
 use super::two_hosts::{Place, at_once, host, run_without};
 use super::{Base, Level, LockError};
 use crate::protocol::Paths;
-use crate::protocol::names::{self, Name, NodeId};
 
 #[test]
 fn who_takes_shared_reads_what_others_have_written() {
@@ -68,22 +67,19 @@ fn a_file_that_is_replaced_while_it_is_opened_is_opened_anew() {
 /// must not make one: it would be in the way of the copy.
 #[test]
 fn who_waits_for_the_lock_makes_no_journal() {
-    let dir = tempfile::tempdir().unwrap();
-    let paths = Arc::new(Paths::new(&dir.path().join("db")));
-    std::fs::write(&paths.database, [1]).unwrap();
-    std::fs::write(&paths.journal, [0]).unwrap();
-    std::fs::create_dir(&paths.registry).unwrap();
-    let ((here, mut holder), (there, mut waiter)) = (host(&paths), host(&paths));
+    let place = Place::new();
+    let (journal, aside) = (&place.paths.journal, place.paths.parent.join("aside"));
+    let ((here, mut holder), (there, mut waiter)) = (host(&place.paths), host(&place.paths));
     let (mut seat, mut other) = (here.sit(0, at_once()), there.sit(0, at_once()));
     there.lock(&mut other, Level::Shared, &mut waiter).unwrap();
     for level in [Level::Shared, Level::Reserved] {
         here.lock(&mut seat, level, &mut holder).unwrap();
     }
-    std::fs::rename(&paths.journal, dir.path().join("aside")).unwrap();
+    std::fs::rename(journal, &aside).unwrap();
     assert!(matches!(there.lock(&mut other, Level::Reserved, &mut waiter), Err(LockError::Busy)));
-    println!("STATE {}", paths.journal.exists());
-    assert!(!paths.journal.exists());
-    std::fs::rename(dir.path().join("aside"), &paths.journal).unwrap();
+    println!("STATE {}", journal.exists());
+    assert!(!journal.exists());
+    std::fs::rename(&aside, journal).unwrap();
     here.stand_up(&mut seat, &mut holder);
     there.stand_up(&mut other, &mut waiter);
 }
@@ -99,11 +95,9 @@ fn without_the_guard_a_waiter_makes_one() {
 /// SQLite has written into that journal what undoes its changes: nobody may change the database without it.
 #[test]
 fn a_writer_that_tries_again_has_its_journal() {
-    let dir = tempfile::tempdir().unwrap();
-    let paths = Arc::new(Paths::new(&dir.path().join("db")));
-    std::fs::write(&paths.database, [1]).unwrap();
-    std::fs::create_dir(&paths.registry).unwrap();
-    let (here, mut writer) = host(&paths);
+    let place = Place::new();
+    std::fs::remove_file(&place.paths.journal).unwrap();
+    let (here, mut writer) = host(&place.paths);
     let mut seat = here.sit(0, at_once());
     for level in [Level::Shared, Level::Reserved] {
         here.lock(&mut seat, level, &mut writer).unwrap();
@@ -111,9 +105,7 @@ fn a_writer_that_tries_again_has_its_journal() {
     assert!(writer.has_journal(), "made under the lock");
     // As the first attempt left it.
     writer.close_journal();
-    let foreign = NodeId::new("elsewhere", "00000000", 1, 1);
-    let epoch = Name { node: foreign, n: 1, kind: names::Kind::Epoch };
-    std::fs::write(paths.registry.join(epoch.to_string()), []).unwrap();
+    place.replaced_elsewhere();
     here.lock(&mut seat, Level::Exclusive, &mut writer).unwrap();
     println!("STATE {}", writer.has_journal());
     assert!(writer.has_journal());
@@ -127,28 +119,44 @@ fn without_the_guard_it_has_none() {
     assert!(said.contains("STATE false"), "{said}");
 }
 
-/// A read fails, as a takeover has replaced the database under it: it is the same still, and is opened anew. Another file that somebody
-/// has put there by hand is not, and nothing of it is read.
+/// Under a read the database has become another file. Whether the connection goes on with that, and what it has open then.
+fn replaced_under_a_read(by_takeover: bool) -> (bool, Option<u8>) {
+    let place = Place::new();
+    let (here, mut reader) = host(&place.paths);
+    let mut seat = here.sit(0, at_once());
+    here.lock(&mut seat, Level::Shared, &mut reader).unwrap();
+    let copy = place.paths.parent.join("copy");
+    std::fs::write(&copy, [2; 64]).unwrap();
+    std::fs::rename(&copy, &place.paths.database).unwrap();
+    if by_takeover {
+        place.replaced_elsewhere();
+    }
+    let goes_on = here.reopen(&mut seat, &mut reader).is_ok();
+    let open = reader.is_open().then(|| reader.first_byte());
+    here.stand_up(&mut seat, &mut reader);
+    (goes_on, open)
+}
+
+/// What a takeover has put there is the same.
 #[test]
-fn who_reads_goes_on_after_a_takeover_and_not_after_a_change_by_hand() {
-    for by_takeover in [true, false] {
-        let place = Place::new();
-        let (here, mut reader) = host(&place.paths);
-        let mut seat = here.sit(0, at_once());
-        here.lock(&mut seat, Level::Shared, &mut reader).unwrap();
-        let copy = place.paths.parent.join("copy");
-        std::fs::write(&copy, [2; 64]).unwrap();
-        std::fs::rename(&copy, &place.paths.database).unwrap();
-        if by_takeover {
-            let epoch = Name { node: NodeId::new("elsewhere", "00000000", 1, 1), n: 1, kind: names::Kind::Epoch };
-            std::fs::write(place.paths.registry.join(epoch.to_string()), []).unwrap();
-        }
-        let reopened = here.reopen(&mut seat, &mut reader);
-        assert_eq!((reopened.is_ok(), reader.is_open()), (by_takeover, by_takeover), "{reopened:?}");
-        if by_takeover {
-            assert_eq!((reader.first_byte(), here.has_moved(&seat)), (2, false));
-        }
-        here.stand_up(&mut seat, &mut reader);
+fn who_reads_goes_on_after_a_takeover() {
+    assert_eq!(replaced_under_a_read(true), (true, Some(2)));
+}
+
+/// What somebody has put there by hand is not: nothing of it is read.
+#[test]
+fn who_reads_reads_nothing_of_another_database() {
+    let state = replaced_under_a_read(false);
+    println!("STATE {state:?}");
+    assert_eq!(state, (false, None));
+}
+
+/// The negative controls: it is gone on with; it stays open, for the next read.
+#[test]
+fn without_the_guards_another_database_is_read() {
+    for (guard, state) in [("read-of-another", "STATE (true, Some(2))"), ("unconfirmed", "STATE (false, Some(2))")] {
+        let said = without(guard, "who_reads_reads_nothing_of_another_database");
+        assert!(said.contains(state), "{guard}: {said}");
     }
 }
 

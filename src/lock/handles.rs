@@ -124,11 +124,11 @@ impl Database {
         let mut node = inner.node.take().ok_or_else(lost)?;
         let reopened = node.sees_replacement().and_then(|replaced| {
             let mut handles = Handles::new(self, inner, seat, base);
-            handles.follow(&mut node, replaced)
+            handles.follow(&mut node, replaced || switches::off(Guard::ReadOfAnother))
         });
         inner.node = Some(node);
         let confirmed = reopened.and_then(|()| current(inner, seat).ok_or_else(lost)?.heartbeat());
-        if confirmed.is_err() {
+        if confirmed.is_err() && !switches::off(Guard::Unconfirmed) {
             // What was opened by name counts only once that was confirmed: the next read begins anew.
             seat.confirmed = false;
             base.close();

@@ -3,15 +3,8 @@
 
 use std::sync::atomic::Ordering;
 
-use super::two_hosts::{Place, host_on, long, run_without, transaction};
-use super::{Base, Level, LockError};
-use crate::protocol::names::{Kind, Name, NodeId};
-
-/// What a takeover leaves in the registry.
-fn replaced_elsewhere(place: &Place) {
-    let epoch = Name { node: NodeId::new("elsewhere", "00000000", 1, 1), n: 1, kind: Kind::Epoch };
-    std::fs::write(place.paths.registry.join(epoch.to_string()), []).unwrap();
-}
+use super::two_hosts::{Place, Program, host_on, long, run_without, transaction};
+use super::{Base, Database, Level, LockError, Seat};
 
 /// Others of this host cannot read the new files while a lock is kept on the old ones, however often it is used.
 #[test]
@@ -22,7 +15,7 @@ fn a_lock_that_keeps_others_from_replaced_files_is_given_up() {
     transaction(&here, &mut seat, &mut mine, Level::Shared).unwrap();
     here.tick();
     assert!(place.held().0, "kept");
-    replaced_elsewhere(&place);
+    place.replaced_elsewhere();
     let soon = std::time::Instant::now() + std::time::Duration::from_secs(2);
     while place.held().0 && std::time::Instant::now() < soon {
         transaction(&here, &mut seat, &mut mine, Level::Shared).unwrap();
@@ -53,7 +46,7 @@ fn nobody_joins_who_reads_the_old_files() {
     let (mut seat, mut other, mut second) = (here.sit(0, long()), here.sit(0, long()), mine.another());
     here.lock(&mut seat, Level::Shared, &mut mine).unwrap();
     transaction(&here, &mut other, &mut second, Level::Shared).expect("it joins");
-    replaced_elsewhere(&place);
+    place.replaced_elsewhere();
     let soon = std::time::Instant::now() + std::time::Duration::from_secs(2);
     let mut joins = Ok(());
     while joins.is_ok() && std::time::Instant::now() < soon {
@@ -74,6 +67,19 @@ fn without_the_guard_they_join() {
     assert!(said.contains("STATE true"), "{said}");
 }
 
+/// A transaction that wanted to write, and has no files now: others of its host have the old ones open.
+fn kept_from_the_new_ones() -> (Place, Database, Program, Seat) {
+    let place = Place::new();
+    let (here, mut mine) = host_on(&place.paths, "9p", 60_000);
+    let mut seat = here.sit(0, long());
+    here.lock(&mut seat, Level::Shared, &mut mine).unwrap();
+    place.replaced_elsewhere();
+    mine.client.held.store(true, Ordering::Relaxed);
+    assert!(matches!(here.lock(&mut seat, Level::Reserved, &mut mine), Err(LockError::Busy)));
+    assert!(!mine.is_open());
+    (place, here, mine, seat)
+}
+
 /// What another connection of this program has parked since is what keeps the old file open.
 #[test]
 fn a_parked_handle_is_in_nobodys_way() {
@@ -83,13 +89,7 @@ fn a_parked_handle_is_in_nobodys_way() {
             self.0.held.store(false, Ordering::Relaxed);
         }
     }
-    let place = Place::new();
-    let (here, mut mine) = host_on(&place.paths, "9p", 60_000);
-    let mut seat = here.sit(0, long());
-    here.lock(&mut seat, Level::Shared, &mut mine).unwrap();
-    replaced_elsewhere(&place);
-    mine.client.held.store(true, Ordering::Relaxed);
-    assert!(matches!(here.lock(&mut seat, Level::Reserved, &mut mine), Err(LockError::Busy)));
+    let (_place, here, mut mine, mut seat) = kept_from_the_new_ones();
     here.inner().parked.push((99, Box::new(Parked(mine.client.clone()))));
     here.reopen(&mut seat, &mut mine).unwrap();
     here.stand_up(&mut seat, &mut mine);
@@ -99,14 +99,7 @@ fn a_parked_handle_is_in_nobodys_way() {
 /// busy, and reads on as soon as he can.
 #[test]
 fn who_could_not_open_them_for_writing_reads_on() {
-    let place = Place::new();
-    let (here, mut mine) = host_on(&place.paths, "9p", 60_000);
-    let mut seat = here.sit(0, long());
-    here.lock(&mut seat, Level::Shared, &mut mine).unwrap();
-    replaced_elsewhere(&place);
-    mine.client.held.store(true, Ordering::Relaxed);
-    assert!(matches!(here.lock(&mut seat, Level::Reserved, &mut mine), Err(LockError::Busy)));
-    assert!(!mine.is_open());
+    let (_place, here, mut mine, mut seat) = kept_from_the_new_ones();
     assert!(
         matches!(here.reopen(&mut seat, &mut mine), Err(LockError::Busy)),
         "not an error that ends the transaction"

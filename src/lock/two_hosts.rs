@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use super::{Base, Database, Level, LockError, Mode, Seat, Wishes};
 use crate::protocol::Paths;
-use crate::protocol::names::Name;
+use crate::protocol::names::{self, Name, NodeId};
 use crate::storage::disk::Disk;
 use crate::storage::kind::Class;
 use crate::storage::{
@@ -288,6 +288,12 @@ impl Place {
     pub(super) fn names(&self) -> Vec<Name> {
         let names = std::fs::read_dir(&self.paths.registry).unwrap().flatten();
         names.filter_map(|name| Name::parse(&name.file_name())).collect()
+    }
+
+    /// What a takeover elsewhere leaves in the registry when it has replaced the files.
+    pub(super) fn replaced_elsewhere(&self) {
+        let epoch = Name { node: NodeId::new("elsewhere", "00000000", 1, 1), n: 1, kind: names::Kind::Epoch };
+        std::fs::write(self.paths.registry.join(epoch.to_string()), []).unwrap();
     }
 
     /// What is on disk: reader, writer, exclusive.

@@ -74,7 +74,7 @@ pub struct Node {
     /// While we are exclusive: somebody was seen to wait for SHARED.
     pub(super) reader_waits: bool,
     /// While we read where names are held: the files were seen to be replaced.
-    pub(super) behind: bool,
+    pub(super) in_the_way: bool,
     pub(super) looked_for_writers: Instant,
 }
 
@@ -104,7 +104,7 @@ impl Node {
             looked_for_idle: false,
             writer: None,
             reader_waits: false,
-            behind: false,
+            in_the_way: false,
             looked_for_writers: Instant::default(),
             id,
             storage,

@@ -107,7 +107,7 @@ impl Node {
 
     /// Whether somebody has looked `within` this time for writers who wait for us, and found none.
     pub fn has_looked(&self, within: Duration, now: Instant) -> bool {
-        self.writer.is_none() && !self.behind && now.since(self.looked_for_writers) < within
+        self.writer.is_none() && !self.in_the_way && now.since(self.looked_for_writers) < within
     }
 
     /// Whether the last look showed somebody who waits for SHARED, with us exclusive.
@@ -117,11 +117,11 @@ impl Node {
 
     /// Whether the last look showed that the files were replaced, and our old ones keep others of this host from the new ones.
     pub fn is_in_the_way(&self) -> bool {
-        self.behind
+        self.in_the_way
     }
 
     fn nobody_waits(&mut self) {
-        (self.writer, self.reader_waits, self.behind) = (None, false, false);
+        (self.writer, self.reader_waits, self.in_the_way) = (None, false, false);
     }
 
     /// While we read: whether a writer elsewhere waits for us. Looked for unless somebody has looked `within` this time, not
@@ -156,8 +156,8 @@ impl Node {
             }
         }
         // Those of whom nothing shows here.
-        self.behind = self.settings.holds_names && !self.same_epoch(&census);
-        Ok(self.writer.is_some() || self.reader_waits || self.behind)
+        self.in_the_way = self.settings.holds_names && !self.same_epoch(&census);
+        Ok(self.writer.is_some() || self.reader_waits || self.in_the_way)
     }
 
     /// Whether the files were replaced by a takeover since our handles were opened: not by hand, so that they are the same still.

@@ -42,9 +42,10 @@ impl State {
         true
     }
 
-    /// Whether the task's host has dropped what somebody there has written, and nobody has been told yet.
+    /// Whether the task's host has dropped what somebody there has written to the database, and nobody has been told yet.
     pub fn has_dropped(&self, task: usize) -> bool {
-        !self.hosts[self.tasks[task].host].failed.is_empty()
+        let failed = &self.hosts[self.tasks[task].host].failed;
+        self.server.look_up(&super::storage::database()).is_ok_and(|inode| failed.contains(&inode))
     }
 
     /// Sends what a host has written to a file.

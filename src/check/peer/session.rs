@@ -139,6 +139,10 @@ impl<'a, 'b> Session<'a, 'b> {
         if self.is_a { 'a' } else { 'b' }
     }
 
+    fn them(&self) -> char {
+        if self.is_a { 'b' } else { 'a' }
+    }
+
     fn message(&self, of: char, what: &str) -> String {
         format!("m.{:016x}.{of}.{what}", self.key)
     }
@@ -186,10 +190,9 @@ impl<'a, 'b> Session<'a, 'b> {
 
     /// Waits for the other's message that begins so; the rest of it.
     fn hear(&mut self, begins: &str, heeds_failure: bool) -> Result<String, Halt> {
-        let them = if self.is_a { 'b' } else { 'a' };
-        let wanted = self.message(them, begins);
-        let failed = self.message(them, &format!("{}.{FAILED}", self.stage));
-        let (bye, unfit) = (self.message(them, BYE), self.message(them, UNFIT));
+        let wanted = self.message(self.them(), begins);
+        let failed = self.message(self.them(), &format!("{}.{FAILED}", self.stage));
+        let (bye, unfit) = (self.message(self.them(), BYE), self.message(self.them(), UNFIT));
         let mut sign = Sign { beat: String::new(), at: self.bench.storage.now(), looked: self.bench.storage.now() };
         let mut pause = POLL;
         let mut looks = 0;
@@ -263,9 +266,8 @@ impl<'a, 'b> Session<'a, 'b> {
 
     /// [`Session::exchange`] at the end of a stage.
     fn give<T: Serialize + DeserializeOwned>(&mut self, mine: &T) -> Result<T, Halt> {
-        let them = if self.is_a { 'b' } else { 'a' };
         let path = |of: char| self.talk.join(format!("c.{:016x}.{of}.{}", self.key, self.stage));
-        let (ours, theirs) = (path(self.me()), path(them));
+        let (ours, theirs) = (path(self.me()), path(self.them()));
         let text = serde_json::to_vec(mine).map_err(|error| Trouble::Cannot(format!("an account: {error}")))?;
         let made = self.bench.storage.create_new(&ours, &text, self.bench.place.owner);
         made.map_err(|error| self.lost("write a file in", &error))?;
@@ -340,8 +342,7 @@ impl<'a, 'b> Session<'a, 'b> {
             Err(Halt::Trouble(_)) => drop(self.post(BYE)),
             Err(Halt::Failed(_)) => {
                 let until = self.bench.storage.now().after(GOODBYE);
-                let them = if self.is_a { 'b' } else { 'a' };
-                let (bye, unfit) = (self.message(them, BYE), self.message(them, UNFIT));
+                let (bye, unfit) = (self.message(self.them(), BYE), self.message(self.them(), UNFIT));
                 let _ = self.post(UNFIT);
                 // Our directory may be where they talk.
                 while self.bench.storage.now() < until {

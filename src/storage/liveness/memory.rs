@@ -13,6 +13,8 @@ use super::judge;
 /// Names looked at, and files removed, in one sweep.
 const LOOKED_AT: usize = 512;
 const REMOVED: usize = 32;
+/// Keys that a program remembers by itself.
+const KEYS: usize = 512;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -39,7 +41,7 @@ pub(super) fn known_here(key: &str) -> Duration {
     // Since when, and when it was last asked for: what is waited for is asked for all the time, other keys once.
     static SINCE: Mutex<BTreeMap<u64, (Instant, Instant)>> = Mutex::new(BTreeMap::new());
     let mut since = SINCE.lock().unwrap_or_else(PoisonError::into_inner);
-    if since.len() >= LOOKED_AT
+    if since.len() >= KEYS
         && let Some(oldest) = since.iter().min_by_key(|(_, (_, asked))| *asked).map(|(key, _)| *key)
     {
         since.remove(&oldest);

@@ -212,8 +212,8 @@ impl Session {
             let state = self.storage.world.state();
             let unprovoked = !is_busy(error) && is_untroubled(&state, self.storage.task);
             // Its own pages were written, dropped by the client and read again, and no sync has said so yet. None will succeed.
-            let dropped =
-                error.sqlite_error_code() == Some(ErrorCode::DatabaseCorrupt) && state.has_dropped(self.storage.task);
+            let malformed = error.sqlite_error_code() == Some(ErrorCode::DatabaseCorrupt);
+            let dropped = malformed && self.is_in_transaction() && state.has_dropped(self.storage.task);
             drop(state);
             if unprovoked || !(is_expected(error) || dropped) {
                 self.ledger().violated(format!("{}: {what}: {}", self.who, sentence(error)));
