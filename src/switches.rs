@@ -131,6 +131,10 @@ pub enum Guard {
     ReadOfAnother,
     /// Closing what was opened under SHARED and could not be confirmed.
     Unconfirmed,
+    /// In trusted mode: looking for the registry under native SHARED.
+    RegistrySeen,
+    /// Making the registry of a database in trusted mode under native EXCLUSIVE.
+    ChangeAlone,
 }
 
 impl Guard {
@@ -198,6 +202,8 @@ impl Guard {
             Guard::BusyRead => "busy-read",
             Guard::ReadOfAnother => "read-of-another",
             Guard::Unconfirmed => "unconfirmed",
+            Guard::RegistrySeen => "registry-seen",
+            Guard::ChangeAlone => "change-alone",
         }
     }
 }

@@ -13,6 +13,7 @@ use crate::protocol::names::{Kind, Name};
 use crate::protocol::registry::LockView;
 use crate::protocol::{Denied, Holder, NodeId};
 use crate::storage::{Instant, Liveness, Process};
+use crate::switches::{self, Guard};
 
 /// An empty lock directory that coord did not make belongs to a `unix-dotfile` client for this long.
 const STRANGER: std::time::Duration = std::time::Duration::from_secs(300);
@@ -68,7 +69,7 @@ impl Database {
                     // Otherwise there are connections still that must not go on.
                     self.unusurp();
                 }
-                if self.storage.attributes(&self.paths.registry).is_ok() {
+                if !switches::off(Guard::RegistrySeen) && self.storage.attributes(&self.paths.registry).is_ok() {
                     // Looked for under the native lock: it is made under native EXCLUSIVE, so there is no gap.
                     base.native_unlock(Level::None);
                     return self.follow_registry(inner, seat, base);
@@ -213,22 +214,22 @@ impl Database {
             ))));
         }
         self.enter_lock(inner)?;
-        let made = base
-            .native_lock(Level::Shared)
-            .and_then(|()| base.native_lock(Level::Exclusive))
-            .map_err(Failure::Lock)
-            .and_then(|()| {
-                // The native lock keeps everybody out from here on. A name that a kill left in L once the registry exists
-                // would be one of a node that never had a heartbeat there.
-                self.leave_lock(inner);
-                let made = self.storage.make_dir(&self.paths.registry, self.owner()?);
-                match made {
-                    Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                        Err(Denied::io("make the registry", &self.paths.registry)(error).into())
-                    }
-                    _ => Ok(()),
+        let alone = match switches::off(Guard::ChangeAlone) {
+            true => Ok(()),
+            false => base.native_lock(Level::Shared).and_then(|()| base.native_lock(Level::Exclusive)),
+        };
+        let made = alone.map_err(Failure::Lock).and_then(|()| {
+            // The native lock keeps everybody out from here on. A name that a kill left in L once the registry exists
+            // would be one of a node that never had a heartbeat there.
+            self.leave_lock(inner);
+            let made = self.storage.make_dir(&self.paths.registry, self.owner()?);
+            match made {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                    Err(Denied::io("make the registry", &self.paths.registry)(error).into())
                 }
-            });
+                _ => Ok(()),
+            }
+        });
         base.native_unlock(Level::None);
         self.leave_lock(inner);
         made
@@ -248,7 +249,7 @@ impl Database {
                 guard.set_ours(true);
             }
             let made = self.storage.make_dir(&self.paths.lock, owner);
-            crate::switches::stop_point("made-trusted-lock");
+            switches::stop_point("made-trusted-lock");
             if made.is_err() {
                 guard.set_ours(was_ours);
             }

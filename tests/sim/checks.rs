@@ -101,7 +101,8 @@ impl State {
         }
     }
 
-    fn is_shared(&self) -> bool {
+    /// The database is in network-exclusive mode.
+    pub fn is_shared(&self) -> bool {
         self.server.names.contains_key(Path::new("/simulated/d.readers"))
     }
 

@@ -51,6 +51,15 @@ pub enum Workload {
     Sqlite,
     /// The same in trusted mode: on one machine's disk, with native locks, beside programs that know nothing of the shim.
     Trusted,
+    /// Trusted mode that ends: on one machine's disk some programs put the database into network-exclusive mode while others use it.
+    Change,
+}
+
+impl Workload {
+    /// Whether the platform has locks, and the database begins in trusted mode.
+    pub fn has_native_locks(self) -> bool {
+        matches!(self, Workload::Trusted | Workload::Change)
+    }
 }
 
 /// How a seed is played.
@@ -134,7 +143,7 @@ impl Cast {
             () if plan.household => Faults { freeze: 15, crash: 20, aimed: 300, ..Faults::NONE },
             () if plan.bad_disk => {
                 // In trusted mode SQLite itself takes the sync after a failed one for good, and loses what it reported.
-                let goes = plan.seed.is_multiple_of(2) && plan.workload != Workload::Trusted;
+                let goes = plan.seed.is_multiple_of(2) && !plan.workload.has_native_locks();
                 let power = if goes { 15 } else { 0 };
                 Faults { unsynced: 2000, power, ..Faults::NONE }
             }
@@ -191,7 +200,9 @@ pub fn run(plan: &Plan) -> Outcome {
     match plan.workload {
         Workload::Pager => run_pager(plan),
         Workload::Sqlite => super::sqlite::run::run(plan),
-        Workload::Trusted => super::sqlite::run::run(&Plan { profile: Some(Profile::Local), ..plan.clone() }),
+        Workload::Trusted | Workload::Change => {
+            super::sqlite::run::run(&Plan { profile: Some(Profile::Local), ..plan.clone() })
+        }
     }
 }
 

@@ -105,6 +105,7 @@ pub fn command(plan: &Plan) -> String {
         Workload::Pager => {}
         Workload::Sqlite => text += " --workload sqlite",
         Workload::Trusted => text += " --workload trusted",
+        Workload::Change => text += " --workload change",
     }
     if let Some(profile) = plan.profile {
         text += &format!(" --profile {}", profile.word());
@@ -163,6 +164,7 @@ fn set_one(plan: &mut Plan, name: &str, value: &str) -> Option<bool> {
         "--workload" if value == "pager" => plan.workload = Workload::Pager,
         "--workload" if value == "sqlite" => plan.workload = Workload::Sqlite,
         "--workload" if value == "trusted" => plan.workload = Workload::Trusted,
+        "--workload" if value == "change" => plan.workload = Workload::Change,
         "--workload" => return None,
         "--broken" => plan.broken = Some(Broken::named(value)?),
         "--stormy" => plan.stormy = value.parse().ok()?,

@@ -30,7 +30,7 @@ pub struct Stage {
     pub world: Arc<World>,
     pub processes: Vec<Played>,
     /// There are native locks.
-    pub trusted: bool,
+    pub native: bool,
 }
 
 thread_local! {
@@ -45,8 +45,8 @@ pub fn set(stage: Option<Stage>) {
     STAGE.set(stage);
 }
 
-fn is_trusted() -> bool {
-    STAGE.with_borrow(|stage| stage.as_ref().is_some_and(|stage| stage.trusted))
+fn has_native_locks() -> bool {
+    STAGE.with_borrow(|stage| stage.as_ref().is_some_and(|stage| stage.native))
 }
 
 /// No page has been given to anybody: from here on [`has_just_read`] tells of what comes.
@@ -128,11 +128,13 @@ impl Inner {
 
     /// Nobody, and no part of the shim, changes the database without the lock that keeps the others out.
     fn is_changed(&self) {
-        if let (Inner::Database(_, handle), true, Some(storage)) = (self, is_trusted(), here())
-            && !handle.may_write()
-        {
-            let text = format!("task {} changes the database without EXCLUSIVE", storage.task);
-            storage.world.state().history.violated(text);
+        if let (Inner::Database(_, handle), true, Some(storage)) = (self, has_native_locks(), here()) {
+            let mut state = storage.world.state();
+            // In network-exclusive mode the native locks are nobody's business any more.
+            let may = if state.is_shared() { !handle.is_locked() } else { handle.may_write() };
+            if !may {
+                state.history.violated(format!("task {} changes the database without EXCLUSIVE", storage.task));
+            }
         }
     }
 
@@ -177,7 +179,7 @@ impl Inner {
     /// A step at the native locks of a database.
     fn natively(&mut self, what: impl FnOnce(&Handle, &State, usize) -> c_int) -> io::Result<c_int> {
         match (self, here()) {
-            (Inner::Database(_, handle), Some(storage)) if is_trusted() => {
+            (Inner::Database(_, handle), Some(storage)) if has_native_locks() => {
                 storage.world.local(storage.task, |state, _| {
                     let process = state.tasks[storage.task].process;
                     let code = what(handle, state, process);

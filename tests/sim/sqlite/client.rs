@@ -11,6 +11,8 @@ use crate::sim::world::MS;
 
 /// A sixth of the lease, by a clock that may be slow, and a little for the asking.
 const HEARTBEAT: u64 = 250 * MS;
+/// By a clock that may be slow, and a little for the looking.
+const LONGEST_LINGER_MS: u64 = 1500;
 /// How often a COMMIT that is busy is tried.
 const COMMITS: u32 = 12;
 
@@ -36,6 +38,11 @@ impl Client {
 
     /// Does this many things.
     pub fn work(&mut self, acts: u64) {
+        if self.session.changes_the_mode() {
+            // When others are at work.
+            let pause = self.rng.below(600);
+            self.session.sleep(pause);
+        }
         for _ in 0..acts {
             if self.session.is_dead() {
                 break;
@@ -237,6 +244,10 @@ impl Client {
                 Ok(false) => {}
                 Err(error) => last = error.to_string(),
             }
+            if self.session.is_dead() {
+                // The world has come to no end.
+                return;
+            }
             if self.session.now() - begun > limit {
                 let text = format!("after {} s nobody can write ({last}): {:?}", limit / MS / 1000, self.names());
                 self.session.ledger().violated(text);
@@ -248,9 +259,13 @@ impl Client {
             self.session.ledger().violated(format!("the judge cannot read: {error}"));
         }
         // What nobody owns any more hinders nobody, but whoever writes must clear it away in the end.
+        // What the judge itself keeps from its last transaction is gone after the longest linger.
         let begun = self.session.now();
-        while !leftovers(self.session.world()).is_empty() && self.session.now() - begun < limit {
-            self.session.sleep(1000);
+        loop {
+            self.session.sleep(LONGEST_LINGER_MS);
+            if leftovers(self.session.world()).is_empty() || self.session.now() - begun > limit {
+                break;
+            }
             let _ = self.transfer();
         }
         self.session.close();

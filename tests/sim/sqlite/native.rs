@@ -102,6 +102,10 @@ impl Handle {
         self.level().max(self.beside(state)) >= RESERVED
     }
 
+    pub fn is_locked(&self) -> bool {
+        self.level() > SQLITE_LOCK_NONE
+    }
+
     pub fn may_write(&self) -> bool {
         self.level() == EXCLUSIVE
     }

@@ -110,18 +110,19 @@ pub fn run(plan: &Plan) -> Outcome {
     let world = World::new(plan.seed, profile, thinned(weather), tasks, hosts, processes + 1);
     let mut rng = Rng::new(plan.seed ^ 0x5417);
     rng.next();
-    let trusted = plan.workload == Workload::Trusted;
+    let native = plan.workload.has_native_locks();
     let bank = Bank {
         uri: format!("file:{}?vfs=coord&coord_lease_ms={LEASE_MS}", database().display()),
-        raw: trusted.then(|| format!("file:{}?vfs=simulated", database().display())),
+        raw: (plan.workload == Workload::Trusted).then(|| format!("file:{}?vfs=simulated", database().display())),
         auto_vacuum: rng.below(2) == 0,
         // In some worlds nobody but the shim ever asks for a sync.
         never_syncs: rng.below(4) == 0,
         no_raw: plan.bad_disk,
+        changes: plan.workload == Workload::Change,
         // Less is no promise in trusted mode, nor, where a torn journal may be believed, in the other: docs/proof.md, power cuts.
-        durable: (trusted || plan.bad_disk || profile == Profile::Local) && (weather.power > 0 || weather.aimed > 0),
+        durable: (native || plan.bad_disk || profile == Profile::Local) && (weather.power > 0 || weather.aimed > 0),
     };
-    let beginning = if trusted { Beginning::draw_trusted(&mut rng) } else { Beginning::draw(&mut rng, profile) };
+    let beginning = if native { Beginning::draw_trusted(&mut rng) } else { Beginning::draw(&mut rng, profile) };
     // Where there is a registry all works without.
     machine_memory::begin(!beginning.is_shared());
     {
@@ -131,14 +132,14 @@ pub fn run(plan: &Plan) -> Outcome {
         state.broken = plan.broken;
         state.only = plan.only.clone();
         state.stays = plan.stays;
-        state.trusted = trusted;
+        state.trusted = native;
     }
     let world = Arc::new(world);
     let ledger = Arc::new(Mutex::new(Ledger::default()));
     let played: Vec<Played> =
         (0..=processes).map(|_| Played::new(Arc::new(SimStorage { world: world.clone(), task: 0 }))).collect();
     let processes = of.iter().map(|process| played[*process].clone()).collect();
-    base::set(Some(base::Stage { world: world.clone(), processes, trusted }));
+    base::set(Some(base::Stage { world: world.clone(), processes, native }));
     let works = roles.into_iter().enumerate().map(|(task, role)| {
         let actor = Actor {
             storage: SimStorage { world: world.clone(), task },
@@ -208,8 +209,8 @@ impl Actor {
                     self.storage.sleep(Duration::from_millis(50));
                 }
                 world.state().faults = Faults::NONE;
-                let trusted = self.plan.workload == Workload::Trusted;
-                self.client(role).judge(if trusted { TRUSTED_LIMIT } else { CALM_LIMIT });
+                let native = self.plan.workload.has_native_locks();
+                self.client(role).judge(if native { TRUSTED_LIMIT } else { CALM_LIMIT });
                 nothing_stays(world);
             }
         }
@@ -218,9 +219,12 @@ impl Actor {
     fn client(&self, role: Role) -> Client {
         let mut rng = Rng::of(self.plan.seed, self.storage.task, 0x5417);
         // The judge goes through the shim: what the dead left in the lock directory concerns nobody else.
-        let may = self.bank.raw.is_some() && !self.bank.no_raw && !matches!(role, Role::Judge);
+        let is_judge = matches!(role, Role::Judge);
+        let may = self.bank.raw.is_some() && !self.bank.no_raw && !is_judge;
         let raw = may && rng.below(2) == 0;
-        Client::new(self.storage.clone(), self.bank.clone(), raw, self.ledger.clone(), rng)
+        // Nor does it change the mode: who does so needs the lock directory, and one that a power cut has emptied is a stranger's.
+        let bank = Bank { changes: self.bank.changes && !is_judge, ..self.bank.clone() };
+        Client::new(self.storage.clone(), bank, raw, self.ledger.clone(), rng)
     }
 
     /// The service thread of a process.

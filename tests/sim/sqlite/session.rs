@@ -32,6 +32,8 @@ pub struct Bank {
     pub no_raw: bool,
     /// Nobody asks for less than keeps what it reports when the power goes.
     pub durable: bool,
+    /// It is in trusted mode, and some programs put it into network-exclusive mode.
+    pub changes: bool,
 }
 
 impl Bank {
@@ -59,6 +61,8 @@ impl Bank {
 pub struct Habits {
     /// It knows nothing of the shim.
     pub raw: bool,
+    /// It asks for network-exclusive mode.
+    pub exclusive: bool,
     pub journal_mode: &'static str,
     pub synchronous: &'static str,
     /// Pages. A transaction that changes more spills.
@@ -74,7 +78,8 @@ impl Habits {
         let cache = [5, 10, 40][rng.below(3) as usize];
         let busy_ms = [0, 60, 400][rng.below(3) as usize];
         let synchronous = if bank.never_syncs { "OFF" } else { synchronous };
-        Habits { raw: false, journal_mode, synchronous, cache, busy_ms }
+        let exclusive = bank.changes && rng.below(3) == 0;
+        Habits { raw: false, exclusive, journal_mode, synchronous, cache, busy_ms }
     }
 
     /// What it says to SQLite. To keep what it reports: FULL or more; and without the shim EXTRA, as SQLite does not sync the removal
@@ -108,6 +113,11 @@ impl Session {
 
     pub fn ledger(&self) -> MutexGuard<'_, Ledger> {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether it asks for network-exclusive mode.
+    pub fn changes_the_mode(&self) -> bool {
+        self.habits.exclusive
     }
 
     pub fn is_trusted(&self) -> bool {
@@ -151,8 +161,12 @@ impl Session {
     pub fn open(&mut self) -> rusqlite::Result<&Connection> {
         if self.connection.is_none() {
             let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_URI;
-            let raw = self.bank.raw.as_ref().filter(|_| self.habits.raw);
-            let opened = Connection::open_with_flags(raw.unwrap_or(&self.bank.uri), flags);
+            let uri = match (&self.bank.raw, self.habits.exclusive) {
+                (Some(raw), _) if self.habits.raw => raw,
+                (_, true) => &format!("{}&coord_mode=network-exclusive", self.bank.uri),
+                _ => &self.bank.uri,
+            };
+            let opened = Connection::open_with_flags(uri, flags);
             self.connection = Some(self.noted("open", opened)?);
             self.ready = false;
         }
@@ -272,6 +286,10 @@ impl Session {
         let (Some(beats), false) = (beats, self.is_dead()) else { return Ok(()) };
         let status = self.ask("PRAGMA coord_status")?;
         let status: serde_json::Value = serde_json::from_str(&status).unwrap_or_default();
+        if status["mode"] == "trusted" {
+            // It was given its pages under a native lock.
+            return Ok(());
+        }
         let node = status["node"].as_str().unwrap_or("nobody");
         if !beats.iter().any(|beat| beat.starts_with(node)) {
             self.ledger().violated(format!("{} was given data as {node}, which had been deposed", self.who));

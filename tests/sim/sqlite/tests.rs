@@ -35,6 +35,12 @@ fn no_seed_breaks_a_promise_in_trusted_mode() {
     hold(number("SEED", 1), number("SEEDS", 500), |seed| Plan { workload: Workload::Trusted, ..Plan::of(seed) });
 }
 
+/// Trusted mode that ends: programs put the database into network-exclusive mode while others use it.
+#[test]
+fn no_seed_breaks_a_promise_while_the_mode_changes() {
+    hold(number("SEED", 1), number("SEEDS", 500), |seed| Plan { workload: Workload::Change, ..Plan::of(seed) });
+}
+
 /// How many seeds it may take to catch what is broken.
 const ENOUGH: u64 = 2000;
 
@@ -70,18 +76,25 @@ macro_rules! controls {
     };
 }
 
-macro_rules! trusted_controls {
-    ($($name:ident => $what:ident, $value:expr;)+) => {
+macro_rules! controls_with_native_locks {
+    ($workload:ident: $($name:ident => $what:ident, $value:expr;)+) => {
         $(#[test]
         fn $name() {
             let what = concat!("SQLite ", stringify!($name));
-            let trusted = |plan| Plan { workload: Workload::Trusted, ..plan };
-            crate::caught(what, 2 * ENOUGH, |seed| trusted(Plan { $what: Some($value), ..control(seed) }));
+            let native = |plan| Plan { workload: Workload::$workload, ..plan };
+            crate::caught(what, 2 * ENOUGH, |seed| native(Plan { $what: Some($value), ..control(seed) }));
         })+
     };
 }
 
-trusted_controls! {
+controls_with_native_locks! {
+    Change:
+    while_the_mode_changes_without_a_look_for_the_registry => without, Guard::RegistrySeen;
+    while_the_mode_changes_beside_others => without, Guard::ChangeAlone;
+}
+
+controls_with_native_locks! {
+    Trusted:
     in_trusted_mode_without_a_synced_end => without, Guard::JournalEnd;
     in_trusted_mode_with_locks_that_keep_nobody_out => broken, Broken::OpenLocks;
     in_trusted_mode_with_a_recoverer_taken_for_a_writer => broken, Broken::ReservedBesideRecoverer;
