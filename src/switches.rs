@@ -135,6 +135,16 @@ pub enum Guard {
     RegistrySeen,
     /// Making the registry of a database in trusted mode under native EXCLUSIVE.
     ChangeAlone,
+    /// In trusted mode: removing no name from the lock directory once there is a registry.
+    ForeignLock,
+    /// Syncing a transaction's own journal before it is read back.
+    ReadBack,
+    /// In trusted mode: looking for the registry with the lock directory held.
+    NotRegistered,
+    /// The name that stands for readers in trusted mode on the server whom nobody else can see.
+    EarlierReaders,
+    /// Holding the lock directory while the registry is made beside a database.
+    RegistryLocked,
 }
 
 impl Guard {
@@ -204,6 +214,11 @@ impl Guard {
             Guard::Unconfirmed => "unconfirmed",
             Guard::RegistrySeen => "registry-seen",
             Guard::ChangeAlone => "change-alone",
+            Guard::ForeignLock => "foreign-lock",
+            Guard::ReadBack => "read-back",
+            Guard::NotRegistered => "not-registered",
+            Guard::EarlierReaders => "earlier-readers",
+            Guard::RegistryLocked => "registry-locked",
         }
     }
 }

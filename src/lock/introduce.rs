@@ -76,7 +76,8 @@ impl Database {
             Err(_) => {}
         }
         let existing = self.storage.attributes(&self.paths.database).is_ok_and(|found| found.size > 0);
-        let locked = existing && !self.kind.is_local() && self.lock_for_registry(inner)?;
+        let needs_lock = existing && !self.kind.is_local() && !switches::off(Guard::RegistryLocked);
+        let locked = needs_lock && self.lock_for_registry(inner)?;
         let made = self.make_registry_now(existing);
         if locked {
             let _ = self.storage.remove_dir(&self.paths.lock);
@@ -106,7 +107,9 @@ impl Database {
     fn make_registry_now(&self, existing: bool) -> Result<(), Failure> {
         let owner = self.owner()?;
         match self.storage.make_dir(&self.paths.registry, owner) {
-            Ok(()) if existing && !self.kind.is_local() => self.stand_in_for_readers(owner),
+            Ok(()) if existing && !self.kind.is_local() && !switches::off(Guard::EarlierReaders) => {
+                self.stand_in_for_readers(owner)
+            }
             Ok(()) => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
             Err(error) => Err(Denied::io("make the registry", &self.paths.registry)(error).into()),

@@ -77,7 +77,8 @@ impl Database {
             }
             Level::Reserved => {
                 self.enter_lock(inner)?;
-                let locked = self.not_registered().and_then(|()| Ok(base.native_lock(Level::Reserved)?));
+                let free = self.not_registered(Guard::NotRegistered);
+                let locked = free.and_then(|()| Ok(base.native_lock(Level::Reserved)?));
                 if let Err(failure) = locked {
                     self.leave_lock(inner);
                     return Err(failure);
@@ -94,7 +95,8 @@ impl Database {
                     }
                     return Err(Failure::Lock(LockError::Busy));
                 }
-                let locked = self.not_registered().and_then(|()| Ok(base.native_lock(Level::Exclusive)?));
+                let free = self.not_registered(Guard::NotRegistered);
+                let locked = free.and_then(|()| Ok(base.native_lock(Level::Exclusive)?));
                 if let Err(failure) = locked {
                     if entered {
                         self.leave_lock(inner);
@@ -137,10 +139,10 @@ impl Database {
     }
 
     /// With L held, which whoever makes the registry needs: a registry that is there means that others go by it already.
-    fn not_registered(&self) -> Result<(), Failure> {
+    fn not_registered(&self, guard: Guard) -> Result<(), Failure> {
         match self.storage.attributes(&self.paths.registry) {
-            Ok(_) => Err(Failure::Lock(LockError::Failed(self.usurped_text()))),
-            Err(_) => Ok(()),
+            Ok(_) if !switches::off(guard) => Err(Failure::Lock(LockError::Failed(self.usurped_text()))),
+            _ => Ok(()),
         }
     }
 
@@ -315,6 +317,8 @@ impl Database {
                 STRANGER,
             )));
         };
+        // Whoever has a name in here from another host has made the registry before, and is not ours to judge.
+        self.not_registered(Guard::ForeignLock)?;
         if lock.held.is_none() && lock.node.as_ref() == Some(&name.node) {
             // We hold nothing now: it is one that could not be removed.
             let _ = self.storage.unlink(&self.paths.lock.join(name.to_string()));

@@ -20,7 +20,7 @@ impl State {
         }
         let mine = |(_, change): &(usize, Change)| change.file() == Some(inode);
         let is_dirty = self.hosts[host].dirty.iter().any(mine);
-        let is_local = self.profile == Profile::Local && self.server.is_unsynced(inode);
+        let is_local = self.profile_of(host) == Profile::Local && self.server.is_unsynced(inode);
         if !(is_dirty || is_local) || !self.happens(task, "sync failed") {
             return false;
         }

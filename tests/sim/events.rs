@@ -58,6 +58,11 @@ impl State {
             // In trusted mode that end is SQLite's own, and nobody syncs it again: docs/proof.md, power cuts.
             faults.power = if self.trusted { 0 } else { faults.power + faults.aimed / 4 };
         }
+        if self.serves {
+            // The server stays: what it would forget is another workload's.
+            faults.outage = 0;
+            faults.power = if self.tasks[task].host == 0 { 0 } else { faults.power };
+        }
         if self.parts(change) && rng.chance(faults.parted) && self.wake_somebody(task) {
             faults.crash = 10_000;
         }
@@ -214,7 +219,7 @@ impl State {
         self.kill(process);
         // A local system call ends before its process does.
         if let Some(change) = change
-            && self.profile.delivers_late()
+            && self.profile_of(self.tasks[task].host).delivers_late()
             && rng.below(2) == 0
         {
             self.count("request of a dead process delivered late");
@@ -279,7 +284,7 @@ impl State {
 
     pub(super) fn fate(&mut self, task: usize, change: &Change) -> Fate {
         // On a local filesystem a system call does what it says.
-        if !self.profile.delivers_late() || !self.processes[self.tasks[task].process].begun {
+        if !self.profile_of(self.tasks[task].host).delivers_late() || !self.processes[self.tasks[task].process].begun {
             return Fate::Done;
         }
         let mut rng = Rng::of(!self.seed, task, self.tasks[task].steps);

@@ -32,14 +32,16 @@ impl SimFile {
 
     /// Whether this host keeps pages of its own at all.
     fn is_cached(&self) -> bool {
-        self.world.state().memory.pages > 0
+        let state = self.world.state();
+        state.memory_of(state.tasks[task()].host).pages > 0
     }
 
     /// What this host takes for the file's content, asking the server unless it remembers.
     fn with_pages<R>(&self, mut what: impl FnMut(&mut Vec<u8>) -> R) -> io::Result<R> {
         let remembered = {
             let mut state = self.world.state();
-            let (host, often) = (state.tasks[task()].host, state.memory.pages);
+            let host = state.tasks[task()].host;
+            let often = state.memory_of(host).pages;
             let known = state.hosts[host].pages.contains_key(&self.inode);
             known && (is_dirty(&state, host, self.inode) || state.tasks[task()].rng.below(8) < often)
         };

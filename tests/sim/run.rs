@@ -53,12 +53,14 @@ pub enum Workload {
     Trusted,
     /// Trusted mode that ends: on one machine's disk some programs put the database into network-exclusive mode while others use it.
     Change,
+    /// The same by another way: on the file server some programs use it in trusted mode when clients of the server come.
+    Share,
 }
 
 impl Workload {
     /// Whether the platform has locks, and the database begins in trusted mode.
     pub fn has_native_locks(self) -> bool {
-        matches!(self, Workload::Trusted | Workload::Change)
+        matches!(self, Workload::Trusted | Workload::Change | Workload::Share)
     }
 }
 
@@ -155,6 +157,7 @@ impl Cast {
         let hosts = match profile {
             Profile::Local => 1,
             _ if !plain => 3,
+            _ if plan.workload == Workload::Share => 2 + rng.below(2) as usize,
             _ => 1 + rng.below(3) as usize,
         };
         let processes = if deadly { 5 + rng.below(4) as usize } else { 2 + rng.below(3) as usize };
@@ -202,6 +205,10 @@ pub fn run(plan: &Plan) -> Outcome {
         Workload::Sqlite => super::sqlite::run::run(plan),
         Workload::Trusted | Workload::Change => {
             super::sqlite::run::run(&Plan { profile: Some(Profile::Local), ..plan.clone() })
+        }
+        Workload::Share => {
+            let profile = if plan.seed.is_multiple_of(2) { Profile::Nfs3 } else { Profile::Nfs4 };
+            super::sqlite::run::run(&Plan { profile: Some(profile), ..plan.clone() })
         }
     }
 }

@@ -106,6 +106,7 @@ pub fn command(plan: &Plan) -> String {
         Workload::Sqlite => text += " --workload sqlite",
         Workload::Trusted => text += " --workload trusted",
         Workload::Change => text += " --workload change",
+        Workload::Share => text += " --workload share",
     }
     if let Some(profile) = plan.profile {
         text += &format!(" --profile {}", profile.word());
@@ -165,6 +166,7 @@ fn set_one(plan: &mut Plan, name: &str, value: &str) -> Option<bool> {
         "--workload" if value == "sqlite" => plan.workload = Workload::Sqlite,
         "--workload" if value == "trusted" => plan.workload = Workload::Trusted,
         "--workload" if value == "change" => plan.workload = Workload::Change,
+        "--workload" if value == "share" => plan.workload = Workload::Share,
         "--workload" => return None,
         "--broken" => plan.broken = Some(Broken::named(value)?),
         "--stormy" => plan.stormy = value.parse().ok()?,

@@ -36,8 +36,9 @@ impl SimStorage {
     /// What a program of this host has open under this name, where the client goes by that.
     fn held(&self, path: &Path) -> Option<Inode> {
         let mut state = self.world.state();
-        let host = &state.hosts[state.tasks[task()].host];
-        let (known, _) = host.dentries.get(path).copied().filter(|_| state.profile.holds_names())?;
+        let number = state.tasks[task()].host;
+        let host = &state.hosts[number];
+        let (known, _) = host.dentries.get(path).copied().filter(|_| state.profile_of(number).holds_names())?;
         let alive = |process: usize| !state.processes[process].crashed;
         let held =
             known.filter(|inode| host.open.iter().any(|((open, by), n)| open == inode && *n > 0 && alive(*by)))?;
@@ -53,7 +54,8 @@ impl SimStorage {
         }
         let remembered = {
             let mut state = self.world.state();
-            let (host, names, now) = (state.tasks[task()].host, state.memory.names, state.now);
+            let (host, now) = (state.tasks[task()].host, state.now);
+            let names = state.memory_of(host).names;
             let often = if names > 0 && state.hosts[host].remembers { 8 } else { names };
             let known = state.hosts[host].dentries.get(path).copied();
             let known = known.filter(|(_, since)| now - since < NAMES_LAST).map(|(inode, _)| inode);
@@ -75,7 +77,7 @@ impl SimStorage {
     /// An NFS client that renames over a file which somebody on its host has open moves that aside first, in a step of its own,
     /// under a name that it removes when the file is closed. What is under the name by then it does not know.
     fn move_open_file(&self, to: &Path) -> io::Result<()> {
-        if !matches!(self.world.state().profile, Profile::Nfs3 | Profile::Nfs4) {
+        if !matches!(self.profile(), Profile::Nfs3 | Profile::Nfs4) {
             return Ok(());
         }
         let Ok(known) = self.inode(to) else { return Ok(()) };
@@ -97,6 +99,11 @@ impl SimStorage {
             state.count("a client moved aside what others had put there");
         }
         Ok(())
+    }
+
+    fn profile(&self) -> Profile {
+        let state = self.world.state();
+        state.profile_of(state.tasks[task()].host)
     }
 
     fn file(&self, inode: Inode) -> Box<dyn DataFile> {
@@ -148,7 +155,7 @@ impl Storage for SimStorage {
 
     fn list(&self, dir: &Path) -> io::Result<Vec<OsString>> {
         self.world.look(task(), |state, host| {
-            let names = state.memory.listings;
+            let names = state.memory_of(host).listings;
             if let Some(known) = state.hosts[host].listings.get(dir).cloned()
                 && state.tasks[task()].rng.below(8) < names
             {
@@ -192,7 +199,7 @@ impl Storage for SimStorage {
             let node = &state.server.nodes[inode];
             let (is_dir, links, mut size) = (node.is_dir, u64::from(node.names), node.data.len() as u64);
             if let Some(known) = state.hosts[host].sizes.get(&inode).copied()
-                && state.tasks[task()].rng.below(8) < state.memory.names
+                && state.tasks[task()].rng.below(8) < state.memory_of(host).names
             {
                 size = known;
             }
@@ -237,7 +244,7 @@ impl Storage for SimStorage {
     }
 
     fn kind(&self, _: &Path) -> Kind {
-        let profile = self.world.state().profile;
+        let profile = self.profile();
         let class = if profile == Profile::Local { Class::Local } else { Class::Shared };
         Kind { name: profile.kind().to_string(), class }
     }

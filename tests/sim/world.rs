@@ -58,6 +58,8 @@ pub struct State {
     pub unsynced_end_until: u64,
     /// The programs leave their data to SQLite and its native locks.
     pub trusted: bool,
+    /// The first machine is the server, and the files are on its own disk.
+    pub serves: bool,
     pub history: History,
     pub(super) held: Vec<Held>,
     /// When each node's last heartbeat reached the server.
@@ -119,6 +121,7 @@ impl World {
             linger_ms: 0,
             unsynced_end_until: 0,
             trusted: false,
+            serves: false,
             history: History::default(),
             held: Vec::new(),
             beats: HashMap::new(),
@@ -286,6 +289,16 @@ impl State {
     /// One more of this kind of step or event.
     pub fn count(&mut self, kind: &'static str) {
         *self.kinds.entry(kind).or_default() += 1;
+    }
+
+    /// What a machine has its files on.
+    pub fn profile_of(&self, host: usize) -> Profile {
+        if self.serves && host == 0 { Profile::Local } else { self.profile }
+    }
+
+    /// What a machine remembers of the server.
+    pub fn memory_of(&self, host: usize) -> Memory {
+        if self.serves && host == 0 { Memory::default() } else { self.memory }
     }
 
     /// A host's own clock.

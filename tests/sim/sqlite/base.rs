@@ -131,7 +131,11 @@ impl Inner {
         if let (Inner::Database(_, handle), true, Some(storage)) = (self, has_native_locks(), here()) {
             let mut state = storage.world.state();
             // In network-exclusive mode the native locks are nobody's business any more.
-            let may = if state.is_shared() { !handle.is_locked() } else { handle.may_write() };
+            let may = match state.is_shared() {
+                // Whoever made it so from another host has waited for him who holds the lock directory, not for native locks.
+                true => !handle.is_locked() || state.serves,
+                false => handle.may_write(),
+            };
             if !may {
                 state.history.violated(format!("task {} changes the database without EXCLUSIVE", storage.task));
             }
@@ -180,8 +184,11 @@ impl Inner {
     fn natively(&mut self, what: impl FnOnce(&Handle, &State, usize) -> c_int) -> io::Result<c_int> {
         match (self, here()) {
             (Inner::Database(_, handle), Some(storage)) if has_native_locks() => {
-                storage.world.local(storage.task, |state, _| {
+                storage.world.local(storage.task, |state, host| {
                     let process = state.tasks[storage.task].process;
+                    if state.serves && host > 0 {
+                        state.history.violated(format!("task {} asks for native locks on a network", storage.task));
+                    }
                     let code = what(handle, state, process);
                     state.note(storage.task, || format!("native locks: {code}, now {}", handle.level()));
                     Ok(code)

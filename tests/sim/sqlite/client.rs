@@ -13,6 +13,8 @@ use crate::sim::world::MS;
 const HEARTBEAT: u64 = 250 * MS;
 /// By a clock that may be slow, and a little for the looking.
 const LONGEST_LINGER_MS: u64 = 1500;
+/// Milliseconds: more than the default lease, for which the first change of what was just shared waits.
+const LONG: u64 = 50_000;
 /// How often a COMMIT that is busy is tried.
 const COMMITS: u32 = 12;
 
@@ -48,7 +50,8 @@ impl Client {
                 break;
             }
             self.act();
-            let pause = self.rng.below(40);
+            let pause = if self.session.lasts() && self.rng.below(4) == 0 { LONG } else { 40 };
+            let pause = self.rng.below(pause);
             self.session.sleep(pause);
         }
         self.session.close();
@@ -99,7 +102,8 @@ impl Client {
 
     /// Reads everything, inside of a transaction, and has it judged.
     fn look(&mut self, (known, since): (usize, u64)) -> rusqlite::Result<()> {
-        let pause = if self.rng.below(3) == 0 { self.rng.below(60) } else { 0 };
+        let longest = if self.session.lasts() && self.rng.below(4) == 0 { LONG } else { 60 };
+        let pause = if self.rng.below(3) == 0 { self.rng.below(longest) } else { 0 };
         let sql = "SELECT seq, tag, source, target, amount FROM history ORDER BY seq";
         let entries = self.session.rows(sql, |row| {
             let (seq, tag) = (row.get(0)?, row.get(1)?);

@@ -119,10 +119,17 @@ pub fn run(plan: &Plan) -> Outcome {
         never_syncs: rng.below(4) == 0,
         no_raw: plan.bad_disk,
         changes: plan.workload == Workload::Change,
+        // Some stay for longer than it takes until others may change the database.
+        lasts: plan.workload == Workload::Share,
         // Less is no promise in trusted mode, nor, where a torn journal may be believed, in the other: docs/proof.md, power cuts.
         durable: (native || plan.bad_disk || profile == Profile::Local) && (weather.power > 0 || weather.aimed > 0),
     };
-    let beginning = if native { Beginning::draw_trusted(&mut rng) } else { Beginning::draw(&mut rng, profile) };
+    let beginning = match plan.workload {
+        // While it is empty nobody waits for readers on the server: docs/proof.md.
+        Workload::Share => Beginning::Unshared,
+        _ if native => Beginning::draw_trusted(&mut rng),
+        _ => Beginning::draw(&mut rng, profile),
+    };
     // Where there is a registry all works without.
     machine_memory::begin(!beginning.is_shared());
     {
@@ -133,6 +140,7 @@ pub fn run(plan: &Plan) -> Outcome {
         state.only = plan.only.clone();
         state.stays = plan.stays;
         state.trusted = native;
+        state.serves = plan.workload == Workload::Share;
     }
     let world = Arc::new(world);
     let ledger = Arc::new(Mutex::new(Ledger::default()));

@@ -34,6 +34,8 @@ pub struct Bank {
     pub durable: bool,
     /// It is in trusted mode, and some programs put it into network-exclusive mode.
     pub changes: bool,
+    /// Its programs think for as long as a default lease, now and then.
+    pub lasts: bool,
 }
 
 impl Bank {
@@ -113,6 +115,10 @@ impl Session {
 
     pub fn ledger(&self) -> MutexGuard<'_, Ledger> {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn lasts(&self) -> bool {
+        self.bank.lasts
     }
 
     /// Whether it asks for network-exclusive mode.
@@ -224,7 +230,8 @@ impl Session {
         });
         if let (Err(error), false) = (&result, dead) {
             let state = self.storage.world.state();
-            let unprovoked = !is_busy(error) && is_untroubled(&state, self.storage.task);
+            // On the server whoever is in trusted mode when others come is told so by an I/O error.
+            let unprovoked = !is_busy(error) && !state.serves && is_untroubled(&state, self.storage.task);
             // Its own pages were written, dropped by the client and read again, and no sync has said so yet. None will succeed.
             let malformed = error.sqlite_error_code() == Some(ErrorCode::DatabaseCorrupt);
             let dropped = malformed && self.is_in_transaction() && state.has_dropped(self.storage.task);

@@ -41,6 +41,12 @@ fn no_seed_breaks_a_promise_while_the_mode_changes() {
     hold(number("SEED", 1), number("SEEDS", 500), |seed| Plan { workload: Workload::Change, ..Plan::of(seed) });
 }
 
+/// The same by another way: programs on the file server use it in trusted mode when other hosts come.
+#[test]
+fn no_seed_breaks_a_promise_while_a_database_is_shared() {
+    hold(number("SEED", 1), number("SHARED", 150), |seed| Plan { workload: Workload::Share, ..Plan::of(seed) });
+}
+
 /// How many seeds it may take to catch what is broken.
 const ENOUGH: u64 = 2000;
 
@@ -85,6 +91,26 @@ macro_rules! controls_with_native_locks {
             crate::caught(what, 2 * ENOUGH, |seed| native(Plan { $what: Some($value), ..control(seed) }));
         })+
     };
+}
+
+/// Of the moment in which a database is shared. It is one moment in a world: each begins where seeds before have not shown it.
+macro_rules! sharing_controls {
+    ($($name:ident => $guard:expr, after $seed:expr, stormy $stormy:expr;)+) => {
+        $(#[test]
+        fn $name() {
+            let what = concat!("SQLite ", stringify!($name));
+            let shared = |seed| Plan { workload: Workload::Share, stormy: $stormy, ..Plan::of($seed + seed) };
+            crate::caught(what, 2 * ENOUGH, |seed| Plan { without: Some($guard), ..shared(seed) });
+        })+
+    };
+}
+
+sharing_controls! {
+    while_shared_without_earlier_readers => Guard::EarlierReaders, after 40, stormy true;
+    while_shared_with_a_journal_read_back_unsynced => Guard::ReadBack, after 70, stormy false;
+    while_shared_with_names_of_other_hosts_removed => Guard::ForeignLock, after 180, stormy false;
+    while_shared_without_a_look_under_the_lock => Guard::NotRegistered, after 590, stormy false;
+    while_shared_without_the_lock => Guard::RegistryLocked, after 200, stormy false;
 }
 
 controls_with_native_locks! {
