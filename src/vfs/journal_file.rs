@@ -67,6 +67,10 @@ impl JournalFile {
             return if amount <= 1 { SQLITE_OK } else { SQLITE_IOERR_SHORT_READ };
         }
         let owner = self.owner();
+        let failed = owner.journal_read_back();
+        if failed != SQLITE_OK {
+            return failed;
+        }
         let code = match &owner.handles.journal {
             _ if owner.handles.journal_cut => SQLITE_IOERR_READ,
             // SAFETY: the caller's promise.
@@ -102,6 +106,10 @@ impl JournalFile {
 
     pub fn size(&mut self, out: &mut i64) -> c_int {
         let how = self.how;
+        let failed = if how == Use::Full { self.owner().journal_read_back() } else { SQLITE_OK };
+        if failed != SQLITE_OK {
+            return failed;
+        }
         let handles = &self.owner().handles;
         match (&handles.journal, how) {
             (Some(_), Use::Full) if handles.journal_cut => SQLITE_IOERR_FSTAT,

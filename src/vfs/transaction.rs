@@ -307,6 +307,17 @@ impl DatabaseFile {
         }
     }
 
+    /// SQLite is about to read its own journal, to undo what it has changed. What a client cannot send it drops, and tells
+    /// nobody before the next sync; SQLite takes a record that is not there for the journal's end, and what it has still to
+    /// restore for restored.
+    pub(super) fn journal_read_back(&mut self) -> c_int {
+        let mine = self.transaction.has_header && !self.transaction.finalised;
+        if mine && self.handles.journal_dirty && !switches::off(Guard::ReadBack) {
+            return self.sync_journal();
+        }
+        SQLITE_OK
+    }
+
     fn journal_sync_failed(&mut self, code: c_int) {
         self.transaction.sync_failed = true;
         // The sync may have taken its time.
