@@ -67,7 +67,7 @@ impl JournalFile {
             return if amount <= 1 { SQLITE_OK } else { SQLITE_IOERR_SHORT_READ };
         }
         let owner = self.owner();
-        let failed = owner.journal_read_back();
+        let failed = owner.journal_read_back(offset);
         if failed != SQLITE_OK {
             return failed;
         }
@@ -106,7 +106,7 @@ impl JournalFile {
 
     pub fn size(&mut self, out: &mut i64) -> c_int {
         let how = self.how;
-        let failed = if how == Use::Full { self.owner().journal_read_back() } else { SQLITE_OK };
+        let failed = if how == Use::Full { self.owner().journal_read_back(0) } else { SQLITE_OK };
         if failed != SQLITE_OK {
             return failed;
         }

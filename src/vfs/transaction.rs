@@ -309,10 +309,11 @@ impl DatabaseFile {
 
     /// SQLite is about to read its own journal, to undo what it has changed. What a client cannot send it drops, and tells
     /// nobody before the next sync; SQLite takes a record that is not there for the journal's end, and what it has still to
-    /// restore for restored.
-    pub(super) fn journal_read_back(&mut self) -> c_int {
+    /// restore for restored. Behind what it has written, where SQLite looks before each sync, there is nothing of its own.
+    pub(super) fn journal_read_back(&mut self, offset: i64) -> c_int {
         let mine = self.transaction.has_header && !self.transaction.finalised;
-        if mine && self.handles.journal_dirty && !switches::off(Guard::ReadBack) {
+        let is_own = mine && offset < self.handles.journal_written;
+        if is_own && self.handles.journal_dirty && !switches::off(Guard::ReadBack) {
             return self.sync_journal();
         }
         SQLITE_OK
