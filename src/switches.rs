@@ -145,6 +145,10 @@ pub enum Guard {
     EarlierReaders,
     /// Holding the lock directory while the registry is made beside a database.
     RegistryLocked,
+    /// Taking a write of the journal that failed on a network for a sync that did.
+    LostRecord,
+    /// Giving the node up where the lost end of its journal could not be cut off for certain.
+    LateCut,
 }
 
 impl Guard {
@@ -219,6 +223,8 @@ impl Guard {
             Guard::NotRegistered => "not-registered",
             Guard::EarlierReaders => "earlier-readers",
             Guard::RegistryLocked => "registry-locked",
+            Guard::LostRecord => "lost-record",
+            Guard::LateCut => "late-cut",
         }
     }
 }

@@ -186,6 +186,11 @@ impl Database {
         }
     }
 
+    /// Whether the file is on a disk of this host, as far as its filesystem's type says.
+    pub fn is_local(&self) -> bool {
+        self.kind.is_local()
+    }
+
     pub fn mode(&self) -> Mode {
         if self.is_network.load(Ordering::Acquire) { Mode::NetworkExclusive } else { Mode::Trusted }
     }

@@ -76,9 +76,10 @@ impl Database {
             Err(_) => {}
         }
         let existing = self.storage.attributes(&self.paths.database).is_ok_and(|found| found.size > 0);
-        let needs_lock = existing && !self.kind.is_local() && !switches::off(Guard::RegistryLocked);
-        let locked = needs_lock && self.lock_for_registry(inner)?;
-        let made = self.make_registry_now(existing);
+        // By somebody on the server, whose native locks are not seen here.
+        let used = existing && !self.kind.is_local();
+        let locked = used && !switches::off(Guard::RegistryLocked) && self.lock_for_registry(inner)?;
+        let made = self.make_registry_now(used);
         if locked {
             let _ = self.storage.remove_dir(&self.paths.lock);
         }
@@ -104,12 +105,11 @@ impl Database {
         Err(Denied::Busy(Box::new(Holder::nobody(doing, lease))).into())
     }
 
-    fn make_registry_now(&self, existing: bool) -> Result<(), Failure> {
+    /// `used`: perhaps in trusted mode, on the server.
+    pub(super) fn make_registry_now(&self, used: bool) -> Result<(), Failure> {
         let owner = self.owner()?;
         match self.storage.make_dir(&self.paths.registry, owner) {
-            Ok(()) if existing && !self.kind.is_local() && !switches::off(Guard::EarlierReaders) => {
-                self.stand_in_for_readers(owner)
-            }
+            Ok(()) if used && !switches::off(Guard::EarlierReaders) => self.stand_in_for_readers(owner),
             Ok(()) => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
             Err(error) => Err(Denied::io("make the registry", &self.paths.registry)(error).into()),

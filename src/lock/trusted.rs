@@ -141,8 +141,10 @@ impl Database {
     /// With L held, which whoever makes the registry needs: a registry that is there means that others go by it already.
     fn not_registered(&self, guard: Guard) -> Result<(), Failure> {
         match self.storage.attributes(&self.paths.registry) {
-            Ok(_) if !switches::off(guard) => Err(Failure::Lock(LockError::Failed(self.usurped_text()))),
-            _ => Ok(()),
+            _ if switches::off(guard) => Ok(()),
+            Ok(_) => Err(Failure::Lock(LockError::Failed(self.usurped_text()))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(Denied::io("look for the registry", &self.paths.registry)(error).into()),
         }
     }
 
@@ -224,13 +226,7 @@ impl Database {
             // The native lock keeps everybody out from here on. A name that a kill left in L once the registry exists
             // would be one of a node that never had a heartbeat there.
             self.leave_lock(inner);
-            let made = self.storage.make_dir(&self.paths.registry, self.owner()?);
-            match made {
-                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                    Err(Denied::io("make the registry", &self.paths.registry)(error).into())
-                }
-                _ => Ok(()),
-            }
+            self.make_registry_now(false)
         });
         base.native_unlock(Level::None);
         self.leave_lock(inner);
@@ -304,6 +300,8 @@ impl Database {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(self.wrong_lock(error)),
         };
+        // Whoever has a name in here from another host has made the registry before, and is not ours to judge.
+        self.not_registered(Guard::ForeignLock)?;
         let now = self.storage.now();
         let Some(name) = view.writes.first() else {
             // Remembered on this host, for programs that do not live as long.
@@ -317,8 +315,6 @@ impl Database {
                 STRANGER,
             )));
         };
-        // Whoever has a name in here from another host has made the registry before, and is not ours to judge.
-        self.not_registered(Guard::ForeignLock)?;
         if lock.held.is_none() && lock.node.as_ref() == Some(&name.node) {
             // We hold nothing now: it is one that could not be removed.
             let _ = self.storage.unlink(&self.paths.lock.join(name.to_string()));

@@ -145,15 +145,25 @@ impl Handles {
     /// A sync of the journal failed: what was written since the one before goes. It covers no change of the database, as none is made
     /// before a sync, and may be there in parts. SQLite's checksum looks at every 200th byte of a page, so that it could take such
     /// a record for a whole one and roll the database back to it.
-    pub fn cut_journal(&mut self) {
-        if self.journal_written > self.journal_safe
-            && let Some(journal) = &self.journal
-            && !switches::off(Guard::TornTail)
-        {
-            // If this fails as well, the record's checksum is what is left.
-            journal.truncate(self.journal_safe);
-            self.journal_cut = true;
+    ///
+    /// `may`: we are still somebody. It is not read again in either case.
+    ///
+    /// # Errors
+    /// The code of the cut: the record's checksum is what is left then, and the cut may still be carried out, late.
+    pub fn cut_journal(&mut self, may: bool) -> Result<(), c_int> {
+        if !self.is_journal_ahead() || switches::off(Guard::TornTail) {
+            return Ok(());
         }
+        self.journal_cut = true;
+        match self.journal.as_ref().filter(|_| may).map(|journal| journal.truncate(self.journal_safe)) {
+            Some(code) if code != SQLITE_OK => Err(code),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether this transaction has written records since its journal was last synced.
+    pub fn is_journal_ahead(&self) -> bool {
+        self.journal_written > self.journal_safe
     }
 
     /// What is in the journal now is no part of the next transaction.

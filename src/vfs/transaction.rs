@@ -100,6 +100,7 @@ impl DatabaseFile {
             );
             return Err(self.fail(code, text));
         }
+        self.has_whole_journal(code)?;
         if let Some(first) = self.transaction.held_back {
             let Some(journal) = &self.handles.journal else {
                 let text = format!("coord: {} was closed under this transaction", self.paths().journal.display());
@@ -109,7 +110,7 @@ impl DatabaseFile {
             self.transaction.held_back = None;
             self.handles.journal_dirty = true;
             if written != SQLITE_OK {
-                self.write_failed(written);
+                self.journal_write_failed(written);
                 return Err(written);
             }
         }
@@ -248,6 +249,9 @@ impl DatabaseFile {
         if checked != SQLITE_OK {
             return checked;
         }
+        if let Err(code) = self.has_whole_journal(SQLITE_IOERR_WRITE) {
+            return code;
+        }
         let mut hidden = None;
         if offset == 0 {
             self.transaction.has_header = true;
@@ -267,7 +271,7 @@ impl DatabaseFile {
         self.transaction.must_cut |= named || end > KEPT_JOURNAL;
         let written = journal.write(hidden.as_deref().unwrap_or(data), offset);
         if written != SQLITE_OK {
-            self.write_failed(written);
+            self.journal_write_failed(written);
             return written;
         }
         self.handles.journal_written = self.handles.journal_written.max(end);
@@ -287,7 +291,7 @@ impl DatabaseFile {
         match journal.truncate(size) {
             SQLITE_OK => self.check_lease(SQLITE_IOERR_TRUNCATE),
             code => {
-                self.write_failed(code);
+                self.journal_write_failed(code);
                 code
             }
         }
@@ -313,7 +317,8 @@ impl DatabaseFile {
     pub(super) fn journal_read_back(&mut self, offset: i64) -> c_int {
         let mine = self.transaction.has_header && !self.transaction.finalised;
         let is_own = mine && offset < self.handles.journal_written;
-        if is_own && self.handles.journal_dirty && !switches::off(Guard::ReadBack) {
+        let known = self.handles.journal_cut || !self.handles.journal_dirty;
+        if is_own && !known && !switches::off(Guard::ReadBack) {
             return self.sync_journal();
         }
         SQLITE_OK
@@ -322,9 +327,35 @@ impl DatabaseFile {
     fn journal_sync_failed(&mut self, code: c_int) {
         self.transaction.sync_failed = true;
         // The sync may have taken its time.
-        if self.check_lease(code) == SQLITE_OK {
-            self.handles.cut_journal();
+        let may = self.check_lease(code) == SQLITE_OK;
+        let cut = self.handles.cut_journal(may);
+        if let (Err(code), false) = (cut, switches::off(Guard::LateCut)) {
+            self.write_failed(code);
         }
         self.write_failed(code);
+    }
+
+    /// A write of the journal failed. On a network that may be the answer to an earlier one, of which no sync will speak any more: Linux'
+    /// NFS client tells a full disk to the next write (`nfs_file_write`, since 5.19). As after a sync that failed, what was
+    /// written since the last one may be missing.
+    fn journal_write_failed(&mut self, code: c_int) {
+        let doubtful = !self.database.is_local() && self.handles.is_journal_ahead();
+        if doubtful && !switches::off(Guard::LostRecord) {
+            self.journal_sync_failed(code);
+        } else {
+            self.write_failed(code);
+        }
+    }
+
+    /// Refuses to go on with a transaction whose journal has lost its end: what it changes now could not be undone.
+    fn has_whole_journal(&mut self, code: c_int) -> Result<(), c_int> {
+        if !self.handles.journal_cut {
+            return Ok(());
+        }
+        let text = format!(
+            "coord: a part of {} could not be written, so this transaction cannot go on; roll it back",
+            self.paths().journal.display()
+        );
+        Err(self.fail(code, text))
     }
 }

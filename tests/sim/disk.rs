@@ -1,5 +1,7 @@
 //! A disk that is full, or fails to sync: what then becomes of what was written.
 
+use std::io;
+
 use super::server::{Change, Inode};
 use super::weather::{Profile, Rng};
 use super::world::State;
@@ -42,10 +44,25 @@ impl State {
         true
     }
 
-    /// Whether the task's host has dropped what somebody there has written to the database, and nobody has been told yet.
-    pub fn has_dropped(&self, task: usize) -> bool {
-        let failed = &self.hosts[self.tasks[task].host].failed;
-        self.server.look_up(&super::storage::database()).is_ok_and(|inode| failed.contains(&inode))
+    /// Whether the task's host has dropped what somebody there has written to the database since then.
+    pub fn has_dropped(&self, task: usize, since: u64) -> bool {
+        let dropped = &self.hosts[self.tasks[task].host].dropped;
+        let database = self.server.look_up(&super::storage::database());
+        database.is_ok_and(|inode| dropped.get(&inode).is_some_and(|at| *at >= since))
+    }
+
+    /// Linux' NFS client tells a full disk to the next write, if it knows of it by then, and no sync speaks of it any more
+    /// (`nfs_file_write`, since 5.19). In half of the worlds clients tell it to the next sync.
+    pub fn told_of_what_was_dropped(&mut self, task: usize, inode: Inode) -> io::Result<()> {
+        let host = self.tasks[task].host;
+        let tells_writes = Rng::new(self.seed ^ 0x776c_6c75_6621).below(2) == 0;
+        if !tells_writes || !self.hosts[host].failed.remove(&inode) {
+            return Ok(());
+        }
+        self.count("a write told that an earlier one was dropped");
+        self.note(task, || format!("write {inode} -> an earlier one was dropped, the disk being full"));
+        self.disturb(task);
+        Err(io::ErrorKind::StorageFull.into())
     }
 
     /// Sends what a host has written to a file.
@@ -59,6 +76,7 @@ impl State {
                 // The client drops what it cannot send, and its pages with it.
                 self.count("written data dropped, the disk being full");
                 self.hosts[host].failed.insert(inode);
+                self.hosts[host].dropped.insert(inode, self.now);
                 self.hosts[host].pages.remove(&inode);
             } else {
                 let _ = self.deliver(*process, change);

@@ -54,8 +54,8 @@ impl SimFile {
             }
         }
         self.world.look(task(), |state, host| {
-            if !is_dirty(state, host, self.inode) {
-                let data = state.server.nodes[self.inode].data.clone();
+            if !is_dirty(state, host, self.inode) || !state.hosts[host].pages.contains_key(&self.inode) {
+                let data = with_dirty_pages(state, host, self.inode);
                 state.hosts[host].pages.insert(self.inode, data);
             }
             Ok(what(state.hosts[host].pages.entry(self.inode).or_default()))
@@ -69,6 +69,27 @@ impl Drop for SimFile {
         state.server.closed(self.inode);
         state.closed(self.host, self.process, self.inode);
     }
+}
+
+/// What the server has, under what the host has still to send.
+fn with_dirty_pages(state: &State, host: usize, inode: Inode) -> Vec<u8> {
+    let mut data = state.server.nodes[inode].data.clone();
+    for (_, change) in &state.hosts[host].dirty {
+        if let Change::Write(of, offset, bytes) = change
+            && *of == inode
+        {
+            put(&mut data, *offset as usize, bytes);
+        }
+    }
+    data
+}
+
+fn put(data: &mut Vec<u8>, offset: usize, bytes: &[u8]) {
+    let end = offset + bytes.len();
+    if data.len() < end {
+        data.resize(end, 0);
+    }
+    data[offset..end].copy_from_slice(bytes);
 }
 
 fn is_dirty(state: &State, host: usize, inode: Inode) -> bool {
@@ -102,14 +123,10 @@ impl DataFile for SimFile {
         // Who writes a part of a page that he has not read asks for it first.
         self.with_pages(|_| ())?;
         self.world.local(task(), |state, host| {
+            state.told_of_what_was_dropped(task(), self.inode)?;
             // Dropped by another task of this host meanwhile.
-            let server = state.server.nodes[self.inode].data.clone();
-            let data = state.hosts[host].pages.entry(self.inode).or_insert(server);
-            let end = offset as usize + buf.len();
-            if data.len() < end {
-                data.resize(end, 0);
-            }
-            data[offset as usize..end].copy_from_slice(buf);
+            let server = with_dirty_pages(state, host, self.inode);
+            put(state.hosts[host].pages.entry(self.inode).or_insert(server), offset as usize, buf);
             state.count("step: write");
             state.note(task(), || format!("write {} at {offset} {buf:?}", self.inode));
             let process = state.tasks[task()].process;
@@ -118,8 +135,8 @@ impl DataFile for SimFile {
                 // The kernel sends pages whenever it likes.
                 state.flush(host, self.inode);
             }
-        });
-        Ok(())
+            Ok(())
+        })
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {

@@ -26,6 +26,8 @@ pub struct Host {
     pub dirty: Vec<(usize, Change)>,
     /// Files of which it could not send what was written: the next sync says so, once.
     pub failed: BTreeSet<Inode>,
+    /// World time at which it last dropped what was written to a file.
+    pub dropped: BTreeMap<Inode, u64>,
     /// Names that it has looked up, and when.
     pub dentries: BTreeMap<PathBuf, (Option<Inode>, u64)>,
     /// It answers look-ups from its memory for as long as it may.

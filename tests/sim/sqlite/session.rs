@@ -105,12 +105,14 @@ pub struct Session {
     connection: Option<Connection>,
     /// The connection has been set up.
     ready: bool,
+    /// World time at which the present transaction, or the last one, began.
+    begun: u64,
 }
 
 impl Session {
     pub fn new(storage: SimStorage, bank: Bank, ledger: Arc<Mutex<Ledger>>, habits: Habits) -> Session {
         let who = format!("task {}", storage.task);
-        Session { storage, who, bank, ledger, habits, connection: None, ready: false }
+        Session { storage, who, bank, ledger, habits, connection: None, ready: false, begun: 0 }
     }
 
     pub fn ledger(&self) -> MutexGuard<'_, Ledger> {
@@ -177,6 +179,7 @@ impl Session {
             self.ready = false;
         }
         if !self.ready {
+            self.begun = self.now();
             let set_up = self.set_up(self.connection.as_ref().expect("just opened"));
             if let Err(error) = self.noted("set up", set_up) {
                 self.end("ROLLBACK");
@@ -232,9 +235,9 @@ impl Session {
             let state = self.storage.world.state();
             // On the server whoever is in trusted mode when others come is told so by an I/O error.
             let unprovoked = !is_busy(error) && !state.serves && is_untroubled(&state, self.storage.task);
-            // Its own pages were written, dropped by the client and read again, and no sync has said so yet. None will succeed.
+            // Its own pages were written, dropped by the client and read again, all in this transaction, which must fail.
             let malformed = error.sqlite_error_code() == Some(ErrorCode::DatabaseCorrupt);
-            let dropped = malformed && self.is_in_transaction() && state.has_dropped(self.storage.task);
+            let dropped = malformed && state.has_dropped(self.storage.task, self.begun);
             drop(state);
             if unprovoked || !(is_expected(error) || dropped) {
                 self.ledger().violated(format!("{}: {what}: {}", self.who, sentence(error)));
@@ -249,6 +252,10 @@ impl Session {
         what: &str,
         work: impl FnOnce(&Connection) -> rusqlite::Result<R>,
     ) -> rusqlite::Result<R> {
+        self.open()?;
+        if !self.is_in_transaction() {
+            self.begun = self.now();
+        }
         let result = work(self.open()?);
         self.noted(what, result)
     }
