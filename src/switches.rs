@@ -149,6 +149,10 @@ pub enum Guard {
     LostRecord,
     /// Giving the node up where the lost end of its journal could not be cut off for certain.
     LateCut,
+    /// Going on, after a takeover, with no other journal than the one that this transaction has written.
+    SameJournal,
+    /// Following the registry that another made while this process was on its way to make it.
+    FasterChange,
 }
 
 impl Guard {
@@ -225,6 +229,8 @@ impl Guard {
             Guard::RegistryLocked => "registry-locked",
             Guard::LostRecord => "lost-record",
             Guard::LateCut => "late-cut",
+            Guard::SameJournal => "same-journal",
+            Guard::FasterChange => "faster-change",
         }
     }
 }

@@ -286,6 +286,14 @@ fn without_syncing_what_the_dead_have_ended() {
     caught("without_syncing_what_the_dead_have_ended", ENOUGH, plan);
 }
 
+/// It takes a takeover's step that is carried out once more, late, between two steps of a transaction, and a takeover within it.
+#[test]
+fn with_another_journal_than_its_own() {
+    // No seed before 9,007,786 has shown it.
+    let plan = |seed| Plan { without: Some(Guard::SameJournal), ..Plan::of(9_007_780 + seed) };
+    caught("with_another_journal_than_its_own", ENOUGH, plan);
+}
+
 /// Where hosts take over from one another again and again, nothing breaks with all guards in their places.
 #[test]
 fn no_siege_breaks_a_promise() {

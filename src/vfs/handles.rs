@@ -17,6 +17,13 @@ use crate::lock::{self, Base, Level, LockError, Parked};
 use crate::protocol::Paths;
 use crate::switches::{self, Guard};
 
+/// The rest of a journal's header behind the number of its records, which is written again: SQLite draws the first four bytes
+/// at random, for the records' checksums (<https://www.sqlite.org/fileformat2.html#the_rollback_journal>).
+type JournalMark = [u8; 16];
+
+/// Where a journal has its mark.
+const MARK_AT: usize = 12;
+
 /// See the module's head.
 pub struct Handles {
     pub host: &'static HostCopy,
@@ -38,6 +45,8 @@ pub struct Handles {
     /// Written and not synced.
     pub database_dirty: bool,
     pub journal_dirty: bool,
+    /// What tells the journal that this transaction has begun from every other.
+    journal_mark: Option<JournalMark>,
     /// How far this transaction has written its journal, and how far it had when it was last synced.
     pub journal_written: i64,
     journal_safe: i64,
@@ -73,6 +82,7 @@ impl Handles {
             kept: None,
             database_dirty: false,
             journal_dirty: false,
+            journal_mark: None,
             journal_written: 0,
             journal_safe: 0,
             journal_cut: false,
@@ -166,9 +176,16 @@ impl Handles {
         self.journal_written > self.journal_safe
     }
 
+    /// This was written at the journal's beginning.
+    pub fn journal_begun(&mut self, data: &[u8]) {
+        if let Some(mark) = data.get(MARK_AT..MARK_AT + size_of::<JournalMark>()) {
+            self.journal_mark = mark.try_into().ok();
+        }
+    }
+
     /// What is in the journal now is no part of the next transaction.
     pub fn journal_ended(&mut self) {
-        (self.journal_written, self.journal_safe, self.journal_cut) = (0, 0, false);
+        (self.journal_mark, self.journal_written, self.journal_safe, self.journal_cut) = (None, 0, 0, false);
     }
 
     pub fn sync_database(&mut self) -> Result<(), c_int> {
@@ -246,10 +263,18 @@ impl Base for Handles {
         }
         // Without CREATE first: the platform's VFS syncs the directory at every commit of a journal that it may have made.
         let mut opened = self.open_journal_with(SQLITE_OPEN_READWRITE);
-        if opened.is_err() && make {
+        let begun = self.journal_mark.filter(|_| !switches::off(Guard::SameJournal));
+        if opened.is_err() && make && begun.is_none() {
             opened = self.open_journal_with(SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE);
         }
-        self.journal = Some(opened.map_err(|code| why(&self.journal_path, code))?.0);
+        let (opened, _) = opened.map_err(|code| why(&self.journal_path, code))?;
+        // What undoes the changes of a transaction that has begun is the one that it has written. That may have lost its name: a
+        // takeover's step, of this very process perhaps, was carried out once more, late, and somebody made one anew.
+        let mut found = JournalMark::default();
+        if begun.is_some_and(|mark| opened.read_into(&mut found, MARK_AT as i64) != SQLITE_OK || found != mark) {
+            return Err(io::Error::other("it is not the journal of this transaction, which has lost its name"));
+        }
+        self.journal = Some(opened);
         Ok(())
     }
 

@@ -274,6 +274,9 @@ impl DatabaseFile {
             self.journal_write_failed(written);
             return written;
         }
+        if offset == 0 {
+            self.handles.journal_begun(data);
+        }
         self.handles.journal_written = self.handles.journal_written.max(end);
         self.check_lease(SQLITE_IOERR_WRITE)
     }

@@ -17,11 +17,16 @@ pub struct Handles {
     pub journal: Option<Box<dyn DataFile>>,
     pub dirty: bool,
     pub journal_dirty: bool,
+    /// What tells the journal that this transaction has begun from every other.
+    pub journal_mark: Option<[u8; 8]>,
     /// The database behind the handle may be another one: what was read from it before counts no more.
     pub doubt: bool,
     /// The journal's name is on the disk.
     pub journal_named: bool,
 }
+
+/// Where a journal has its mark.
+pub const MARK_AT: u64 = 8;
 
 pub const OWNER: Owner = Owner { mode: 0o644, uid: 0, gid: 0 };
 
@@ -75,11 +80,20 @@ impl Base for Handles {
             return Ok(());
         }
         let mut opened = self.storage.open(&self.paths.journal, Access::ReadWrite);
-        if opened.is_err() && make {
+        let begun = self.journal_mark.filter(|_| !switches::off(Guard::SameJournal));
+        if opened.is_err() && make && begun.is_none() {
             let _ = self.storage.create_new(&self.paths.journal, b"", OWNER);
             opened = self.storage.open(&self.paths.journal, Access::ReadWrite);
         }
-        self.journal = Some(opened?);
+        let opened = opened?;
+        if let Some(mark) = begun {
+            let mut found = [0; 8];
+            opened.read_at(&mut found, MARK_AT)?;
+            if found != mark {
+                return Err(io::Error::other("it is not the journal of this transaction"));
+            }
+        }
+        self.journal = Some(opened);
         self.journal_named = false;
         Ok(())
     }

@@ -69,6 +69,7 @@ impl Connection {
             journal: None,
             dirty: false,
             journal_dirty: false,
+            journal_mark: None,
             journal_named: false,
             doubt: false,
         };
@@ -103,6 +104,7 @@ impl Connection {
             state.holds(task, level, self.seat.lease());
         }
         self.manager.unlock(&mut self.seat, level, &mut self.handles);
+        self.handles.journal_mark = None;
     }
 
     fn is_broken(&self, broken: Broken) -> bool {

@@ -144,14 +144,21 @@ impl Cast {
             }
             () if plan.household => Faults { freeze: 15, crash: 20, aimed: 300, ..Faults::NONE },
             () if plan.bad_disk => {
-                // In trusted mode SQLite itself takes the sync after a failed one for good, and loses what it reported.
+                // In trusted mode SQLite itself takes the sync after a failed one for good, and loses what it reported; with PERSIST and
+                // TRUNCATE it also ends the journal by itself, and does not do so again where the sync of that fails.
                 let goes = plan.seed.is_multiple_of(2) && !plan.workload.has_native_locks();
                 let power = if goes { 15 } else { 0 };
                 Faults { unsynced: 2000, power, ..Faults::NONE }
             }
             () if crowded => Faults::NONE,
             () if deadly => Faults { crash: 100, power: 15, ..weather },
-            () => weather.with_disk(plan.seed),
+            () => match weather.with_disk(plan.seed) {
+                // As with a bad disk.
+                failing if failing.unsynced > 0 && plan.workload.has_native_locks() => {
+                    Faults { power: 0, outage: 0, ..failing }
+                }
+                weather => weather,
+            },
         };
         let profile = if !plain && profile == Profile::Local { Profile::Nfs4 } else { profile };
         let hosts = match profile {

@@ -5,6 +5,7 @@ use coord::storage::Storage;
 use coord::switches::{self, Guard};
 
 use super::{Connection, HEADER, MAGIC, Stop};
+use crate::sim::base::MARK_AT;
 use crate::sim::history::{Content, Fate, PAGE, PAGES};
 
 impl Connection {
@@ -74,7 +75,8 @@ impl Connection {
         }
         self.lock(Level::Reserved)?;
         let after = before.next(tag);
-        self.journal(|journal| journal.write_at(&[0; HEADER], 0))?;
+        self.handles.journal_mark = Some(tag.to_le_bytes());
+        self.write_header([0; 2])?;
         // The cache is full after some pages: these are journaled, and written, before the others.
         let (spilled, keeps) = (self.draw(3 * PAGES as u64) as usize, self.draw(4) > 0);
         let often = self.world().faults.parted > 0;
@@ -122,14 +124,19 @@ impl Connection {
         }
         self.become_exclusive()?;
         self.sync_journal()?;
-        let mut header = [0; HEADER];
-        (header[0], header[1]) = (MAGIC, which.end as u8);
-        self.journal(|journal| journal.write_at(&header, 0))?;
+        self.write_header([MAGIC, which.end as u8])?;
         self.sync_journal()?;
         for number in which {
             self.write_database(&after.pages[number], (number * PAGE) as u64)?;
         }
         Ok(())
+    }
+
+    fn write_header(&mut self, start: [u8; 2]) -> Result<(), Stop> {
+        let mut header = [0; HEADER];
+        header[..2].copy_from_slice(&start);
+        header[MARK_AT as usize..].copy_from_slice(&self.handles.journal_mark.unwrap_or_default());
+        self.journal(|journal| journal.write_at(&header, 0))
     }
 
     fn become_exclusive(&mut self) -> Result<(), Stop> {

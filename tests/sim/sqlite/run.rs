@@ -122,7 +122,11 @@ pub fn run(plan: &Plan) -> Outcome {
         // Some stay for longer than it takes until others may change the database.
         lasts: plan.workload == Workload::Share,
         // Less is no promise in trusted mode, nor, where a torn journal may be believed, in the other: docs/proof.md, power cuts.
-        durable: (native || plan.bad_disk || profile == Profile::Local) && (weather.power > 0 || weather.aimed > 0),
+        durable: match () {
+            () if native || plan.bad_disk || profile == Profile::Local => weather.power > 0 || weather.aimed > 0,
+            // A journal is torn where its writer's machine loses its power, and then the server.
+            () => weather.power > 0 && weather.outage > 0,
+        },
     };
     let beginning = match plan.workload {
         // While it is empty nobody waits for readers on the server: docs/proof.md.

@@ -299,6 +299,10 @@ impl Session {
         };
         let (Some(beats), false) = (beats, self.is_dead()) else { return Ok(()) };
         let status = self.ask("PRAGMA coord_status")?;
+        if !base::has_just_read(self.now()) {
+            // Others of its process went on before it was answered: that may be another node.
+            return Ok(());
+        }
         let status: serde_json::Value = serde_json::from_str(&status).unwrap_or_default();
         if status["mode"] == "trusted" {
             // It was given its pages under a native lock.

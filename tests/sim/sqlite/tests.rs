@@ -127,6 +127,16 @@ sharing_controls! {
     while_shared_with_names_of_other_hosts_removed => Guard::ForeignLock, after 180, stormy false;
     while_shared_without_a_look_under_the_lock => Guard::NotRegistered, after 590, stormy false;
     while_shared_without_the_lock => Guard::RegistryLocked, after 200, stormy false;
+    while_shared_with_another_journal_than_its_own => Guard::SameJournal, after 26_740, stormy false;
+}
+
+/// It takes two programs that end trusted mode at the same moment.
+#[test]
+fn while_the_mode_is_changed_by_two_who_fail() {
+    // No seed before 46,535 has shown it.
+    let plan =
+        |seed| Plan { workload: Workload::Change, without: Some(Guard::FasterChange), ..Plan::of(46_530 + seed) };
+    crate::caught("SQLite while_the_mode_is_changed_by_two_who_fail", ENOUGH, plan);
 }
 
 controls_with_native_locks! {
