@@ -153,6 +153,16 @@ pub enum Guard {
     SameJournal,
     /// Following the registry that another made while this process was on its way to make it.
     FasterChange,
+    /// No rollback from a journal whose handle a takeover closed and could not open again.
+    JournalGone,
+    /// Journals aside that nobody has to roll back being no obstacle.
+    ColdAsides,
+    /// In a fence, looking aside for what is missing.
+    LateAside,
+    /// With `locking_mode=EXCLUSIVE`, giving the node up where the transaction can neither go on nor be rolled back.
+    KeptCut,
+    /// In trusted mode, no journal opened or removed by name once there is a registry.
+    UsurpedJournal,
 }
 
 impl Guard {
@@ -231,6 +241,11 @@ impl Guard {
             Guard::LateCut => "late-cut",
             Guard::SameJournal => "same-journal",
             Guard::FasterChange => "faster-change",
+            Guard::JournalGone => "journal-gone",
+            Guard::ColdAsides => "cold-asides",
+            Guard::LateAside => "late-aside",
+            Guard::KeptCut => "kept-cut",
+            Guard::UsurpedJournal => "usurped-journal",
         }
     }
 }

@@ -261,6 +261,8 @@ impl Files for Handles<'_> {
     }
 
     fn release(&mut self) {
+        // Through another handle nobody would learn that it failed. Whoever has it to write is told then.
+        let _ = self.base.sync();
         self.inner.own = OwnHandles::default();
         self.inner.parked.clear();
         self.base.close_journal();

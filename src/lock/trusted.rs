@@ -161,6 +161,13 @@ impl Database {
         Some(self.storage.now().after(inner.registry_interval()))
     }
 
+    /// The same, at once.
+    pub fn look_now(&self) {
+        if self.storage.attributes(&self.paths.registry).is_ok() {
+            self.usurp();
+        }
+    }
+
     /// Native unlocks that had to wait for another copy of SQLite.
     fn run_deferred(&self, inner: &mut Inner) {
         let waiting = std::mem::take(&mut inner.trusted.deferred);

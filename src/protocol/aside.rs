@@ -132,11 +132,13 @@ impl Node {
         }
         if self.is_missing(&live)? {
             let back = match copy {
-                Some(copy) => copy.to_path_buf(),
-                None => self.only_one(&found, &live)?,
+                Some(copy) => Some(copy.to_path_buf()),
+                None => self.what_was_live(&found, which, &live)?,
             };
-            self.put(&back, &live).map_err(Denied::io("put back", &live))?;
-            self.notices.push(format!("coord: put {} back, which a late rename had moved aside", live.display()));
+            if let Some(back) = back {
+                self.put(&back, &live).map_err(Denied::io("put back", &live))?;
+                self.notices.push(format!("coord: put {} back, which a late rename had moved aside", live.display()));
+            }
         } else if which == Copy::Journal
             && copy.is_none()
             && !self.is_hot(&live)?
@@ -188,20 +190,25 @@ impl Node {
         }
     }
 
-    /// Of several all are the same file, as whoever holds L settles this before anything else.
-    fn only_one(&self, found: &[PathBuf], live: &Path) -> Result<PathBuf, Denied> {
+    /// Which of those aside is to have its name again. Mostly all are one file, as whoever holds L settles this before anything else;
+    /// but where a breaker left the journal that he had replaced, a late rename may have added his copy. `None`: they are journals
+    /// that nobody has to roll back.
+    fn what_was_live(&mut self, found: &[PathBuf], which: Copy, live: &Path) -> Result<Option<PathBuf>, Denied> {
         let mut ids = Vec::new();
         for path in found {
             ids.push(self.storage.attributes(path).map_err(Denied::io("look at", path))?.id);
         }
         ids.dedup();
-        match ids.len() {
-            1 => Ok(found[0].clone()),
-            _ => Err(Denied::Refused(format!(
-                "coord: {} is missing, and more than one file may be it: {found:?}. Nothing was changed; restore one of them",
-                live.display()
-            ))),
+        if ids.len() == 1 {
+            return Ok(Some(found[0].clone()));
         }
+        if which == Copy::Journal && !switches::off(Guard::ColdAsides) && self.first_hot(found)?.is_none() {
+            return Ok(None);
+        }
+        Err(Denied::Refused(format!(
+            "coord: {} is missing, and more than one file may be it: {found:?}. Nothing was changed; restore one of them",
+            live.display()
+        )))
     }
 
     fn first_hot(&mut self, found: &[PathBuf]) -> Result<Option<PathBuf>, Denied> {

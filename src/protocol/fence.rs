@@ -8,6 +8,7 @@ use super::error::Denied;
 use super::names::{Copy, Kind, Name};
 use super::node::{Files, Node};
 use super::registry::Census;
+use super::takeover::Scope;
 use crate::storage::{Access, DataFile};
 use crate::switches::{self, Guard};
 
@@ -38,7 +39,7 @@ impl Node {
         files: &mut dyn Files,
     ) -> Result<(), Denied> {
         // Whoever died before he had made the database left nothing to be written to.
-        let database = database && !self.is_missing(&self.paths.database.clone())?;
+        let database = database && !self.is_nowhere(&self.paths.database.clone(), Scope::DatabaseOnly)?;
         let n = self.next(Kind::New).n;
         let name = |copy: Copy| Name { node: self.id().clone(), n, kind: Kind::Fence(copy) };
         let (journal_copy, database_copy) = (name(Copy::Journal), name(Copy::Database));
@@ -108,6 +109,24 @@ impl Node {
         }
     }
 
+    /// Whether a file that is to be replaced is missing and not aside either. A late rename may have moved it there since that was
+    /// looked after: without it the copy would be one of nothing, and the file would be removed in the end, hot as it may be.
+    fn is_nowhere(&mut self, path: &Path, scope: Scope) -> Result<bool, Denied> {
+        for _ in 0..ROUNDS {
+            if !self.is_missing(path)? {
+                return Ok(false);
+            }
+            // Listed after that, so that where it has gone shows.
+            let census = self.fresh_census()?;
+            if census.asides.is_empty() || switches::off(Guard::LateAside) {
+                return Ok(true);
+            }
+            self.settle_asides(&census, scope)?;
+        }
+        let busy = io::Error::new(io::ErrorKind::ResourceBusy, "it is moved aside again and again");
+        Err(Denied::io("copy", path)(busy))
+    }
+
     fn prepare(
         &mut self,
         journal: bool,
@@ -143,16 +162,24 @@ impl Node {
     /// What is to be copied. There may be no journal: then an empty one takes its name.
     fn open_source(&mut self, source: &Path) -> Result<Option<Box<dyn DataFile>>, Denied> {
         let missing = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
-        // By name alone this client may still be led to what an earlier fence has replaced, whose commits would be lost, or
-        // to no journal where there is one to be rolled back.
+        match self.open_named(source) {
+            Err(error) if missing(&error) && source == self.paths.journal => {
+                match self.is_nowhere(source, Scope::All)? {
+                    true => Ok(None),
+                    false => self.open_named(source).map(Some).map_err(Denied::io("copy", source)),
+                }
+            }
+            opened => opened.map(Some).map_err(Denied::io("copy", source)),
+        }
+    }
+
+    /// By name alone this client may still be led to what an earlier fence has replaced, whose commits would be lost, or to no
+    /// journal where there is one to be rolled back.
+    fn open_named(&mut self, source: &Path) -> io::Result<Box<dyn DataFile>> {
         let scratch = self.scratch();
-        let opened = match switches::off(Guard::FreshSources) {
+        match switches::off(Guard::FreshSources) {
             false => self.storage.open_listed(source, Access::Read, &scratch),
             true => self.storage.open(source, Access::Read),
-        };
-        match opened {
-            Err(error) if missing(&error) && source == self.paths.journal => Ok(None),
-            opened => opened.map(Some).map_err(Denied::io("copy", source)),
         }
     }
 

@@ -52,6 +52,8 @@ pub struct Handles {
     journal_safe: i64,
     /// Its end was cut off: SQLite, which would roll its cache back from it, must not take what is left for all there was.
     pub journal_cut: bool,
+    /// A sync on behalf of the lock failed: until the transaction ends nothing counts as synced.
+    sync_failed: bool,
     /// The file behind the handle changed without a trace that SQLite could see: its cache must go.
     pub doubt: bool,
     /// The database had no header when it was asked last, and this connection has committed none since. SQLite's cache then has an
@@ -86,6 +88,7 @@ impl Handles {
             journal_written: 0,
             journal_safe: 0,
             journal_cut: false,
+            sync_failed: false,
             doubt: false,
             was_empty: false,
             settings: Vec::new(),
@@ -142,7 +145,13 @@ impl Handles {
 
     /// Syncs the journal if anything in it is not on stable storage.
     pub fn sync_journal(&mut self) -> Result<(), c_int> {
-        let Some(journal) = self.journal.as_ref().filter(|_| self.journal_dirty) else { return Ok(()) };
+        if !self.journal_dirty {
+            return Ok(());
+        }
+        let Some(journal) = &self.journal else {
+            // Closed with what nobody can vouch for.
+            return if switches::off(Guard::JournalGone) { Ok(()) } else { Err(SQLITE_IOERR_FSYNC) };
+        };
         match journal.sync(SQLITE_SYNC_NORMAL) {
             SQLITE_OK => {
                 (self.journal_dirty, self.journal_safe) = (false, self.journal_written);
@@ -185,7 +194,8 @@ impl Handles {
 
     /// What is in the journal now is no part of the next transaction.
     pub fn journal_ended(&mut self) {
-        (self.journal_mark, self.journal_written, self.journal_safe, self.journal_cut) = (None, 0, 0, false);
+        (self.journal_mark, self.journal_written, self.journal_safe) = (None, 0, 0);
+        (self.journal_cut, self.sync_failed) = (false, false);
     }
 
     pub fn sync_database(&mut self) -> Result<(), c_int> {
@@ -298,10 +308,17 @@ impl Base for Handles {
         // Where no other handle has taken its place nobody can say whether the data is on the server, or still on its way.
         let journal_lost = self.journal_dirty && self.journal.is_none();
         let database_lost = self.database_dirty && self.database.is_none();
-        if (journal_lost || database_lost) && !switches::off(Guard::LostHandle) {
+        if (journal_lost || database_lost || self.sync_failed) && !switches::off(Guard::LostHandle) {
             return Err(io::Error::other("it was closed with data that was not synced"));
         }
-        self.sync_journal().and_then(|()| self.sync_database()).map_err(failed)
+        let synced = self.sync_journal().and_then(|()| self.sync_database());
+        if synced.is_err() && !switches::off(Guard::LostHandle) {
+            // It is final, as in a transaction: the next one may report success. Nothing is written under such a journal, so that its end
+            // can stay.
+            self.sync_failed = true;
+            let _ = self.cut_journal(false);
+        }
+        synced.map_err(failed)
     }
 
     fn native_lock(&mut self, level: Level) -> Result<(), LockError> {

@@ -5,6 +5,7 @@ use std::ffi::{c_int, c_void};
 use super::database_file::DatabaseFile;
 use crate::host::ffi::*;
 use crate::lock::Level;
+use crate::switches::{self, Guard};
 
 /// How a journal was opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,6 +121,9 @@ impl JournalFile {
                 }
                 Err(code) => code,
             },
+            // A takeover closed it and could not open it again. Taken for empty it would undo nothing, and what SQLite has cached would
+            // count as rolled back.
+            (None, Use::Full) if !switches::off(Guard::JournalGone) => SQLITE_IOERR_FSTAT,
             _ => {
                 *out = 1;
                 SQLITE_OK

@@ -41,14 +41,33 @@ impl DatabaseFile {
         kept
     }
 
+    /// Whether the journal's name leads to this connection's own still. Other hosts that have waited for it for long enough take the
+    /// lock away and replace the journal; before that they make the registry. Looked for now, as somebody who stood still meanwhile
+    /// has not been told yet.
+    pub(super) fn still_trusted(&mut self, code: c_int) -> c_int {
+        if switches::off(Guard::UsurpedJournal) {
+            return SQLITE_OK;
+        }
+        self.database.look_now();
+        self.check_lease(code)
+    }
+
     /// `xDelete` of the journal in trusted mode. `None`: the platform's VFS removes it, and syncs the directory if it says so.
     pub(super) fn end_trusted(&mut self, sync_dir: &mut c_int) -> Option<c_int> {
         if !self.transaction.synced || switches::off(Guard::JournalEnd) {
             return None;
         }
-        if !self.journal_is_kept() && !self.keep_journal() {
-            *sync_dir = 1;
-            return None;
+        if !self.journal_is_kept() {
+            if !self.keep_journal() {
+                *sync_dir = 1;
+                return None;
+            }
+            // It was opened by name.
+            let code = self.still_trusted(SQLITE_IOERR_DELETE);
+            if code != SQLITE_OK {
+                self.handles.kept = None;
+                return Some(code);
+            }
         }
         let cut = self.handles.kept.take().filter(|kept| kept.file.truncate(0) == SQLITE_OK);
         let Some(kept) = cut else {

@@ -62,8 +62,22 @@ unsafe fn open_journal(
     }
     if owner.database.mode() == Mode::Trusted {
         let kept = flags & SQLITE_OPEN_CREATE != 0 && owner.journal_is_kept();
+        if kept {
+            // Where it might have to be made the platform's VFS would sync the directory with it.
+            // SAFETY: SQLite's own arguments.
+            let opened = unsafe { open_trusted(copy, owner, name, file, flags & !SQLITE_OPEN_CREATE, out_flags) };
+            if opened == SQLITE_OK {
+                // SAFETY: SQLite's place for the flags.
+                unsafe { tell(out_flags, flags) };
+                return Some(opened);
+            }
+            // Gone after all.
+        }
+        if flags & SQLITE_OPEN_READWRITE == 0 {
+            return None;
+        }
         // SAFETY: SQLite's own arguments.
-        return if kept { unsafe { open_kept(copy, name, file, flags, out_flags) } } else { None };
+        return Some(unsafe { open_trusted(copy, owner, name, file, flags, out_flags) });
     }
     // SAFETY: as above.
     Some(match unsafe { JournalFile::open(pointer, flags) } {
@@ -79,26 +93,32 @@ unsafe fn open_journal(
     })
 }
 
-/// Opens a journal whose name is on stable storage: where it might have to be made the platform's VFS would sync the directory
-/// with it. `None` if it is gone after all.
-unsafe fn open_kept(
+/// Opens a journal in trusted mode, to be written. It must be this connection's own: looked for once it is open, as whoever has put
+/// another one under its name since then has made the registry before.
+unsafe fn open_trusted(
     copy: &'static HostCopy,
+    owner: &mut DatabaseFile,
     name: *const c_char,
     file: *mut sqlite3_file,
     flags: c_int,
     out_flags: *mut c_int,
-) -> Option<c_int> {
+) -> c_int {
     let vfs = copy.base(true);
-    // SAFETY: a registered VFS, and SQLite's own arguments.
+    // SAFETY: a registered VFS, and SQLite's own arguments; a file that is open has its methods.
     unsafe {
-        let code = (*vfs).xOpen?(vfs, name, file, flags & !SQLITE_OPEN_CREATE, out_flags);
+        let Some(open) = (*vfs).xOpen else { return SQLITE_CANTOPEN };
+        let opened = open(vfs, name, file, flags, out_flags);
+        let code = if opened == SQLITE_OK { owner.still_trusted(SQLITE_CANTOPEN) } else { opened };
         if code != SQLITE_OK {
+            if let Some(methods) = (*file).pMethods.as_ref()
+                && let Some(close) = methods.xClose
+            {
+                close(file);
+            }
             (*file).pMethods = std::ptr::null();
-            return None;
         }
-        tell(out_flags, flags);
+        code
     }
-    Some(SQLITE_OK)
 }
 
 unsafe fn open_database(

@@ -25,8 +25,10 @@ const KEPT_JOURNAL: i64 = 1 << 20;
 /// What a connection's present transaction has done so far.
 #[derive(Debug, Default)]
 pub struct Transaction {
-    /// A journal header was written.
+    /// A journal header was written, or a part of it,
     has_header: bool,
+    /// and all of it.
+    journaled: bool,
     /// The header's first byte, held back until EXCLUSIVE: the journal must not look hot before.
     held_back: Option<u8>,
     /// EXCLUSIVE was taken without RESERVED, to roll a hot journal back,
@@ -89,7 +91,7 @@ impl DatabaseFile {
         if self.is_trusted() {
             return Ok(());
         }
-        let journaled = self.transaction.has_header
+        let journaled = self.transaction.journaled
             || (self.transaction.recovering && self.transaction.journal_opened)
             || (cutting && self.transaction.finalised);
         if !journaled && !switches::off(Guard::JournalRule) {
@@ -275,6 +277,7 @@ impl DatabaseFile {
             return written;
         }
         if offset == 0 {
+            self.transaction.journaled = true;
             self.handles.journal_begun(data);
         }
         self.handles.journal_written = self.handles.journal_written.max(end);
@@ -336,6 +339,10 @@ impl DatabaseFile {
             self.write_failed(code);
         }
         self.write_failed(code);
+        if self.locking_mode_exclusive && !switches::off(Guard::KeptCut) {
+            // SQLite would keep the lock, and could neither go on nor roll back under it; others can.
+            self.database.write_failed(&self.seat);
+        }
     }
 
     /// A write of the journal failed. On a network that may be the answer to an earlier one, of which no sync will speak any more: Linux'

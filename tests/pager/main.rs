@@ -16,3 +16,4 @@ mod reading;
 mod recovery;
 mod room;
 mod supers;
+mod takeover;

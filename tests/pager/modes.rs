@@ -3,6 +3,7 @@
 use crate::common::host::{Host, Sqlite};
 use crate::common::opener::Opener;
 use crate::common::{self, bank::Sql};
+use crate::recovery::torn_by;
 use crate::room::{NETWORK, Room, SUM, TRUSTED, UNIX, host, host_of, sum, without};
 
 fn marks(room: &Room) -> [u8; 2] {
@@ -41,6 +42,22 @@ fn nothing_is_written_without_a_synced_journal() {
     let changes = host.call(&["log"]).rows();
     let (database, journal) = (written(&changes, "db.sqlite"), written(&changes, "db.sqlite-journal"));
     assert!(database > 0 && journal == 0, "the fault: written with no way back ({changes:?})");
+}
+
+/// So also under a lock that is kept, by a connection that has rolled a hot journal back.
+#[test]
+fn a_journal_that_was_rolled_back_is_no_way_back_for_what_comes_next() {
+    for (mut host, guarded) in [(host(&[]), true), (without("journal-rule"), false)] {
+        let room = torn_by(NETWORK);
+        host.open("db", &room.uri(NETWORK)).ok();
+        host.exec("db", "PRAGMA locking_mode=EXCLUSIVE").ok();
+        assert_eq!(sum(&mut host, "db"), "200");
+        host.exec("db", "PRAGMA journal_mode=MEMORY").ok();
+        host.call(&["log"]);
+        let answer = host.exec("db", "UPDATE t SET v = 2");
+        let changes = host.call(&["log"]).rows();
+        assert_eq!((answer.result.is_ok(), written(&changes, "db.sqlite") > 0), (!guarded, !guarded), "{answer:?}");
+    }
 }
 
 fn written(changes: &[Vec<String>], file: &str) -> usize {

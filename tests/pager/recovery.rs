@@ -9,7 +9,7 @@ use crate::room::{
 const HALF: &str = "UPDATE t SET v = 5 WHERE id < 150";
 
 /// A writer that dies when the database is written and its journal is about to go.
-fn torn_by(query: &str) -> Room {
+pub fn torn_by(query: &str) -> Room {
     let room = Room::with_rows();
     tear(&room, query);
     room

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use coord::lock::Level;
 
+use super::orders;
 use super::server::{Change, Inode};
 use super::weather::{Profile, Rng};
 use super::world::{MS, State};
@@ -54,9 +55,12 @@ impl State {
             // The client is between the two steps of one rename.
             faults.freeze += 4000;
         }
-        if self.now < self.unsynced_end_until {
-            // In trusted mode that end is SQLite's own, and nobody syncs it again: docs/proof.md, power cuts.
-            faults.power = if self.trusted { 0 } else { faults.power + faults.aimed / 4 };
+        if self.trusted {
+            // That end is SQLite's own, and nobody syncs it before the next transaction's journal: docs/proof.md, power cuts.
+            self.unsynced_end = self.unsynced_end.filter(|inode| self.server.is_unsynced(*inode));
+            faults.power = if self.unsynced_end.is_some() { 0 } else { faults.power };
+        } else if self.now < self.unsynced_end_until {
+            faults.power += faults.aimed / 4;
         }
         if self.serves {
             // The server stays: what it would forget is another workload's.
@@ -72,6 +76,7 @@ impl State {
                     self.unsynced_end_until = self.now + 300 * MS;
                 }
                 self.crash(task, change, &mut rng);
+                self.unsynced_end = self.unsynced_end.or_else(|| self.server.ended_unsynced(&orders::journal()));
             }
         } else if rng.chance(faults.freeze) {
             self.freeze(task, &mut rng);

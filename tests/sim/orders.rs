@@ -44,7 +44,7 @@ fn parsed(path: &Path) -> Option<Name> {
     Name::parse(path.file_name().unwrap_or(OsStr::new("")))
 }
 
-fn journal() -> PathBuf {
+pub(super) fn journal() -> PathBuf {
     database().with_file_name("d-journal")
 }
 

@@ -260,6 +260,14 @@ impl Server {
         }
     }
 
+    /// The journal by this name, if everybody sees its end and the disk has not got that.
+    pub fn ended_unsynced(&self, journal: &Path) -> Option<Inode> {
+        let inode = *self.names.get(journal)?;
+        let Node { data, durable, .. } = &self.nodes[inode];
+        let is_hot = |bytes: &[u8]| bytes.first().is_some_and(|first| *first != 0);
+        (is_hot(durable) && !is_hot(data)).then_some(inode)
+    }
+
     pub fn is_unsynced(&self, inode: Inode) -> bool {
         !self.nodes[inode].unsynced.is_empty()
     }

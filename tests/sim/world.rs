@@ -16,7 +16,7 @@ use super::history::History;
 use super::machines::Crashed;
 pub use super::machines::{Host, Process, Task};
 use super::orders::Orders;
-use super::server::{Change, Server};
+use super::server::{Change, Inode, Server};
 use super::turns;
 use super::weather::{Broken, Faults, Memory, Profile, Rng};
 
@@ -56,6 +56,8 @@ pub struct State {
     pub linger_ms: u64,
     /// Somebody has died between the end of his journal and its sync: until then losses of power are aimed at that.
     pub unsynced_end_until: u64,
+    /// The same, in trusted mode: the journal, until somebody syncs it.
+    pub unsynced_end: Option<Inode>,
     /// The programs leave their data to SQLite and its native locks.
     pub trusted: bool,
     /// The first machine is the server, and the files are on its own disk.
@@ -120,6 +122,7 @@ impl World {
             thinks: (8, 400),
             linger_ms: 0,
             unsynced_end_until: 0,
+            unsynced_end: None,
             trusted: false,
             serves: false,
             history: History::default(),

@@ -28,7 +28,10 @@ impl DatabaseFile {
             return Some(self.fail(SQLITE_IOERR_DELETE, text));
         }
         if self.is_trusted() {
-            return self.end_trusted(sync_dir);
+            return match self.still_trusted(SQLITE_IOERR_DELETE) {
+                SQLITE_OK => self.end_trusted(sync_dir),
+                code => Some(code),
+            };
         }
         if self.seat.level() < Level::Reserved {
             let text = format!("coord: {} was to be deleted without a lock", self.paths().journal.display());
@@ -104,7 +107,8 @@ impl DatabaseFile {
         }
         self.handles.journal_dirty = false;
         self.handles.journal_ended();
-        self.transaction.has_header = false;
+        // Under a lock that is kept, what comes next needs a header of its own.
+        (self.transaction.has_header, self.transaction.journaled, self.transaction.recovering) = (false, false, false);
         self.transaction.must_cut = false;
         self.transaction.held_back = None;
         self.transaction.finalised = true;

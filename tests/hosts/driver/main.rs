@@ -47,6 +47,7 @@ fn answer(sqlite: &mut Sqlite, command: &str, args: &[&str]) -> Result<Answer, E
         ("open", [name, uri, vfs]) => sqlite.open(name, uri, Some(vfs)),
         ("close", [name]) => sqlite.close(name),
         ("exec", [name, sql]) => sqlite.exec(name, sql),
+        ("hold", [name, sql]) => sqlite.hold(name, sql),
         ("busy", [name, ms]) => sqlite.busy(name, ms.parse().map_err(|_| Error::usage("busy NAME MS"))?),
         ("vfsname", [name]) => sqlite.vfs_name(name),
         ("vfs", []) => Ok(sqlite.vfs_list()),

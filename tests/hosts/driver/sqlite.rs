@@ -210,6 +210,20 @@ impl Sqlite {
         })
     }
 
+    /// The first row of a statement that stays where it is for the rest of the program.
+    pub fn hold(&self, name: &str, sql: &str) -> Result<Answer, Error> {
+        let db = self.connection(name)?;
+        unsafe {
+            let mut stmt = null_mut();
+            if (self.api.prepare_v2)(db, c(sql).as_ptr(), -1, &mut stmt, null_mut()) != api::OK
+                || (self.api.step)(stmt) != api::ROW
+            {
+                return Err(self.error(db, Vec::new()));
+            }
+            Ok(Answer { rows: vec![self.row(stmt)], text: String::new() })
+        }
+    }
+
     unsafe fn row(&self, stmt: *mut api::sqlite3_stmt) -> Row {
         unsafe {
             let columns = 0..(self.api.column_count)(stmt);

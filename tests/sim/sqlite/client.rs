@@ -84,6 +84,7 @@ impl Client {
     /// same words for both: then the shim must have refused the read.
     fn is_unread(&mut self, said: &str) -> bool {
         said.contains("unable to get the page. error code=")
+            || said.contains("failed to get page ")
             || said.contains("Failed to read ptrmap key=")
                 && self.session.ask("PRAGMA coord_error").is_ok_and(|why| why.contains("longer than its lease"))
     }

@@ -117,7 +117,7 @@ pub fn run(plan: &Plan) -> Outcome {
         auto_vacuum: rng.below(2) == 0,
         // In some worlds nobody but the shim ever asks for a sync.
         never_syncs: rng.below(4) == 0,
-        no_raw: plan.bad_disk,
+        no_raw: weather.unsynced > 0,
         changes: plan.workload == Workload::Change,
         // Some stay for longer than it takes until others may change the database.
         lasts: plan.workload == Workload::Share,
