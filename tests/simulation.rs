@@ -294,14 +294,6 @@ fn with_another_journal_than_its_own() {
     caught("with_another_journal_than_its_own", ENOUGH, plan);
 }
 
-/// It takes a breaker who leaves the journal that he has replaced aside, and a rename that takes his copy there, late.
-#[test]
-fn without_telling_journals_that_nobody_needs() {
-    // No seed before 9,182,363 has shown it.
-    let plan = |seed| Plan { without: Some(Guard::ColdAsides), ..Plan::of(9_182_360 + seed) };
-    caught("without_telling_journals_that_nobody_needs", ENOUGH, plan);
-}
-
 /// Where hosts take over from one another again and again, nothing breaks with all guards in their places.
 #[test]
 fn no_siege_breaks_a_promise() {

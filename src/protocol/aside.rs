@@ -140,10 +140,14 @@ impl Node {
                 self.notices.push(format!("coord: put {} back, which a late rename had moved aside", live.display()));
             }
         } else if which == Copy::Journal
-            && copy.is_none()
+            && (copy.is_none() || found.len() > 1)
             && !self.is_hot(&live)?
             && let Some(hot) = self.first_hot(&found)?
         {
+            if copy.is_some() {
+                // Our copy is of one that somebody made when the hot one was aside already. Whoever comes next puts that back.
+                return Err(Denied::Refused(format!("coord: {} was replaced by a copy of another", live.display())));
+            }
             // Whoever came between has made a new one, and nothing can have been written under it.
             let ours = self.next(Kind::Aside(which));
             let ours = self.in_registry(&ours);

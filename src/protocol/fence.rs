@@ -118,7 +118,7 @@ impl Node {
             }
             // Listed after that, so that where it has gone shows.
             let census = self.fresh_census()?;
-            if census.asides.is_empty() || switches::off(Guard::LateAside) {
+            if !scope.has_aside(&census) || switches::off(Guard::LateAside) {
                 return Ok(true);
             }
             self.settle_asides(&census, scope)?;

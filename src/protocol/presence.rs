@@ -233,10 +233,12 @@ impl Node {
             let blockers = self.blockers.get_or_insert_with(|| present.clone());
             let remaining: Vec<Name> = blockers.iter().filter(|name| present.contains(name)).cloned().collect();
             *blockers = remaining.clone();
-            if self.judge_all(&remaining, &census, "being read")? {
+            let scope = if recovering { Scope::All } else { Scope::DatabaseOnly };
+            // A late rename may have moved what was opened, or would have been, since it was looked after: also after a fence of ours.
+            let astray = !switches::off(Guard::LateAside) && scope.has_aside(&census);
+            if self.judge_all(&remaining, &census, "being read")? || astray {
                 let census = self.census()?;
                 let view = self.lock_view()?;
-                let scope = if recovering { Scope::All } else { Scope::DatabaseOnly };
                 self.clear_up(&census, &view, files, scope)?;
                 continue;
             }

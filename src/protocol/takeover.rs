@@ -19,6 +19,18 @@ pub enum Scope {
     DatabaseOnly,
 }
 
+impl Scope {
+    /// Whether anything lies aside that is looked after in it.
+    pub(super) fn has_aside(self, census: &Census) -> bool {
+        let counts = |kind| match kind {
+            Kind::Aside(Copy::Journal) => self == Scope::All,
+            Kind::Aside(_) => true,
+            _ => false,
+        };
+        census.asides.iter().any(|name| counts(name.kind))
+    }
+}
+
 /// A takeover that could not be fenced counts as safe after this many leases: no client keeps a request alive for longer.
 const UNFENCED_LEASES: u32 = 10;
 

@@ -131,8 +131,11 @@ impl DatabaseFile {
             "coord_error" => Some((SQLITE_OK, self.last_error.clone().unwrap_or_default())),
             "mmap_size" => Some((SQLITE_OK, "0".to_string())),
             "locking_mode" => {
-                if let Some(value) = &value {
-                    self.locking_mode_exclusive = value == "exclusive";
+                // SQLite takes anything else for a question.
+                match value.as_deref() {
+                    Some("exclusive") => self.locking_mode_exclusive = true,
+                    Some("normal") => self.locking_mode_exclusive = false,
+                    _ => {}
                 }
                 None
             }

@@ -53,7 +53,7 @@ pub struct Handles {
     /// Its end was cut off: SQLite, which would roll its cache back from it, must not take what is left for all there was.
     pub journal_cut: bool,
     /// A sync on behalf of the lock failed: until the transaction ends nothing counts as synced.
-    sync_failed: bool,
+    pub sync_failed: bool,
     /// The file behind the handle changed without a trace that SQLite could see: its cache must go.
     pub doubt: bool,
     /// The database had no header when it was asked last, and this connection has committed none since. SQLite's cache then has an

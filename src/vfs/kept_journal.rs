@@ -45,7 +45,9 @@ impl DatabaseFile {
     /// lock away and replace the journal; before that they make the registry. Looked for now, as somebody who stood still meanwhile
     /// has not been told yet.
     pub(super) fn still_trusted(&mut self, code: c_int) -> c_int {
-        if switches::off(Guard::UsurpedJournal) {
+        // What keeps trusted writers out while others make the registry has this look behind it.
+        let alone = [Guard::UsurpedJournal, Guard::NotRegistered, Guard::RegistryLocked];
+        if alone.into_iter().any(switches::off) {
             return SQLITE_OK;
         }
         self.database.look_now();

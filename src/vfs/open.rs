@@ -71,7 +71,11 @@ unsafe fn open_journal(
                 unsafe { tell(out_flags, flags) };
                 return Some(opened);
             }
-            // Gone after all.
+            // Gone after all; or no longer its own.
+            let code = owner.still_trusted(SQLITE_CANTOPEN);
+            if code != SQLITE_OK {
+                return Some(code);
+            }
         }
         if flags & SQLITE_OPEN_READWRITE == 0 {
             return None;

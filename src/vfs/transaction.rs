@@ -359,7 +359,7 @@ impl DatabaseFile {
 
     /// Refuses to go on with a transaction whose journal has lost its end: what it changes now could not be undone.
     fn has_whole_journal(&mut self, code: c_int) -> Result<(), c_int> {
-        if !self.handles.journal_cut {
+        if !self.handles.journal_cut && !self.handles.sync_failed {
             return Ok(());
         }
         let text = format!(

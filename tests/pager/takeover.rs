@@ -113,3 +113,26 @@ fn a_full_disk_under_a_lock_that_is_kept_does_not_keep_others_out() {
         }
     }
 }
+
+/// Late renames can leave several journals aside, and none under the name. Those that need no rolling back are nobody's loss.
+#[test]
+fn journals_aside_that_nobody_needs_keep_nobody_out() {
+    for guards in ["", "cold-asides"] {
+        let room = Room::new();
+        let mut host = host(&[SHARED, ("COORD_TEST_WITHOUT", guards)]);
+        open_waiting(&mut host, &room.uri(SHORT));
+        host.exec("db", ROWS).ok();
+        host.close("db").ok();
+        std::fs::remove_file(room.beside("-journal")).expect("the journal is kept");
+        for n in [1, 2] {
+            let aside = format!("aside.host9-00000009-9-00000000000000ff.{n}.journal");
+            std::fs::write(room.beside(".readers").join(aside), "").expect("a journal aside");
+        }
+        open_waiting(&mut host, &room.uri(SHORT));
+        let answer = host.exec("db", "UPDATE t SET v = 2");
+        assert_eq!(answer.result.is_ok(), guards.is_empty(), "{guards}: {answer:?}");
+        let left = std::fs::read_dir(room.beside(".readers")).expect("the registry");
+        let left = left.flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with("aside.")).count();
+        assert_eq!(left, if guards.is_empty() { 0 } else { 2 });
+    }
+}

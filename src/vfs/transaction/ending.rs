@@ -68,7 +68,7 @@ impl DatabaseFile {
             Ok(writing) => writing,
             Err(text) => return self.fail(SQLITE_IOERR_TRUNCATE, text),
         };
-        if self.transaction.sync_failed {
+        if self.transaction.sync_failed || self.handles.sync_failed {
             let text = format!(
                 "coord: a sync of {} failed in this transaction, so it cannot be committed: the next sync may report success \
                  without having written",
@@ -127,7 +127,8 @@ impl DatabaseFile {
     pub(in crate::vfs) fn commit_confirmed(&mut self) -> c_int {
         if self.is_trusted() {
             self.handles.was_empty = false;
-            return SQLITE_OK;
+            // Whoever has taken the database over meanwhile may have rolled back what was written.
+            return self.still_trusted(SQLITE_IOERR);
         }
         if !std::mem::take(&mut self.transaction.finalised) || switches::off(Guard::CommitCheck) {
             return SQLITE_OK;

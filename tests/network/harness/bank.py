@@ -177,7 +177,7 @@ class Bank:
 
     def locks(self):
         """Names of locks that stand although nobody is left, where they really are: a client may remember a directory for a minute."""
-        look = "ls -d bank.db.lock 2>/dev/null; ls bank.db.lock bank.db.readers 2>/dev/null; true"
+        look = "ls -d bank.db.lock bank.db.lock/.nfs* 2>/dev/null; ls bank.db.lock bank.db.readers 2>/dev/null; true"
         if self.place.server:
             names = self.bed.server.ok(f"cd {self.place.server}/{self.name}; {look}")
         elif self.place.shared:

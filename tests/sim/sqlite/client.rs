@@ -86,7 +86,10 @@ impl Client {
         said.contains("unable to get the page. error code=")
             || said.contains("failed to get page ")
             || said.contains("Failed to read ptrmap key=")
-                && self.session.ask("PRAGMA coord_error").is_ok_and(|why| why.contains("longer than its lease"))
+                && self
+                    .session
+                    .ask("PRAGMA coord_error")
+                    .is_ok_and(|why| why.contains("longer than its lease") || why.contains("renew the heartbeat"))
     }
 
     /// Several transactions under one lock. SQLite reads from its cache then and asks nobody: who stands still meanwhile has the

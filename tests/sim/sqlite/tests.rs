@@ -72,7 +72,7 @@ full_disk_controls! {
     with_a_journal_read_back_unsynced => Guard::ReadBack, after 1320;
     without_taking_a_failed_write_for_a_failed_sync => Guard::LostRecord, after 1610;
     with_a_journal_that_was_moved_aside_late_taken_for_none => Guard::LateAside, after 342_320;
-    with_a_cut_of_a_journal_that_comes_late => Guard::LateCut, after 50_080;
+    with_a_cut_of_a_journal_that_comes_late => Guard::LateCut, after 72_270;
 }
 
 /// It takes a connection that closes beside a hot journal, and one that asks at that moment whether it is hot.
@@ -135,8 +135,8 @@ sharing_controls! {
 /// It takes two programs that end trusted mode at the same moment.
 #[test]
 fn while_the_mode_is_changed_by_two_who_fail() {
-    // No seed before 5,188 has shown it.
-    let plan = |seed| Plan { workload: Workload::Change, without: Some(Guard::FasterChange), ..Plan::of(5_180 + seed) };
+    // No seed before 6,530 has shown it.
+    let plan = |seed| Plan { workload: Workload::Change, without: Some(Guard::FasterChange), ..Plan::of(6_520 + seed) };
     crate::caught("SQLite while_the_mode_is_changed_by_two_who_fail", ENOUGH, plan);
 }
 
