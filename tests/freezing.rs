@@ -129,6 +129,36 @@ fn a_breaker_who_comes_back_deposed_leaves_no_name_behind() {
     stage.assert_right();
 }
 
+/// A writer in the middle of its transaction fences a silent reader off, and cannot open its journal again afterwards. What it has
+/// written there was synced before it was closed (`tests/pager/takeover.rs` has the control), so that it can give the lock back.
+#[test]
+fn who_cannot_open_its_journal_again_loses_nothing() {
+    let mut stage = Stage::short_lease("").shared();
+    let (mut silent, mut writer) = (stage.patient("silent"), stage.patient("writer"));
+    silent.ok("BEGIN; SELECT n FROM counter");
+    silent.freeze();
+    let transfer = stage.next();
+    let number = number(&writer.ok(&transfer.begin()));
+    writer.stops_in(&["fence-replaced"], "COMMIT");
+    let journal = stage.database.with_extension("sqlite-journal");
+    let elsewhere = stage.database.with_extension("elsewhere");
+    std::fs::rename(&journal, &elsewhere).expect("the journal is there");
+    std::fs::create_dir(&journal).expect("something that cannot be opened");
+    writer.thaw();
+    let answer = writer.answer();
+    assert!(answer.is_err(), "it has no journal");
+    stage.note_commit(&transfer, number, &answer);
+    let _ = writer.sql("ROLLBACK");
+    std::fs::remove_dir(&journal).expect("it is removed");
+    std::fs::rename(&elsewhere, &journal).expect("the journal is put back");
+    let mut heir = stage.patient("heir");
+    stage.pays(&mut heir);
+    silent.thaw();
+    drop((silent, writer, heir));
+    let wrong = stage.wrong();
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
 /// The same with a reader's name: it had nothing to lose, so it registers anew and goes on.
 #[test]
 fn who_was_deposed_on_its_way_in_comes_in_again() {
