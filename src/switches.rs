@@ -157,8 +157,10 @@ pub enum Guard {
     JournalGone,
     /// Journals aside that nobody has to roll back being no obstacle.
     ColdAsides,
-    /// In a fence, looking aside for what is missing.
+    /// Looking aside for what is missing, before a fence copies it and after it has been replaced.
     LateAside,
+    /// At the end of a fence, removing no hot journal whose place a cold one has taken.
+    HotAside,
     /// With `locking_mode=EXCLUSIVE`, giving the node up where the transaction can neither go on nor be rolled back.
     KeptCut,
     /// In trusted mode, no journal opened or removed by name once there is a registry.
@@ -244,6 +246,7 @@ impl Guard {
             Guard::JournalGone => "journal-gone",
             Guard::ColdAsides => "cold-asides",
             Guard::LateAside => "late-aside",
+            Guard::HotAside => "hot-aside",
             Guard::KeptCut => "kept-cut",
             Guard::UsurpedJournal => "usurped-journal",
         }

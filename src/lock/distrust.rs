@@ -22,10 +22,17 @@ impl Database {
         }
     }
 
+    /// Whatever the filesystem: its lock must not stay.
+    pub fn depose(&self, seat: &Seat) {
+        if let Some(node) = current(&mut self.inner(), seat) {
+            node.depose_self();
+        }
+    }
+
     /// The disk has not the end of a journal that everybody sees, and will not have it: that matters on a local one as well.
     pub fn end_is_lost(&self, seat: &Seat) {
-        if let Some(node) = current(&mut self.inner(), seat).filter(|_| !switches::off(Guard::EndLost)) {
-            node.depose_self();
+        if !switches::off(Guard::EndLost) {
+            self.depose(seat);
         }
     }
 }

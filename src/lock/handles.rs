@@ -164,6 +164,8 @@ impl<'a> Handles<'a> {
     /// `false`: not on the file that our own descriptor is on.
     fn reopen_base(&mut self) -> Result<bool, Denied> {
         let paths = &self.database.paths;
+        // As in `release`.
+        let _ = self.base.sync();
         self.base.close_journal();
         if !self.database.open_base(self.base, self.inner.own.database_id())? {
             return Ok(false);
@@ -253,6 +255,7 @@ impl Files for Handles<'_> {
                 // It is missing altogether: whoever takes L finishes what was begun, or makes a new one.
                 return Ok(());
             }
+            switches::stop_point("own-reopened");
             if self.reopen_base()? {
                 return Ok(());
             }

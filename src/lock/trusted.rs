@@ -154,18 +154,19 @@ impl Database {
         if inner.arbiter.is_idle() {
             return None;
         }
-        if self.storage.attributes(&self.paths.registry).is_ok() {
-            self.usurp();
+        if self.look_now() {
             return None;
         }
         Some(self.storage.now().after(inner.registry_interval()))
     }
 
     /// The same, at once.
-    pub fn look_now(&self) {
-        if self.storage.attributes(&self.paths.registry).is_ok() {
+    pub fn look_now(&self) -> bool {
+        let found = self.storage.attributes(&self.paths.registry).is_ok();
+        if found {
             self.usurp();
         }
+        found
     }
 
     /// Native unlocks that had to wait for another copy of SQLite.

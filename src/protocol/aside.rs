@@ -140,9 +140,9 @@ impl Node {
                 self.notices.push(format!("coord: put {} back, which a late rename had moved aside", live.display()));
             }
         } else if which == Copy::Journal
-            && (copy.is_none() || found.len() > 1)
+            && (copy.is_none() || found.len() > 1 && !switches::off(Guard::HotAside))
             && !self.is_hot(&live)?
-            && let Some(hot) = self.first_hot(&found)?
+            && let Some(hot) = self.only_one(self.hot_ones(&found)?, &live)?
         {
             if copy.is_some() {
                 // Our copy is of one that somebody made when the hot one was aside already. Whoever comes next puts that back.
@@ -195,37 +195,47 @@ impl Node {
     }
 
     /// Which of those aside is to have its name again. Mostly all are one file, as whoever holds L settles this before anything else;
-    /// but where a breaker left the journal that he had replaced, a late rename may have added his copy. `None`: they are journals
-    /// that nobody has to roll back.
-    fn what_was_live(&mut self, found: &[PathBuf], which: Copy, live: &Path) -> Result<Option<PathBuf>, Denied> {
+    /// but where a breaker left the journal that he had replaced, a late rename may have added his copy. Nobody has committed
+    /// between the two, so that the hot one is what must be rolled back. `None`: there is none, and nobody needs the others.
+    fn what_was_live(&self, found: &[PathBuf], which: Copy, live: &Path) -> Result<Option<PathBuf>, Denied> {
+        let several = self.are_several(found)?;
+        let by_heat = several && which == Copy::Journal && !switches::off(Guard::ColdAsides);
+        self.only_one(if by_heat { self.hot_ones(found)? } else { found.to_vec() }, live)
+    }
+
+    /// Of several names of one file the first. Of several files nobody can tell.
+    fn only_one(&self, found: Vec<PathBuf>, live: &Path) -> Result<Option<PathBuf>, Denied> {
+        if self.are_several(&found)? {
+            return Err(Denied::Refused(format!(
+                "coord: {} was moved aside, and more than one file may be it: {found:?}. Nothing was changed; restore one of them",
+                live.display()
+            )));
+        }
+        Ok(found.into_iter().next())
+    }
+
+    /// Whether these are not all names of one file.
+    fn are_several(&self, found: &[PathBuf]) -> Result<bool, Denied> {
         let mut ids = Vec::new();
         for path in found {
             ids.push(self.storage.attributes(path).map_err(Denied::io("look at", path))?.id);
         }
         ids.dedup();
-        if ids.len() == 1 {
-            return Ok(Some(found[0].clone()));
-        }
-        if which == Copy::Journal && !switches::off(Guard::ColdAsides) && self.first_hot(found)?.is_none() {
-            return Ok(None);
-        }
-        Err(Denied::Refused(format!(
-            "coord: {} is missing, and more than one file may be it: {found:?}. Nothing was changed; restore one of them",
-            live.display()
-        )))
+        Ok(ids.len() > 1)
     }
 
-    fn first_hot(&mut self, found: &[PathBuf]) -> Result<Option<PathBuf>, Denied> {
+    fn hot_ones(&self, found: &[PathBuf]) -> Result<Vec<PathBuf>, Denied> {
+        let mut hot = Vec::new();
         for path in found {
             if self.is_hot(path)? {
-                return Ok(Some(path.clone()));
+                hot.push(path.clone());
             }
         }
-        Ok(None)
+        Ok(hot)
     }
 
     /// Whether it begins as a journal does that must be rolled back.
-    fn is_hot(&mut self, path: &Path) -> Result<bool, Denied> {
+    fn is_hot(&self, path: &Path) -> Result<bool, Denied> {
         let file = self.storage.open(path, Access::Read).map_err(Denied::io("open", path))?;
         file.drop_cache().map_err(Denied::io("drop cached pages of", path))?;
         let mut first = [0];

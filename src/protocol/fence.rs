@@ -38,6 +38,7 @@ impl Node {
         census: &Census,
         files: &mut dyn Files,
     ) -> Result<(), Denied> {
+        switches::stop_point("fence-begins");
         // Whoever died before he had made the database left nothing to be written to.
         let database = database && !self.is_nowhere(&self.paths.database.clone(), Scope::DatabaseOnly)?;
         let n = self.next(Kind::New).n;

@@ -56,20 +56,17 @@ impl DatabaseFile {
 
     /// `xDelete` of the journal in trusted mode. `None`: the platform's VFS removes it, and syncs the directory if it says so.
     pub(super) fn end_trusted(&mut self, sync_dir: &mut c_int) -> Option<c_int> {
-        if !self.transaction.synced || switches::off(Guard::JournalEnd) {
-            return None;
+        let cuts = self.transaction.synced && !switches::off(Guard::JournalEnd);
+        let kept = cuts && (self.journal_is_kept() || self.keep_journal());
+        // Once it is open: what is cut below is what had the name now.
+        let code = self.still_trusted(SQLITE_IOERR_DELETE);
+        if code != SQLITE_OK {
+            self.handles.kept = None;
+            return Some(code);
         }
-        if !self.journal_is_kept() {
-            if !self.keep_journal() {
-                *sync_dir = 1;
-                return None;
-            }
-            // It was opened by name.
-            let code = self.still_trusted(SQLITE_IOERR_DELETE);
-            if code != SQLITE_OK {
-                self.handles.kept = None;
-                return Some(code);
-            }
+        if !kept {
+            *sync_dir |= c_int::from(cuts);
+            return None;
         }
         let cut = self.handles.kept.take().filter(|kept| kept.file.truncate(0) == SQLITE_OK);
         let Some(kept) = cut else {

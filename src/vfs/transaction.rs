@@ -341,7 +341,7 @@ impl DatabaseFile {
         self.write_failed(code);
         if self.locking_mode_exclusive && !switches::off(Guard::KeptCut) {
             // SQLite would keep the lock, and could neither go on nor roll back under it; others can.
-            self.database.write_failed(&self.seat);
+            self.database.depose(&self.seat);
         }
     }
 

@@ -89,3 +89,80 @@ fn common_view(idle: &mut super::common::puppet::Puppet) -> Result<(), String> {
     let view = super::common::bank::view(idle).map_err(|error| error.to_string())?;
     view.wrong(2).map_or(Ok(()), |wrong| Err(format!("an old state was read: {wrong}")))
 }
+
+/// A writer who stands still when two pages of its transaction are written and the rest is not; what it has journaled must be rolled
+/// back.
+fn half_written(stage: &mut Stage) -> super::common::puppet::Puppet {
+    let mut zombie = stage.patient("zombie");
+    stage.pays(&mut zombie);
+    let transfer = stage.next();
+    zombie.ok(&transfer.begin());
+    zombie.stops_in(&["pass database-write", "pass database-write", "database-write"], "COMMIT");
+    zombie
+}
+
+/// A node that was fenced off long before moves the live journal aside, late.
+fn move_aside(stage: &Stage) -> std::path::PathBuf {
+    let journal = stage.database.with_extension("sqlite-journal");
+    let mut aside = stage.database.clone().into_os_string();
+    aside.push(".readers/aside.host9-00000009-9-00000000000000ff.1.journal");
+    std::fs::rename(&journal, &aside).expect("the journal is there");
+    journal
+}
+
+/// The journal goes aside when a breaker has looked there and not copied it yet; somebody may have made an empty one since (`made`).
+fn with_the_journal_aside_before_it_is_copied(made: bool, without: &str) -> Wrong {
+    let mut stage = Stage::short_lease(without).shared();
+    let zombie = half_written(&mut stage);
+    let (mut breaker, mut next) = (stage.patient("breaker"), stage.patient("next"));
+    breaker.stops_in(&["fence-begins"], "BEGIN IMMEDIATE; COMMIT");
+    let journal = move_aside(&stage);
+    if made {
+        std::fs::File::create(&journal).expect("a new one");
+    }
+    breaker.thaw();
+    println!("{:?}", breaker.answer());
+    stage.transfer(&mut next);
+    drop((zombie, breaker, next));
+    stage.wrong()
+}
+
+#[test]
+fn a_journal_that_is_aside_when_it_is_to_be_copied_is_not_missing() {
+    control(&["late-aside"], "", |without| with_the_journal_aside_before_it_is_copied(false, without));
+}
+
+#[test]
+fn a_hot_journal_aside_is_not_removed_for_a_cold_one() {
+    control(&["hot-aside"], "", |without| with_the_journal_aside_before_it_is_copied(true, without));
+}
+
+/// Who is about to roll a journal back clears up after a reader, and opens the journal anew that he has put in its place. If it is
+/// aside again by then, nothing has been rolled back yet.
+#[test]
+fn a_journal_that_is_aside_after_the_fence_is_not_missing() {
+    control(&["late-aside"], "half", |without| {
+        let mut stage = Stage::short_lease(without).shared();
+        let zombie = half_written(&mut stage);
+        let (mut breaker, mut reader) = (stage.patient("breaker"), stage.patient("reader"));
+        breaker.stops_in(
+            &["before-exclusive"],
+            "SELECT (SELECT n FROM counter) - (SELECT count(*) FROM history NOT INDEXED)",
+        );
+        reader.stops_in(&["reader-announced"], "SELECT n FROM counter");
+        breaker.stops_at(&["pass fence-replaced", "own-reopened"]);
+        breaker.thaw();
+        breaker.wait_stopped();
+        move_aside(&stage);
+        breaker.thaw();
+        let answer = breaker.answer();
+        println!("{answer:?}");
+        let mut wrong = Wrong::new();
+        if answer.is_ok_and(|rows| rows != [["0"]]) {
+            wrong.push("half of a transaction was read".into());
+        }
+        drop((zombie, breaker, reader));
+        wrong.extend(stage.wrong());
+        wrong
+    });
+}

@@ -2,9 +2,10 @@
 //! opens again then must be what it has written.
 
 use crate::common::host::{Answer, Host};
-use crate::room::{ROWS, Room, SHORT, host, is_io_error, open_waiting, sum};
+use crate::room::{ROWS, Room, SHORT, SUM, TRUSTED, dies_at, host, is_io_error, open_waiting, sum, without};
 
 const SHARED: (&str, &str) = ("COORD_TEST_SHARED", "1");
+const MODES: [&str; 3] = ["DELETE", "TRUNCATE", "PERSIST"];
 
 /// A writer who has journaled a page, with RESERVED, beside a reader who was killed. On a filesystem that is taken for a shared one.
 fn beside_a_dead_reader(guards: &str, prepare: impl FnOnce(&mut Host)) -> (Room, Host) {
@@ -86,25 +87,30 @@ fn a_sync_that_fails_before_a_takeover_is_final() {
 }
 
 /// With `locking_mode=EXCLUSIVE` SQLite keeps the lock across a transaction that can neither go on nor be rolled back: then others
-/// must be able to clear up after it.
+/// must be able to clear up after it. A full disk on a network, and a failed sync anywhere.
 #[test]
-fn a_full_disk_under_a_lock_that_is_kept_does_not_keep_others_out() {
-    for guards in ["", "kept-cut"] {
+fn a_transaction_that_is_stuck_under_a_kept_lock_does_not_keep_others_out() {
+    for (guards, local) in [("", false), ("kept-cut", false), ("", true), ("kept-cut", true)] {
         let room = Room::new();
-        let (mut keeper, mut other) = (host(&[SHARED, ("COORD_TEST_WITHOUT", guards)]), host(&[SHARED]));
+        let of = |guards| {
+            let env = [("COORD_TEST_WITHOUT", guards), SHARED];
+            host(if local { &env[..1] } else { &env })
+        };
+        let (mut keeper, mut other) = (of(guards), of(""));
         open_waiting(&mut keeper, &room.uri(SHORT));
         keeper.exec("db", ROWS).ok();
         keeper.exec("db", "PRAGMA cache_size=2; PRAGMA locking_mode=EXCLUSIVE; UPDATE t SET v = 1 WHERE id = 1").ok();
         // Some records are written by then.
-        keeper.call(&["trap", "write", "-journal", "8", "13"]).ok();
+        let (op, nth, code) = if local { ("sync", "1", "1034") } else { ("write", "8", "13") };
+        keeper.call(&["trap", op, "-journal", nth, code]).ok();
         let answer = keeper.exec("db", "UPDATE t SET v = 2");
         assert!(answer.result.is_err(), "{answer:?}");
-        assert_eq!(keeper.call(&["trap", "none", "", "0", ""]).ok(), "0", "the disk was not full");
+        assert_eq!(keeper.call(&["trap", "none", "", "0", ""]).ok(), "0", "no {op} failed");
         let again = keeper.exec("db", "UPDATE t SET v = 3");
         assert!(again.result.is_err(), "{again:?}");
         open_waiting(&mut other, &room.uri(SHORT));
         let got_in = other.exec("db", "UPDATE t SET v = 4");
-        assert_eq!(got_in.result.is_ok(), guards.is_empty(), "{guards}: {got_in:?}");
+        assert_eq!(got_in.result.is_ok(), guards.is_empty(), "{guards}, local {local}: {got_in:?}");
         if guards.is_empty() {
             assert_eq!(sum(&mut other, "db"), "800");
             keeper.close("db").ok();
@@ -114,25 +120,59 @@ fn a_full_disk_under_a_lock_that_is_kept_does_not_keep_others_out() {
     }
 }
 
-/// Late renames can leave several journals aside, and none under the name. Those that need no rolling back are nobody's loss.
+/// Late renames can leave several journals aside, and none under the name. Those that need no rolling back are nobody's loss, and of
+/// one that does it is clear that it was live.
 #[test]
-fn journals_aside_that_nobody_needs_keep_nobody_out() {
-    for guards in ["", "cold-asides"] {
+fn of_several_journals_aside_the_hot_one_counts() {
+    for (guards, hot) in [("", false), ("cold-asides", false), ("", true), ("cold-asides", true)] {
         let room = Room::new();
-        let mut host = host(&[SHARED, ("COORD_TEST_WITHOUT", guards)]);
-        open_waiting(&mut host, &room.uri(SHORT));
-        host.exec("db", ROWS).ok();
-        host.close("db").ok();
-        std::fs::remove_file(room.beside("-journal")).expect("the journal is kept");
-        for n in [1, 2] {
-            let aside = format!("aside.host9-00000009-9-00000000000000ff.{n}.journal");
-            std::fs::write(room.beside(".readers").join(aside), "").expect("a journal aside");
+        let mut made = host(&[SHARED]);
+        open_waiting(&mut made, &room.uri(SHORT));
+        made.exec("db", &format!("PRAGMA journal_mode=TRUNCATE; {ROWS}")).ok();
+        let journal = room.beside("-journal");
+        let first = room.beside(".readers").join("aside.host9-00000009-9-00000000000000ff.1.journal");
+        if hot {
+            dies_at(made, "db", "UPDATE t SET v = 5", ("truncate", "-journal", 1));
+        } else {
+            made.close("db").ok();
         }
-        open_waiting(&mut host, &room.uri(SHORT));
-        let answer = host.exec("db", "UPDATE t SET v = 2");
-        assert_eq!(answer.result.is_ok(), guards.is_empty(), "{guards}: {answer:?}");
-        let left = std::fs::read_dir(room.beside(".readers")).expect("the registry");
-        let left = left.flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with("aside.")).count();
+        std::fs::rename(&journal, &first).expect("the journal is kept");
+        assert_eq!(std::fs::read(&first).is_ok_and(|bytes| bytes.first() == Some(&0xd9)), hot);
+        std::fs::write(first.with_file_name("aside.host9-00000009-9-00000000000000ff.2.journal"), "")
+            .expect("a second");
+        let mut next = host(&[SHARED, ("COORD_TEST_WITHOUT", guards)]);
+        open_waiting(&mut next, &room.uri(SHORT));
+        let sum = next.exec("db", SUM);
+        match guards {
+            "" => assert_eq!(sum.value(), "200", "hot {hot}"),
+            _ => assert!(sum.result.is_err(), "the fault: {sum:?}"),
+        }
+        let left = std::fs::read_dir(room.beside(".readers")).expect("the registry").flatten();
+        let left = left.filter(|entry| entry.file_name().to_string_lossy().starts_with("aside.")).count();
         assert_eq!(left, if guards.is_empty() { 0 } else { 2 });
+    }
+}
+
+/// In trusted mode others may have taken the database over from who stood still: the registry is there then. Nobody has told him yet.
+#[test]
+fn a_trusted_transaction_ends_where_a_registry_has_appeared() {
+    for (guards, mode) in ["", "usurped-journal"].into_iter().flat_map(|guards| MODES.map(|mode| (guards, mode))) {
+        for begun in [false, true] {
+            let room = Room::with_rows();
+            let mut writer = without(guards);
+            writer.open("db", &room.uri(TRUSTED)).ok();
+            writer.exec("db", &format!("PRAGMA journal_mode={mode}; BEGIN EXCLUSIVE")).ok();
+            let update = "UPDATE t SET v = 2";
+            if begun {
+                writer.exec("db", update).ok();
+            }
+            std::fs::create_dir(room.beside(".readers")).expect("a registry");
+            writer.call(&["log"]);
+            let answer = writer.exec("db", if begun { "COMMIT" } else { update });
+            assert_eq!(answer.result.is_err(), guards.is_empty(), "{guards} {mode}, begun {begun}: {answer:?}");
+            let calls = writer.call(&["log"]).rows();
+            let touched = calls.iter().any(|call| call[0] == "write" && call[1] == "db.sqlite-journal");
+            assert!(begun || touched != guards.is_empty(), "{guards} {mode}: {calls:?}");
+        }
     }
 }

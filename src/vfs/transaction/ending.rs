@@ -28,10 +28,7 @@ impl DatabaseFile {
             return Some(self.fail(SQLITE_IOERR_DELETE, text));
         }
         if self.is_trusted() {
-            return match self.still_trusted(SQLITE_IOERR_DELETE) {
-                SQLITE_OK => self.end_trusted(sync_dir),
-                code => Some(code),
-            };
+            return self.end_trusted(sync_dir);
         }
         if self.seat.level() < Level::Reserved {
             let text = format!("coord: {} was to be deleted without a lock", self.paths().journal.display());
