@@ -157,6 +157,8 @@ pub enum Guard {
     JournalGone,
     /// Journals aside that nobody has to roll back being no obstacle.
     ColdAsides,
+    /// Trying again to remove a lock directory that was not empty.
+    LockLeft,
     /// Looking aside for what is missing, before a fence copies it and after it has been replaced.
     LateAside,
     /// At the end of a fence, removing no hot journal whose place a cold one has taken.
@@ -245,6 +247,7 @@ impl Guard {
             Guard::FasterChange => "faster-change",
             Guard::JournalGone => "journal-gone",
             Guard::ColdAsides => "cold-asides",
+            Guard::LockLeft => "lock-left",
             Guard::LateAside => "late-aside",
             Guard::HotAside => "hot-aside",
             Guard::KeptCut => "kept-cut",

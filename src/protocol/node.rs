@@ -15,6 +15,9 @@ use super::registry::{Census, LockView};
 use crate::storage::{Instant, Owner, Storage};
 use crate::switches::{self, Guard};
 
+/// Sweeps, a twelfth of a lease apart.
+const LOCK_TRIES: u8 = 12;
+
 /// What a node is told at its start.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -62,6 +65,8 @@ pub struct Node {
     pub(super) blockers: Option<Vec<Name>>,
     /// Files of ours that must go and would not yet.
     litter: Vec<PathBuf>,
+    /// How often it is still to be tried to remove L, which was not empty when we left it.
+    lock_left: u8,
     pub(super) observer: Observer,
     /// Replacements of database and journal that our handles know of.
     pub(super) epoch: std::collections::BTreeSet<Name>,
@@ -97,6 +102,7 @@ impl Node {
             write: None,
             blockers: None,
             litter: Vec::new(),
+            lock_left: 0,
             observer: Observer::default(),
             epoch: Default::default(),
             notices: Vec::new(),
@@ -163,7 +169,7 @@ impl Node {
     /// Whether anything of ours stands on disk that others wait for.
     pub fn has_presence(&self) -> bool {
         let names = [&self.reader, &self.write, &self.exclusive];
-        names.iter().any(|name| name.is_some()) || self.wish.is_some() || !self.litter.is_empty()
+        names.iter().any(|name| name.is_some()) || self.wish.is_some() || !self.litter.is_empty() || self.lock_left > 0
     }
 
     /// Takeovers since the last call.
@@ -220,11 +226,25 @@ impl Node {
         if self.lease.is_deposed() {
             // A deposed node touches nothing: whoever holds L clears up after it.
             self.litter.clear();
+            self.lock_left = 0;
             return;
         }
         for path in std::mem::take(&mut self.litter) {
             self.discard(path);
         }
+        if self.lock_left > 0 && self.write.is_none() {
+            let tries = self.lock_left - 1;
+            self.remove_lock();
+            self.lock_left = self.lock_left.min(tries);
+        }
+    }
+
+    /// Removes L, unless somebody is in it. What is in it may be nobody's: a name that would not go, or one that an NFS client keeps until
+    /// its last request for a removed file is answered. So it is tried again for a while.
+    pub(super) fn remove_lock(&mut self) {
+        let removed = self.storage.remove_dir(&self.paths.lock);
+        let stays = removed.is_err_and(|error| error.kind() != io::ErrorKind::NotFound);
+        self.lock_left = if stays && !switches::off(Guard::LockLeft) { LOCK_TRIES } else { 0 };
     }
 
     // --- listings ---

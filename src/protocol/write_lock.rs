@@ -40,7 +40,7 @@ impl Node {
         if let Some(name) = self.write.take() {
             self.discard(self.in_lock(&name));
         }
-        let _ = self.storage.remove_dir(&self.paths.lock);
+        self.remove_lock();
     }
 
     /// Steps 1 to 3: stand in L, alone among the living.
@@ -66,7 +66,7 @@ impl Node {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 Err(error) => {
                     self.discard(path);
-                    let _ = self.storage.remove_dir(&self.paths.lock);
+                    self.remove_lock();
                     return Err(Denied::io("enter the lock directory", &self.paths.lock)(error));
                 }
             }
@@ -246,6 +246,6 @@ impl Node {
         }
         self.withdraw_exclusive();
         // Not empty: somebody else has entered, or a stranger's file is in it.
-        let _ = self.storage.remove_dir(&self.paths.lock);
+        self.remove_lock();
     }
 }

@@ -95,3 +95,34 @@ fn of_two_that_would_roll_back_one_gives_way() {
         wrong
     });
 }
+
+/// What an NFS client keeps of a removed file until its last request is answered holds the lock directory; when it goes, nobody but the
+/// one who left it there removes that.
+#[test]
+fn a_lock_directory_that_was_not_empty_is_removed_later() {
+    control(&["lock-left"], "left behind", |without| {
+        let mut stage = Stage::short_lease(without);
+        let mut holder = stage.patient("holder");
+        stage.pays(&mut holder);
+        holder.ok("PRAGMA coord_linger=0");
+        let transfer = stage.next();
+        holder.ok(&transfer.begin());
+        let mut remains = stage.database.clone().into_os_string();
+        remains.push(".lock/.nfs0001");
+        std::fs::write(&remains, "").expect("somebody's file");
+        holder.ok("ROLLBACK");
+        std::fs::remove_file(&remains).expect("it is gone");
+        let lock = std::path::Path::new(&remains).parent().expect("the lock directory");
+        let since = std::time::Instant::now();
+        while lock.exists() && since.elapsed() < std::time::Duration::from_secs(5) {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        let mut wrong = Wrong::new();
+        if lock.exists() {
+            wrong.push("the lock directory was left behind".into());
+        }
+        drop(holder);
+        wrong.extend(stage.wrong());
+        wrong
+    });
+}
