@@ -136,7 +136,7 @@ def missing(place, cells):
     if any(cell["verdict"] == "refused" for cell in cells):
         return ""
     run = {cell["fault"] for cell in cells}
-    wanted = ["bank", "turns", *FAULTS] if place.shared else ["bank"]
+    wanted = ["turns", "bank", "maintenance", *FAULTS] if place.shared else ["bank", "maintenance"]
     words = [fault for fault in wanted if fault not in run]
     seen_steps = {step for cell in cells for step in cell["steps"]} & set(ALL_STEPS)
     if 0 < len(seen_steps) < len(ALL_STEPS):

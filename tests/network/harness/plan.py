@@ -41,8 +41,7 @@ def full(rounds, few_steps):
         if place.key.startswith("nfs"):
             cells += [Cell(place, flavour, "requests") for flavour in (COORD, ASAP, UNIX)]
             cells.append(Cell(place, COORD, "speed"))
-        if thorough:
-            cells += [Cell(place, flavour, "maintenance", rounds=several) for flavour in (COORD, UNIX)]
+        cells += [Cell(place, flavour, "maintenance", rounds=several) for flavour in (COORD, UNIX)]
         if not place.shared:
             cells += [Cell(place, flavour, "bank", rounds=several) for flavour in (COORD, EXCLUSIVE, UNIX)]
             continue
