@@ -139,12 +139,17 @@ pub enum Guard {
     ForeignLock,
     /// Syncing a transaction's own journal before it is read back.
     ReadBack,
+    /// Not to make a database anew for a connection that has had one.
+    MadeOnce,
     /// In trusted mode: looking for the registry with the lock directory held.
     NotRegistered,
     /// The name that stands for readers in trusted mode on the server whom nobody else can see.
     EarlierReaders,
     /// Holding the lock directory while the registry is made beside a database.
     RegistryLocked,
+    /// Of programs that write on the server while the database is shared: a fresh listing of the lock directory before the registry is
+    /// made without it; and behind that, to wait for them before RESERVED and not to overwrite a journal that one has left hot.
+    EarlierWriters,
     /// Taking a write of the journal that failed on a network for a sync that did.
     LostRecord,
     /// Giving the node up where the lost end of its journal could not be cut off for certain.
@@ -239,8 +244,10 @@ impl Guard {
             Guard::ForeignLock => "foreign-lock",
             Guard::ReadBack => "read-back",
             Guard::NotRegistered => "not-registered",
+            Guard::MadeOnce => "made-once",
             Guard::EarlierReaders => "earlier-readers",
             Guard::RegistryLocked => "registry-locked",
+            Guard::EarlierWriters => "earlier-writers",
             Guard::LostRecord => "lost-record",
             Guard::LateCut => "late-cut",
             Guard::SameJournal => "same-journal",
@@ -280,6 +287,12 @@ pub fn off(guard: Guard) -> bool {
         list.split(',').map(|word| word.trim().to_string()).filter(|word| !word.is_empty()).collect()
     });
     !out.is_empty() && out.iter().any(|word| word == guard.word())
+}
+
+/// Whether [`Guard::EarlierWriters`] is in. Others stand before it, and without one of those its control must show what that keeps out.
+pub fn waits_for_earlier() -> bool {
+    let before = [Guard::ForeignLock, Guard::NotRegistered, Guard::SameJournal, Guard::UsurpedJournal];
+    !off(Guard::EarlierWriters) && !before.into_iter().any(off)
 }
 
 /// The clock's answer, or the one before for as long as the file named by `COORD_TEST_CLOCK_STOPS` exists: so that a test can

@@ -1,9 +1,10 @@
 //! A node that cannot say what becomes of what it wrote gives itself up, so that the next holder puts copies in the files' place.
 
-use super::database::Database;
+use super::database::{Database, Inner};
+use super::failure::lost;
 use super::network::current;
 use super::seat::Seat;
-use crate::protocol::Node;
+use crate::protocol::{Denied, Node};
 use crate::switches::{self, Guard};
 
 impl Database {
@@ -34,5 +35,24 @@ impl Database {
         if !switches::off(Guard::EndLost) {
             self.depose(seat);
         }
+    }
+
+    /// With L taken and the files opened anew since SHARED: nobody of the protocol can have written meanwhile, but a program on the
+    /// server could, in trusted mode, that had the database for itself when it was shared. What it has left must be rolled back first,
+    /// and what was read here since SHARED is not what anybody has committed.
+    pub(super) fn not_hot_since(&self, inner: &Inner, node: &mut Node) -> Result<(), Denied> {
+        if !switches::waits_for_earlier() {
+            return Ok(());
+        }
+        let looked = inner.own.look(&self.paths);
+        if !matches!(looked, Ok(false)) {
+            node.release_write_lock();
+        }
+        if looked? {
+            node.leave_reader();
+            node.depose_self();
+            return Err(Denied::Deposed(lost(&self.paths)));
+        }
+        Ok(())
     }
 }

@@ -97,12 +97,31 @@ impl Database {
         let names = self.storage.list(&self.paths.lock).unwrap_or_default();
         let lease = Duration::from_millis(inner.lease_ms);
         let key = format!("unregistered {} {names:?}", self.paths.lock.display());
-        if self.storage.known_for(&key) >= lease * 10 {
+        if self.storage.known_for(&key) >= lease * 10 && self.still_in_lock(&names)? {
             return Ok(false);
         }
         let doing = "locked by a program on the server that does not share it over the network yet (or left so: then remove its \
                      .lock directory)";
         Err(Denied::Busy(Box::new(Holder::nobody(doing, lease))).into())
+    }
+
+    /// Whether a fresh listing of L shows the same: this client may remember one that is older than the lock. What has been changed
+    /// from here is listed anew.
+    fn still_in_lock(&self, names: &[std::ffi::OsString]) -> Result<bool, Failure> {
+        if !switches::waits_for_earlier() {
+            return Ok(true);
+        }
+        let path = self.paths.lock.join(Name { node: self.nobody(), n: 1, kind: Kind::New }.to_string());
+        let made = self.storage.create_new(&path, b"", self.owner()?);
+        let _ = self.storage.unlink(&path);
+        let listed = made.and_then(|()| self.storage.list(&self.paths.lock));
+        Ok(listed.is_ok_and(|listed| listed == names))
+    }
+
+    /// A node that never was.
+    fn nobody(&self) -> NodeId {
+        let process = self.storage.process();
+        NodeId::new(&process.hostname, &process.boot_id, process.pid, self.storage.random())
     }
 
     /// `used`: perhaps in trusted mode, on the server.
@@ -120,9 +139,8 @@ impl Database {
     /// reader whose node never was stands for him: nobody is exclusive before he has watched it for the default lease, and then
     /// the database is replaced, so that even a reader who stands still keeps what he reads.
     fn stand_in_for_readers(&self, owner: crate::storage::Owner) -> Result<(), Failure> {
-        let process = self.storage.process();
-        let node = NodeId::new(&process.hostname, &process.boot_id, process.pid, self.storage.random());
-        let path = self.paths.registry.join(Name { node, n: 1, kind: Kind::Reader }.to_string());
+        let name = Name { node: self.nobody(), n: 1, kind: Kind::Reader };
+        let path = self.paths.registry.join(name.to_string());
         self.storage.create_new(&path, b"", owner).map_err(Denied::io("announce earlier readers at", &path))?;
         messages::say(
             Weight::Notice,

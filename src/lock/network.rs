@@ -176,7 +176,7 @@ impl Database {
         }
         let kept = inner.node.as_ref().is_some_and(Node::holds_write_lock);
         if !(kept && self.resume_write_lock(inner, seat, base)?) {
-            self.take_write_lock(inner, seat, base)?;
+            self.take_write_lock(inner, seat, base, false)?;
         }
         seat.level = Level::Reserved;
         seat.wrote = true;
@@ -184,8 +184,15 @@ impl Database {
         Ok(())
     }
 
-    /// Takes L with the connection's journal open under it.
-    fn take_write_lock(&self, inner: &mut Inner, seat: &mut Seat, base: &mut dyn Base) -> Result<(), Failure> {
+    /// Takes L with the connection's journal open under it. `recovers`: to roll back what is in it.
+    fn take_write_lock(
+        &self,
+        inner: &mut Inner,
+        seat: &mut Seat,
+        base: &mut dyn Base,
+        recovers: bool,
+    ) -> Result<(), Failure> {
+        let read = seat.generation;
         self.drop_old_journal(inner, seat, base);
         let named = self.open_journal(inner, base)?;
         let Some(mut node) = inner.node.take() else { return Err(Failure::no_node()) };
@@ -202,6 +209,9 @@ impl Database {
             if acquired.is_err() {
                 node.release_write_lock();
             }
+        }
+        if acquired.is_ok() && !recovers && seat.generation != read {
+            acquired = self.not_hot_since(inner, &mut node);
         }
         inner.takeovers += node.take_takeovers();
         inner.node = Some(node);
@@ -241,7 +251,7 @@ impl Database {
                 self.release_lingering_write_lock(inner);
                 base.close_journal();
                 inner.recovering = None;
-                self.take_write_lock(inner, seat, base)?;
+                self.take_write_lock(inner, seat, base, true)?;
                 inner.recovering = Some(seat.id);
             }
         } else if seat.level < Level::Pending {

@@ -139,8 +139,9 @@ impl Database {
         if !node.has_presence() && !watching {
             return None;
         }
-        node.sweep();
         let beaten = node.heartbeat_if_due();
+        // Only now: whoever was deposed without knowing it touches nothing any more.
+        node.sweep();
         if watching {
             // Keeps the runs of silent nodes going between the attempts of whoever waits for them.
             let _ = node.observe();

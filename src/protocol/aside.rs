@@ -17,6 +17,20 @@ use super::takeover::Scope;
 use crate::storage::Access;
 use crate::switches::{self, Guard};
 
+/// Who made the copies of a replacement.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Maker {
+    Ourselves,
+    /// A dead breaker: whom he has fenced off will be fenced off once more.
+    Another,
+}
+
+/// A copy that has just taken the live name, and has its own still.
+struct Placed<'a> {
+    path: &'a Path,
+    maker: Maker,
+}
+
 impl Node {
     /// Puts a copy in the place of what is live under `live`. Its own name stays where links are possible: it is removed when
     /// nothing is aside any more. L is held and `exclusive.*` is up.
@@ -97,21 +111,25 @@ impl Node {
 
     /// The end of a replacement: what was live before goes, then the copies' own names. The last of them says that all this must
     /// be carried through, and goes only when nothing else can be taken for the live file.
-    pub(super) fn end_replacement(&mut self, journal: Option<PathBuf>, ready: Option<PathBuf>) -> Result<(), Denied> {
+    pub(super) fn end_replacement(
+        &mut self,
+        journal: Option<PathBuf>,
+        ready: Option<PathBuf>,
+        maker: Maker,
+    ) -> Result<(), Denied> {
         if !self.moves_aside() {
             return Ok(());
         }
         let census = self.fresh_census()?;
-        for (which, copy) in [(Copy::Journal, journal), (Copy::Database, ready)] {
-            let Some(copy) = copy else { continue };
-            self.settle_one(&census, which, Some(&copy))?;
-            self.remove_name(&copy)?;
+        for (which, path) in [(Copy::Journal, journal), (Copy::Database, ready)] {
+            let Some(path) = path else { continue };
+            self.settle_one(&census, which, Some(&Placed { path: &path, maker }))?;
+            self.remove_name(&path)?;
         }
         Ok(())
     }
 
-    /// `copy`: what has just taken the live name, and has its own still.
-    fn settle_one(&mut self, census: &Census, which: Copy, copy: Option<&Path>) -> Result<bool, Denied> {
+    fn settle_one(&mut self, census: &Census, which: Copy, placed: Option<&Placed>) -> Result<bool, Denied> {
         let live = match which {
             Copy::Journal => self.paths.journal.clone(),
             _ => self.paths.database.clone(),
@@ -130,32 +148,23 @@ impl Node {
         if found.is_empty() {
             return Ok(false);
         }
-        if self.is_missing(&live)? {
-            let back = match copy {
-                Some(copy) => Some(copy.to_path_buf()),
+        let missing = self.is_missing(&live)?;
+        if missing {
+            let back = match placed {
+                Some(copy) => Some(copy.path.to_path_buf()),
                 None => self.what_was_live(&found, which, &live)?,
             };
             if let Some(back) = back {
                 self.put(&back, &live).map_err(Denied::io("put back", &live))?;
                 self.notices.push(format!("coord: put {} back, which a late rename had moved aside", live.display()));
             }
-        } else if which == Copy::Journal
-            && (copy.is_none() || found.len() > 1 && !switches::off(Guard::HotAside))
-            && !self.is_hot(&live)?
-            && let Some(hot) = self.only_one(self.hot_ones(&found)?, &live)?
-        {
-            if copy.is_some() {
-                // Our copy is of one that somebody made when the hot one was aside already. Whoever comes next puts that back.
-                return Err(Denied::Refused(format!("coord: {} was replaced by a copy of another", live.display())));
-            }
-            // Whoever came between has made a new one, and nothing can have been written under it.
-            let ours = self.next(Kind::Aside(which));
-            let ours = self.in_registry(&ours);
-            self.storage.rename(&live, &ours).map_err(Denied::io("replace", &live))?;
-            self.put(&hot, &live).map_err(Denied::io("put back", &live))?;
-            found.push(ours);
-        } else if which == Copy::Database && copy.is_none() && !switches::off(Guard::StrayDatabase) {
-            self.nothing_to_lose(&found, &live)?;
+        }
+        match (which, placed) {
+            // What came back from aside is what it has to be.
+            (_, None) if missing => {}
+            (Copy::Journal, _) => self.prefer_hot(census, &mut found, &live, placed)?,
+            (_, None) if !switches::off(Guard::StrayDatabase) => self.nothing_to_lose(&found, &live)?,
+            _ => {}
         }
         let parent = self.paths.parent.clone();
         self.storage.sync_dir(&parent).map_err(Denied::io("sync", &parent))?;
@@ -163,6 +172,38 @@ impl Node {
             self.remove_name(&path)?;
         }
         Ok(true)
+    }
+
+    /// A journal that is not hot may have the name while one that is lies aside: that one must be rolled back. Of one that we have just
+    /// replaced ourselves the copy is as hot as it was, so there must be another.
+    fn prefer_hot(
+        &mut self,
+        census: &Census,
+        found: &mut Vec<PathBuf>,
+        live: &Path,
+        placed: Option<&Placed>,
+    ) -> Result<(), Denied> {
+        let suspect = placed.is_none() || found.len() > 1 && !switches::off(Guard::HotAside);
+        if !suspect || self.is_hot(live)? {
+            return Ok(());
+        }
+        let Some(hot) = self.only_one(self.hot_ones(found)?, live)? else { return Ok(()) };
+        if placed.is_some_and(|copy| copy.maker == Maker::Ourselves) {
+            // Our copy is of one that somebody made when the hot one was aside already. Whoever comes next puts that back, and still has
+            // to fence off who may write to it.
+            return Err(Denied::Refused(format!("coord: {} was replaced by a copy of another", live.display())));
+        }
+        // Whoever came between has made a new one, and nothing can have been written under it.
+        let ours = self.next(Kind::Aside(Copy::Journal));
+        let ours = self.in_registry(&ours);
+        self.storage.rename(live, &ours).map_err(Denied::io("replace", live))?;
+        self.put(&hot, live).map_err(Denied::io("put back", live))?;
+        found.push(ours);
+        if placed.is_some() {
+            // The replacement has been announced, and somebody may have opened the other one since.
+            self.new_epoch(census)?;
+        }
+        Ok(())
     }
 
     /// An empty database has the name, and what lies aside is not empty. A program without coord may have found none and made it;

@@ -4,6 +4,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::aside::Maker;
 use super::error::Denied;
 use super::names::{Copy, Kind, Name};
 use super::node::{Files, Node};
@@ -80,7 +81,7 @@ impl Node {
         switches::stop_point("fence-replaced");
         let known = replaced.and_then(|()| self.new_epoch(census)).and_then(|()| {
             let ready = database.then_some(ready);
-            self.end_replacement(journal.then_some(journal_copy), ready)
+            self.end_replacement(journal.then_some(journal_copy), ready, Maker::Ourselves)
         });
         if known.is_err() {
             // Half done: the next holder finishes it, and must see that it has to.

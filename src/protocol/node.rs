@@ -15,7 +15,7 @@ use super::registry::{Census, LockView};
 use crate::storage::{Instant, Owner, Storage};
 use crate::switches::{self, Guard};
 
-/// Sweeps, a twelfth of a lease apart.
+/// At least a twelfth of a lease apart.
 const LOCK_TRIES: u8 = 12;
 
 /// What a node is told at its start.
@@ -67,6 +67,7 @@ pub struct Node {
     litter: Vec<PathBuf>,
     /// How often it is still to be tried to remove L, which was not empty when we left it.
     lock_left: u8,
+    lock_due: Instant,
     pub(super) observer: Observer,
     /// Replacements of database and journal that our handles know of.
     pub(super) epoch: std::collections::BTreeSet<Name>,
@@ -103,6 +104,7 @@ impl Node {
             blockers: None,
             litter: Vec::new(),
             lock_left: 0,
+            lock_due: Instant::default(),
             observer: Observer::default(),
             epoch: Default::default(),
             notices: Vec::new(),
@@ -232,19 +234,22 @@ impl Node {
         for path in std::mem::take(&mut self.litter) {
             self.discard(path);
         }
-        if self.lock_left > 0 && self.write.is_none() {
-            let tries = self.lock_left - 1;
-            self.remove_lock();
-            self.lock_left = self.lock_left.min(tries);
+        if self.lock_left > 0 && self.write.is_none() && self.storage.now() >= self.lock_due {
+            self.try_to_remove_lock(self.lock_left - 1);
         }
     }
 
     /// Removes L, unless somebody is in it. What is in it may be nobody's: a name that would not go, or one that an NFS client keeps until
     /// its last request for a removed file is answered. So it is tried again for a while.
     pub(super) fn remove_lock(&mut self) {
+        self.try_to_remove_lock(LOCK_TRIES);
+    }
+
+    fn try_to_remove_lock(&mut self, more: u8) {
         let removed = self.storage.remove_dir(&self.paths.lock);
         let stays = removed.is_err_and(|error| error.kind() != io::ErrorKind::NotFound);
-        self.lock_left = if stays && !switches::off(Guard::LockLeft) { LOCK_TRIES } else { 0 };
+        self.lock_left = if stays && !switches::off(Guard::LockLeft) { more } else { 0 };
+        self.lock_due = self.storage.now().after(self.lease_span() / 12);
     }
 
     // --- listings ---

@@ -3,6 +3,7 @@
 
 use std::io;
 
+use super::aside::Maker;
 use super::depose::Verdict;
 use super::error::{Denied, Holder};
 use super::names::{Copy, Kind, Name, NodeId};
@@ -193,7 +194,7 @@ impl Node {
         let ready_path = self.in_lock(ready);
         let rolled = rolled.and_then(|()| self.replace(&ready_path, &self.paths.database.clone(), Copy::Database));
         let epoch = rolled.and_then(|()| self.new_epoch(census));
-        let epoch = epoch.and_then(|()| self.end_replacement(journal, Some(ready_path)));
+        let epoch = epoch.and_then(|()| self.end_replacement(journal, Some(ready_path), Maker::Another));
         let reopened = self.reopen_replaced(files);
         epoch?;
         reopened?;
@@ -216,8 +217,10 @@ impl Node {
         // Whoever is provably dead on a filesystem that no other kernel reaches has nothing on its way any more.
         let harmless = |one: &&Remains| !(one.provably_dead && self.settings.local);
         let zombies: Vec<&Remains> = remains.iter().filter(harmless).collect();
-        // A holder that never had a heartbeat was one of trusted mode, which has no other name for being exclusive.
-        let trusted = |one: &Remains| one.stone.n == 0 && !one.in_lock.is_empty();
+        // A holder that never had a heartbeat was one of trusted mode, which has no other name for being exclusive; and the reader
+        // whom who shared the database has put up stands for those as well.
+        let stands_in = |one: &Remains| one.had(Kind::Reader) && switches::waits_for_earlier();
+        let trusted = |one: &Remains| one.stone.n == 0 && (!one.in_lock.is_empty() || stands_in(one));
         let wrote = zombies.iter().any(|one| one.had(Kind::Exclusive) || trusted(one));
         let database = wrote || zombies.iter().any(|one| one.had(Kind::Reader));
         // Together with the database, so that a reader who stands still and goes on with the old one does not find its journal

@@ -206,6 +206,9 @@ impl Node {
             if let Some(name) = others.first().filter(|_| !switches::off(Guard::AloneAgain)) {
                 return Err(self.busy(name, &census, Verdict::Settling, "being written"));
             }
+            if self.wait_for_earlier(&census)? {
+                continue;
+            }
             if !self.same_epoch(&census) {
                 // A handle counts only once it is confirmed after its opening.
                 self.follow(&census, files)?;
@@ -214,6 +217,17 @@ impl Node {
             return Ok(());
         }
         Err(self.anonymous("others keep taking it over"))
+    }
+
+    /// Whoever shares a database puts up a reader's name for programs that are still at work on the server without one. Any of them may
+    /// yet leave a hot journal, which ours would overwrite: so they are waited for before that, and the caller has to clear up then.
+    fn wait_for_earlier(&mut self, census: &Census) -> Result<bool, Denied> {
+        if !switches::waits_for_earlier() {
+            return Ok(false);
+        }
+        let never_was = |name: &&Name| census.beat(&name.node).is_none();
+        let earlier: Vec<Name> = census.readers.iter().filter(never_was).cloned().collect();
+        self.judge_all(&earlier, census, "used by programs on the server that do not share it yet")
     }
 
     /// Whether this listing shows the replacements that our handles know of, and no more.

@@ -127,6 +127,11 @@ impl Handles {
         self.settings.push((operation, value));
     }
 
+    /// Whether the connection has ever had the database open.
+    fn had_database(&self) -> bool {
+        self.database.is_some() || self.parked || self.doubt
+    }
+
     pub fn is_read_only(&self) -> bool {
         self.told & SQLITE_OPEN_READONLY != 0
     }
@@ -246,11 +251,11 @@ impl Base for Handles {
         // SAFETY: as in `open_first`.
         let opened = unsafe { BaseFile::open(self.host.base(native_locks), self.name, flags) };
         let (file, told) = opened.map_err(|code| why(&self.path, code))?;
-        let was_open = self.database.is_some() || self.parked || self.doubt;
+        let was_open = self.had_database();
         if told & SQLITE_OPEN_READONLY != 0 && !self.is_read_only() && was_open {
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, "it can only be read now"));
         }
-        let first = self.database.is_none() && !self.doubt && !self.parked;
+        let first = !was_open;
         self.install(file);
         // What was written through the old handle is still to be synced; a sync works on the inode.
         self.database_dirty |= create;
@@ -301,7 +306,8 @@ impl Base for Handles {
     }
 
     fn may_create(&self) -> bool {
-        self.asked & SQLITE_OPEN_CREATE != 0
+        // The one that it had was moved or removed: an empty one in its place would be taken for it.
+        self.asked & SQLITE_OPEN_CREATE != 0 && (!self.had_database() || switches::off(Guard::MadeOnce))
     }
 
     fn sync(&mut self) -> io::Result<()> {

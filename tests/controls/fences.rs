@@ -122,9 +122,28 @@ fn with_the_journal_aside_before_it_is_copied(made: bool, without: &str) -> Wron
     }
     breaker.thaw();
     println!("{:?}", breaker.answer());
-    stage.transfer(&mut next);
+    let mut wrong = whoever_comes_next(&mut stage, &mut next);
     drop((zombie, breaker, next));
-    stage.wrong()
+    wrong.extend(stage.wrong());
+    wrong
+}
+
+/// Nobody may be kept out for good.
+fn whoever_comes_next(stage: &mut Stage, next: &mut super::common::puppet::Puppet) -> Wrong {
+    match stage.transfer(next) {
+        super::common::bank::Outcome::Committed(_) => Wrong::new(),
+        other => vec![format!("whoever came next was kept out: {other:?}")],
+    }
+}
+
+/// The names of journals that lie aside of a breaker's.
+fn aside_of_a_breaker(stage: &Stage) -> std::path::PathBuf {
+    let names = stage.names_in(".readers");
+    let own = |name: &&String| name.starts_with("aside.") && name.ends_with(".journal") && !name.contains("host9");
+    let name = names.iter().find(own).expect("what he has replaced");
+    let mut path = stage.database.clone().into_os_string();
+    path.push(format!(".readers/{name}"));
+    path.into()
 }
 
 #[test]
@@ -165,4 +184,47 @@ fn a_journal_that_is_aside_after_the_fence_is_not_missing() {
         wrong.extend(stage.wrong());
         wrong
     });
+}
+
+/// As above, with the empty one made; and when the breaker has put his copy in its place, his own rename is carried out once more.
+#[test]
+fn a_hot_journal_aside_is_not_removed_when_the_copy_goes_aside_as_well() {
+    control(&["hot-aside"], "", |without| {
+        let mut stage = Stage::short_lease(without).shared();
+        let zombie = half_written(&mut stage);
+        let (mut breaker, mut next) = (stage.patient("breaker"), stage.patient("next"));
+        breaker.stops_in(&["fence-begins"], "BEGIN IMMEDIATE; COMMIT");
+        let journal = move_aside(&stage);
+        std::fs::File::create(&journal).expect("a new one");
+        breaker.stops_at(&["fence-replaced"]);
+        breaker.thaw();
+        breaker.wait_stopped();
+        std::fs::rename(&journal, aside_of_a_breaker(&stage)).expect("the copy has the name");
+        breaker.thaw();
+        println!("{:?}", breaker.answer());
+        let mut wrong = whoever_comes_next(&mut stage, &mut next);
+        drop((zombie, breaker, next));
+        wrong.extend(stage.wrong());
+        wrong
+    });
+}
+
+/// A writer's journal becomes hot by one byte, which may arrive when a breaker has replaced the journal and stands still then: whoever
+/// finishes his work finds a hot journal aside and the breaker's cold copy in its place.
+#[test]
+fn a_journal_that_becomes_hot_aside_keeps_nobody_out() {
+    let mut stage = Stage::short_lease("").shared();
+    let mut zombie = stage.patient("zombie");
+    zombie.ok("PRAGMA coord_linger=0");
+    stage.pays(&mut zombie);
+    let transfer = stage.next();
+    zombie.ok(&transfer.begin());
+    zombie.stops_in(&["exclusive-announced"], "COMMIT");
+    let (mut breaker, mut next) = (stage.patient("breaker"), stage.patient("next"));
+    breaker.stops_in(&["fence-between"], "BEGIN IMMEDIATE; COMMIT");
+    let aside = std::fs::OpenOptions::new().write(true).open(aside_of_a_breaker(&stage)).expect("it is there");
+    std::os::unix::fs::FileExt::write_at(&aside, &[0xd9], 0).expect("the byte arrives");
+    stage.pays(&mut next);
+    drop((zombie, breaker, next));
+    stage.assert_right();
 }

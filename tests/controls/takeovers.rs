@@ -162,3 +162,30 @@ fn the_end_of_a_deposed_transaction_hides_no_hot_journal() {
         wrong
     });
 }
+
+/// Somebody moves the database away and who has it open is told so, also when he has to open it anew after the death of somebody else:
+/// nothing empty springs up in its place, where his next changes would go.
+#[test]
+fn a_database_that_was_moved_away_is_not_made_anew() {
+    control(&["made-once"], "made anew", |without| {
+        let mut stage = Stage::short_lease(without);
+        let (mut open, mut other) = (stage.patient("open"), stage.patient("other"));
+        stage.pays(&mut open);
+        stage.pays(&mut other);
+        other.kill();
+        let away = stage.database.with_extension("away");
+        std::fs::rename(&stage.database, &away).expect("it is there");
+        let mut wrong = Wrong::new();
+        for sql in ["CREATE TABLE account(a)", "SELECT * FROM sqlite_schema", "CREATE TABLE IF NOT EXISTS account(a)"] {
+            println!("{sql}: {:?}", open.sql(sql));
+            if stage.database.exists() {
+                wrong.push("it was made anew".into());
+            }
+        }
+        drop(open);
+        let _ = std::fs::remove_file(&stage.database);
+        std::fs::rename(&away, &stage.database).expect("it is back");
+        wrong.extend(stage.wrong());
+        wrong
+    });
+}

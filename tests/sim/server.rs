@@ -118,6 +118,8 @@ pub struct Server {
     pub names: BTreeMap<PathBuf, Inode>,
     /// An answered name operation is not on the disk yet (a local filesystem).
     pub forgets_names: bool,
+    /// Of all that was not synced either everything is lost in a power cut or nothing.
+    pub tears_nothing: bool,
     /// A name removed while the file is open stays until it is closed (SMB).
     pub removes_at_close: bool,
     durable_names: BTreeMap<PathBuf, Inode>,
@@ -331,6 +333,7 @@ impl Server {
         let mut lost = Vec::new();
         // Which part of all files it is differs from time to time: nothing, everything, or a mixture.
         let mood = rng.below(3);
+        let mood = if self.tears_nothing { mood.min(1) } else { mood };
         for node in &mut self.nodes {
             let unsynced = std::mem::take(&mut node.unsynced);
             if unsynced.is_empty() {

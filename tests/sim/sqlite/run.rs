@@ -139,6 +139,8 @@ pub fn run(plan: &Plan) -> Outcome {
     {
         let mut state = world.state();
         beginning.fill(&mut state.server, &bank);
+        // What was journaled last by somebody who never syncs may be believed though it is torn: docs/proof.md, power cuts.
+        state.server.tears_nothing = !bank.durable;
         state.trace = plan.trace.then(Vec::new);
         state.broken = plan.broken;
         state.only = plan.only.clone();

@@ -129,6 +129,7 @@ sharing_controls! {
     while_shared_without_a_look_under_the_lock => Guard::NotRegistered, after 590, stormy false;
     while_shared_without_the_lock => Guard::RegistryLocked, after 200, stormy false;
     while_shared_with_a_journal_of_others_removed => Guard::UsurpedJournal, after 40_630, stormy false;
+    while_shared_over_a_journal_left_hot_on_the_server => Guard::EarlierWriters, after 90_395, stormy false;
     while_shared_with_another_journal_than_its_own => Guard::SameJournal, after 26_740, stormy false;
 }
 
