@@ -289,9 +289,10 @@ pub fn off(guard: Guard) -> bool {
     !out.is_empty() && out.iter().any(|word| word == guard.word())
 }
 
-/// Whether [`Guard::EarlierWriters`] is in. Others stand before it, and without one of those its control must show what that keeps out.
+/// Whether [`Guard::EarlierWriters`] is in. It stands behind others, or leads past what they keep out, which their controls must show.
 pub fn waits_for_earlier() -> bool {
-    let before = [Guard::ForeignLock, Guard::NotRegistered, Guard::SameJournal, Guard::UsurpedJournal];
+    let before =
+        [Guard::ForeignLock, Guard::NotRegistered, Guard::SameJournal, Guard::UsurpedJournal, Guard::FreshReplaced];
     !off(Guard::EarlierWriters) && !before.into_iter().any(off)
 }
 

@@ -18,7 +18,8 @@ use sim::weather::{Broken, Profile};
 /// Plays seeds on all cores until one of them fails, or all are through.
 fn first_failure(from: u64, count: u64, plan: impl Fn(u64) -> Plan + Sync) -> (Option<(Plan, Vec<String>)>, Sum) {
     let (next, sum) = (AtomicU64::new(from), Mutex::new(Sum::default()));
-    let failed: Mutex<Option<(Plan, Vec<String>)>> = Mutex::new(None);
+    // With the number it was asked for by: the plan's own seed may begin elsewhere.
+    let failed: Mutex<Option<(u64, Plan, Vec<String>)>> = Mutex::new(None);
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
         for _ in 0..threads {
@@ -26,7 +27,7 @@ fn first_failure(from: u64, count: u64, plan: impl Fn(u64) -> Plan + Sync) -> (O
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
                     // The first that fails, whichever thread is faster.
-                    let enough = failed.lock().expect("whole").as_ref().is_some_and(|(plan, _)| plan.seed < seed);
+                    let enough = failed.lock().expect("whole").as_ref().is_some_and(|(first, ..)| *first < seed);
                     if seed >= from + count || enough {
                         return;
                     }
@@ -34,15 +35,15 @@ fn first_failure(from: u64, count: u64, plan: impl Fn(u64) -> Plan + Sync) -> (O
                     let outcome = run(&plan);
                     sum.lock().expect("whole").add(&outcome);
                     let mut failed = failed.lock().expect("whole");
-                    if !outcome.violations.is_empty() && failed.as_ref().is_none_or(|(other, _)| plan.seed < other.seed)
-                    {
-                        *failed = Some((plan, outcome.violations));
+                    if !outcome.violations.is_empty() && failed.as_ref().is_none_or(|(first, ..)| seed < *first) {
+                        *failed = Some((seed, plan, outcome.violations));
                     }
                 }
             });
         }
     });
-    (failed.into_inner().expect("whole"), sum.into_inner().expect("whole"))
+    let failed = failed.into_inner().expect("whole").map(|(_, plan, violations)| (plan, violations));
+    (failed, sum.into_inner().expect("whole"))
 }
 
 #[derive(Default)]

@@ -35,6 +35,8 @@ pub struct Handles {
     asked: c_int,
     pub told: c_int,
     pub database: Option<BaseFile>,
+    /// The connection has had it open, in whatever state it is now.
+    had_database: bool,
     /// It is in the lock manager's care, or was closed there.
     parked: bool,
     pub journal: Option<BaseFile>,
@@ -79,6 +81,7 @@ impl Handles {
             asked,
             told: asked,
             database: None,
+            had_database: false,
             parked: false,
             journal: None,
             kept: None,
@@ -118,6 +121,7 @@ impl Handles {
             }
         }
         self.database = Some(file);
+        self.had_database = true;
         self.parked = false;
     }
 
@@ -125,11 +129,6 @@ impl Handles {
     pub fn remember(&mut self, operation: c_int, value: c_int) {
         self.settings.retain(|(known, _)| *known != operation);
         self.settings.push((operation, value));
-    }
-
-    /// Whether the connection has ever had the database open.
-    fn had_database(&self) -> bool {
-        self.database.is_some() || self.parked || self.doubt
     }
 
     pub fn is_read_only(&self) -> bool {
@@ -251,7 +250,7 @@ impl Base for Handles {
         // SAFETY: as in `open_first`.
         let opened = unsafe { BaseFile::open(self.host.base(native_locks), self.name, flags) };
         let (file, told) = opened.map_err(|code| why(&self.path, code))?;
-        let was_open = self.had_database();
+        let was_open = self.database.is_some() || self.parked || self.doubt;
         if told & SQLITE_OPEN_READONLY != 0 && !self.is_read_only() && was_open {
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, "it can only be read now"));
         }
@@ -307,7 +306,7 @@ impl Base for Handles {
 
     fn may_create(&self) -> bool {
         // The one that it had was moved or removed: an empty one in its place would be taken for it.
-        self.asked & SQLITE_OPEN_CREATE != 0 && (!self.had_database() || switches::off(Guard::MadeOnce))
+        self.asked & SQLITE_OPEN_CREATE != 0 && (!self.had_database || switches::off(Guard::MadeOnce))
     }
 
     fn sync(&mut self) -> io::Result<()> {
