@@ -125,6 +125,7 @@ unsafe fn start(
         // SAFETY: an entry point by its name, with the arguments of one.
         return Ok(unsafe { first(db, message, table) });
     }
+    let by_default = wanted == Wanted::Default || (wanted == Wanted::Plain && default_by_environment()?);
     // SAFETY: the caller's promise.
     let api = unsafe { host::capture(table) }?;
     let registered = vfs::register(api)?;
@@ -139,8 +140,7 @@ unsafe fn start(
         // SAFETY: the connection that SQLite calls us for.
         unsafe { sql::register(api, db) }?;
     }
-    if wanted == Wanted::Default || (wanted == Wanted::Plain && std::env::var("COORD_DEFAULT").is_ok_and(|v| v == "1"))
-    {
+    if by_default {
         vfs::make_default(api)?;
     }
     // SAFETY: as above.
@@ -150,6 +150,16 @@ unsafe fn start(
         Some(sentence) => Err(sentence),
         None if wanted == Wanted::Auto => Ok(SQLITE_OK),
         None => Ok(SQLITE_OK_LOAD_PERMANENTLY),
+    }
+}
+
+/// `COORD_DEFAULT`: a mistyped one would lead past coord without a word.
+fn default_by_environment() -> Result<bool, String> {
+    match std::env::var_os("COORD_DEFAULT") {
+        None => Ok(false),
+        Some(value) if value.is_empty() || value == "0" => Ok(false),
+        Some(value) if value == "1" => Ok(true),
+        Some(value) => Err(format!("coord: the environment variable COORD_DEFAULT is {value:?}; it takes 0 or 1")),
     }
 }
 

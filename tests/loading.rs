@@ -216,6 +216,9 @@ fn coord_default_in_the_environment_makes_it_the_default() {
         let vfs = if default == "coord" { "coord/unix" } else { default };
         assert_eq!(host.call(&["vfsname", "plain-name"]).ok(), vfs);
     }
+    let mut host = Host::with(&[("a", Sqlite::Floor)], &[("COORD_DEFAULT", "true")]);
+    let refused = host.load(&common::extension()).result.expect_err("a typing error leads past coord");
+    assert!(refused.message.contains("COORD_DEFAULT") && refused.message.contains("0 or 1"), "{}", refused.message);
 }
 
 /// PROJ keeps a pointer behind the file, at the default VFS's size: equal sizes let the default change in between.

@@ -158,3 +158,40 @@ fn without_the_guard_it_is_gone() {
     let (_, told, aside) = made_in_its_place("stray-database");
     assert!(aside.is_empty(), "{told} {aside:?}");
 }
+
+/// `coord inspect --json`: its status, and what it says of the holder of the write lock.
+fn inspected(stage: &Stage) -> (Option<i32>, String) {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_coord"));
+    let output = command.args(["inspect", "--json"]).arg(&stage.database).output().expect("it runs");
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let rows = json["locks"].as_array().expect("rows").iter();
+    let writer = rows.filter(|row| row["kind"] == "write").map(|row| row["verdict"].to_string()).collect();
+    (output.status.code(), writer)
+}
+
+/// A process that stands still is no living holder, though it is there.
+#[test]
+fn inspect_tells_a_frozen_holder_from_a_living_one() {
+    let mut stage = Stage::short_lease("");
+    let mut holder = stage.patient("holder");
+    holder.ok(&stage.next().begin());
+    let (status, says) = inspected(&stage);
+    assert!(status == Some(0) && says.contains("alive"), "{says}");
+    holder.freeze();
+    inspected(&stage);
+    common::until("it to be silent", || inspected(&stage).1.contains("silent"));
+    let (status, says) = inspected(&stage);
+    assert!(status == Some(1) && says.contains("stands still"), "{says}");
+}
+
+#[test]
+fn inspect_tells_a_dead_writer_in_trusted_mode() {
+    let mut stage = Stage::new("", "");
+    let mut holder = stage.patient("holder");
+    holder.ok(&stage.next().begin());
+    let (status, says) = inspected(&stage);
+    assert!(status == Some(0) && says.contains("alive"), "{says}");
+    holder.kill();
+    let (status, says) = inspected(&stage);
+    assert!(status == Some(1) && says.contains("dead"), "{says}");
+}

@@ -1,11 +1,12 @@
 //! What this process can tell about locks, for SQL and the command.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::Path;
 
 use super::level::Level;
 use super::process;
+use super::trusted::process_behind;
 use crate::protocol::beat::{Beat, MAX_BYTES, PROTOCOL};
 use crate::protocol::names::{Kind, Name, NodeId};
 use crate::protocol::registry::Census;
@@ -27,7 +28,7 @@ pub struct LockRow {
     /// Milliseconds for which the node's present heartbeat is known to this host (a lower bound).
     pub beat_age_ms: Option<u64>,
     pub lease_ms: Option<u64>,
-    /// `alive`, `dead`, `silent`, `deposed`, `unknown`, and why.
+    /// `alive`, `dead`, `silent`, `idle`, `deposed`, `unknown`, and why.
     pub verdict: String,
     /// This very process.
     pub mine: bool,
@@ -46,17 +47,26 @@ pub fn last_error() -> Option<String> {
 /// Who holds what on a database, read from the files beside it; changes nothing.
 ///
 /// # Errors
-/// If the database's directory or one of coord's cannot be read.
+/// If there is no such database, or its directory or one of coord's cannot be read.
 pub fn inspect(path: &Path) -> io::Result<Vec<LockRow>> {
     let storage = process::storage();
     let paths = Paths::new(&process::canonical(path)?);
-    storage.attributes(&paths.parent)?;
+    if storage.attributes(&paths.database)?.is_dir {
+        return Err(io::Error::new(
+            io::ErrorKind::IsADirectory,
+            "it is a directory; the path of the database itself is wanted",
+        ));
+    }
     let mut rows = Vec::new();
     let registry = list(&*storage, &paths.registry, &mut rows)?;
     let lock = list(&*storage, &paths.lock, &mut rows)?;
     let asked = storage.now();
     let census = Census::sort(registry.clone(), asked, asked);
-    let mut inspector = Inspector { storage: &*storage, paths: &paths, census: &census, beats: HashMap::new() };
+    let names = registry.iter().chain(&lock).filter_map(|text| Name::parse(text));
+    let holds = |name: &Name| matches!(name.kind, Kind::Write | Kind::Exclusive | Kind::Reader | Kind::Wish);
+    let holders = names.filter(holds).map(|name| name.node).collect();
+    let mut inspector =
+        Inspector { storage: &*storage, paths: &paths, census: &census, holders, beats: HashMap::new() };
     for (dir, names) in [(&paths.lock, lock), (&paths.registry, registry)] {
         for text in names.into_iter().filter(|text| text != "takeovers.jsonl") {
             rows.push(match Name::parse(&text) {
@@ -102,6 +112,8 @@ struct Inspector<'a> {
     storage: &'a dyn Storage,
     paths: &'a Paths,
     census: &'a Census,
+    /// Who has a name beside its heartbeat: the others give no sign of life meanwhile.
+    holders: HashSet<NodeId>,
     beats: HashMap<NodeId, Option<Beat>>,
 }
 
@@ -152,22 +164,40 @@ impl Inspector<'_> {
         if let Some(beat) = beat.filter(|beat| !beat.protocol.is_empty() && beat.protocol != PROTOCOL) {
             return format!("unknown: it speaks the protocol {}, this is {PROTOCOL}", beat.protocol);
         }
-        match beat.map(|beat| self.storage.liveness(&beat.process)) {
-            Some(Liveness::Dead) => return "dead: its process on this host has ended".to_string(),
-            Some(Liveness::Alive) => return "alive: its process runs on this host".to_string(),
-            _ => {}
-        }
+        let alive = match self.liveness(name, beat) {
+            Liveness::Dead => return "dead: its process on this host has ended".to_string(),
+            Liveness::Alive => true,
+            Liveness::Unknown => false,
+        };
+        let holds = self.holders.contains(node);
         match (known_ms, lease_ms) {
-            (Some(known), Some(lease)) if known > lease => {
+            (Some(known), Some(lease)) if known > lease && holds => {
+                let why = if alive { "its process on this host stands still; " } else { "" };
                 format!(
-                    "silent: no heartbeat for at least {known} ms of a lease of {lease} ms; the next writer takes over"
+                    "silent: no heartbeat for at least {known} ms of a lease of {lease} ms; {why}the next writer takes over"
                 )
+            }
+            _ if alive => "alive: its process runs on this host".to_string(),
+            (Some(known), Some(lease)) if known > lease => {
+                "idle: it holds nothing, and gives no sign of life meanwhile".to_string()
             }
             (Some(_), _) => "unknown: its heartbeat is there; look again to see whether it moves".to_string(),
             _ if matches!(name.kind, Kind::Write) && self.census.beats().next().is_none() => {
                 "unknown: a writer in trusted mode, or one without heartbeat".to_string()
             }
             _ => "unknown: it has no heartbeat".to_string(),
+        }
+    }
+
+    /// By what the node says of itself. A writer in trusted mode has only its name.
+    fn liveness(&self, name: &Name, beat: Option<&Beat>) -> Liveness {
+        let own = self.storage.process();
+        match beat {
+            Some(beat) => self.storage.liveness(&beat.process),
+            None if matches!(name.kind, Kind::Write) && name.node.boot() == NodeId::of(&own).boot() => {
+                self.storage.liveness(&process_behind(self.storage, &self.paths.lock, name, &own))
+            }
+            None => Liveness::Unknown,
         }
     }
 

@@ -2,7 +2,7 @@
 //! also hold the lock directory, which keeps `unix-dotfile` clients out and shows who writes.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::database::{Database, Inner, Mode};
 use super::failure::Failure;
@@ -12,7 +12,7 @@ use super::settings::ModeWish;
 use crate::protocol::names::{Kind, Name};
 use crate::protocol::registry::LockView;
 use crate::protocol::{Denied, Holder, NodeId};
-use crate::storage::{Instant, Liveness, Process};
+use crate::storage::{Instant, Liveness, Process, Storage};
 use crate::switches::{self, Guard};
 
 /// An empty lock directory that coord did not make belongs to a `unix-dotfile` client for this long.
@@ -332,7 +332,7 @@ impl Database {
             let _ = self.storage.unlink(&self.paths.lock.join(name.to_string()));
             return Ok(());
         }
-        let holder = self.process_of(name, process);
+        let holder = process_behind(&*self.storage, &self.paths.lock, name, process);
         // A lock of another run of this machine: in trusted mode the filesystem is its own, so nobody of then is alive.
         let other_boot = name.node.boot() != NodeId::of(process).boot();
         let dead = other_boot || self.storage.liveness(&holder) == Liveness::Dead;
@@ -353,26 +353,6 @@ impl Database {
         Err(busy(Holder { node, name: text, ..Holder::nobody("being written", lease) }))
     }
 
-    /// The process behind a name: its liveness file has the node's process id and key in its own name.
-    fn process_of(&self, name: &Name, own: &Process) -> Process {
-        let suffix = |node: &NodeId| format!("-{}-{:016x}.alive", node.pid, node.key);
-        let uid = |path: &std::path::Path| self.storage.attributes(path).map(|found| found.uid).ok();
-        let mut liveness = String::new();
-        if let Some((dir, file)) = own.liveness.rsplit_once('/')
-            && let Some(host) = file.strip_suffix(&suffix(&NodeId::of(own)))
-        {
-            let mut dir = dir.to_string();
-            let theirs = uid(&self.paths.lock.join(name.to_string()));
-            if let (Some(mine), Some(theirs)) = (uid(std::path::Path::new(&own.liveness)), theirs)
-                && let Some(common) = dir.strip_suffix(&format!("coord-{mine}"))
-            {
-                dir = format!("{common}coord-{theirs}");
-            }
-            liveness = format!("{dir}/{host}{}", suffix(&name.node));
-        }
-        Process { pid: name.node.pid, liveness, ..own.clone() }
-    }
-
     fn wrong_lock(&self, error: io::Error) -> Failure {
         match self.storage.attributes(&self.paths.lock) {
             Ok(found) if found.is_symlink || !found.is_dir => {
@@ -383,9 +363,29 @@ impl Database {
     }
 }
 
+/// The process behind a name in `lock`: its liveness file has the node's process id and key in its own name.
+pub(super) fn process_behind(storage: &dyn Storage, lock: &Path, name: &Name, own: &Process) -> Process {
+    let suffix = |node: &NodeId| format!("-{}-{:016x}.alive", node.pid, node.key);
+    let uid = |path: &Path| storage.attributes(path).map(|found| found.uid).ok();
+    let mut liveness = String::new();
+    if let Some((dir, file)) = own.liveness.rsplit_once('/')
+        && let Some(host) = file.strip_suffix(&suffix(&NodeId::of(own)))
+    {
+        let mut dir = dir.to_string();
+        let theirs = uid(&lock.join(name.to_string()));
+        if let (Some(mine), Some(theirs)) = (uid(Path::new(&own.liveness)), theirs)
+            && let Some(common) = dir.strip_suffix(&format!("coord-{mine}"))
+        {
+            dir = format!("{common}coord-{theirs}");
+        }
+        liveness = format!("{dir}/{host}{}", suffix(&name.node));
+    }
+    Process { pid: name.node.pid, liveness, ..own.clone() }
+}
+
 /// Tells one lock directory from the next that is made under the same name, perhaps with the same inode. Trusted mode is for
 /// filesystems whose times come from this very kernel.
-fn incarnation(dir: &std::path::Path) -> String {
+fn incarnation(dir: &Path) -> String {
     use std::os::unix::fs::MetadataExt;
     let found = std::fs::symlink_metadata(dir);
     found.map_or(String::new(), |found| format!("{} {}.{:09}", found.ino(), found.ctime(), found.ctime_nsec()))

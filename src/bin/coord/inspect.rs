@@ -85,8 +85,9 @@ fn cells(row: &LockRow) -> [String; 6] {
     if row.mine {
         state += " (this process)";
     }
-    [row.kind.clone(), who(row), time(row.age_ms), time(row.beat_age_ms), time(row.lease_ms), state]
-        .map(|cell| out::harmless(&cell))
+    // For as long as this host has known it.
+    let beat = row.beat_age_ms.map_or("?".into(), |ms| format!("≥ {}", out::duration(ms)));
+    [row.kind.clone(), who(row), time(row.age_ms), beat, time(row.lease_ms), state].map(|cell| out::harmless(&cell))
 }
 
 /// `user@host pid 12 (command)`, as far as it is known, else the node's name.
