@@ -225,7 +225,7 @@ impl Node {
         if !switches::waits_for_earlier() {
             return Ok(false);
         }
-        let never_was = |name: &&Name| census.beat(&name.node).is_none();
+        let never_was = |name: &&Name| name.node != *self.id() && census.beat(&name.node).is_none();
         let earlier: Vec<Name> = census.readers.iter().filter(never_was).cloned().collect();
         self.judge_all(&earlier, census, "used by programs on the server that do not share it yet")
     }

@@ -80,7 +80,7 @@ fn a_commit_of_a_machine_that_was_frozen_whole_is_not_reported() {
 /// its successor, who dies in the middle of a commit and then cannot be rolled back.
 #[test]
 fn reserved_counts_only_once_it_is_confirmed() {
-    control(&["reserved-check", "alone-again"], "integrity_check", |without| {
+    control(&["reserved-check", "alone-again", "earlier-writers"], "integrity_check", |without| {
         let mut stage = Stage::short_lease(without);
         let (mut zombie, mut heir) = (stage.hasty("zombie"), stage.patient("heir"));
         let (lost, transfer) = (stage.next(), stage.next());
