@@ -210,7 +210,8 @@ impl Database {
                 node.release_write_lock();
             }
         }
-        if acquired.is_ok() && !recovers && seat.generation != read {
+        let doubtful = seat.generation != read || self.journal_is_hot();
+        if acquired.is_ok() && !recovers && doubtful {
             acquired = self.not_hot_since(inner, &mut node);
         }
         inner.takeovers += node.take_takeovers();

@@ -51,19 +51,22 @@ pub fn last_error() -> Option<String> {
 pub fn inspect(path: &Path) -> io::Result<Vec<LockRow>> {
     let storage = process::storage();
     let paths = Paths::new(&process::canonical(path)?);
-    if storage.attributes(&paths.database)?.is_dir {
-        return Err(io::Error::new(
-            io::ErrorKind::IsADirectory,
-            "it is a directory; the path of the database itself is wanted",
-        ));
+    let database = storage.attributes(&paths.database);
+    if database.as_ref().is_ok_and(|found| found.is_dir) {
+        let text = "it is a directory; the path of the database itself is wanted";
+        return Err(io::Error::new(io::ErrorKind::IsADirectory, text));
     }
     let mut rows = Vec::new();
     let registry = list(&*storage, &paths.registry, &mut rows)?;
     let lock = list(&*storage, &paths.lock, &mut rows)?;
+    if registry.is_empty() && lock.is_empty() {
+        // Otherwise it may be missing because somebody died while he replaced it.
+        database?;
+    }
     let asked = storage.now();
     let census = Census::sort(registry.clone(), asked, asked);
     let names = registry.iter().chain(&lock).filter_map(|text| Name::parse(text));
-    let holds = |name: &Name| matches!(name.kind, Kind::Write | Kind::Exclusive | Kind::Reader | Kind::Wish);
+    let holds = |name: &Name| matches!(name.kind, Kind::Write | Kind::Exclusive | Kind::Reader | Kind::Fence(_));
     let holders = names.filter(holds).map(|name| name.node).collect();
     let mut inspector =
         Inspector { storage: &*storage, paths: &paths, census: &census, holders, beats: HashMap::new() };

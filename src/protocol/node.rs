@@ -327,6 +327,8 @@ impl Node {
         if let Some(name) = self.exclusive.take() {
             self.discard(self.in_registry(&name));
         }
+        // For the last time.
+        self.lock_due = Instant::default();
         self.sweep();
         if self.litter.is_empty() {
             // With something left behind the beat stays too: it is what lets others depose us and clear up.

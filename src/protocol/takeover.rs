@@ -79,7 +79,9 @@ impl Node {
         let settled = self.settle_asides(census, scope)?;
         let fenced = self.fence_off(&remains, census, files, scope)?;
         self.settle_end(&remains)?;
-        let may_have_replaced = settled || remains.iter().any(|one| one.had(Kind::Exclusive) || !one.copies.is_empty());
+        // A ghost may stand for a program in trusted mode, which has written without `exclusive.*`.
+        let doubtful = |one: &Remains| one.had(Kind::Exclusive) || !one.copies.is_empty() || one.stone.n == 0;
+        let may_have_replaced = settled || remains.iter().any(doubtful);
         if may_have_replaced && self.epoch == known && !switches::off(Guard::DoubtfulEpoch) {
             // It may have died between its last rename and saying so. We open everything anew as well: nothing is known.
             self.new_epoch(census)?;

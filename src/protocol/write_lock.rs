@@ -225,7 +225,8 @@ impl Node {
         if !switches::waits_for_earlier() {
             return Ok(false);
         }
-        let never_was = |name: &&Name| name.node != *self.id() && census.beat(&name.node).is_none();
+        // Not one whose heartbeat was missed in this listing, nor one that was deposed, after whom others clear up.
+        let never_was = |name: &&Name| self.observer.is_ghost(&name.node) && census.tombstone(&name.node).is_none();
         let earlier: Vec<Name> = census.readers.iter().filter(never_was).cloned().collect();
         self.judge_all(&earlier, census, "used by programs on the server that do not share it yet")
     }
