@@ -17,6 +17,8 @@ pub struct Handles {
     pub journal: Option<Box<dyn DataFile>>,
     pub dirty: bool,
     pub journal_dirty: bool,
+    /// A sync on behalf of the lock failed: until the transaction ends the next one may report success without having written.
+    pub sync_failed: bool,
     /// What tells the journal that this transaction has begun from every other.
     pub journal_mark: Option<[u8; 8]>,
     /// The database behind the handle may be another one: what was read from it before counts no more.
@@ -34,6 +36,9 @@ impl Handles {
     /// What was written to the journal is on the disk, and so is its name, as SQLite has it at the first sync of a journal that
     /// it may have made.
     pub fn sync_journal(&mut self) -> io::Result<()> {
+        if self.sync_failed {
+            return Err(io::Error::other("a sync has failed before"));
+        }
         if self.journal_dirty
             && let Some(journal) = &self.journal
         {
@@ -120,14 +125,13 @@ impl Base for Handles {
         if lost && !switches::off(Guard::LostHandle) {
             return Err(io::Error::other("it was closed with data that was not synced"));
         }
-        self.sync_journal()?;
-        if self.dirty
-            && let Some(database) = &self.database
-        {
-            synced(&**database)?;
-            self.dirty = false;
+        let mut done = self.sync_journal();
+        if let (Ok(()), true, Some(database)) = (&done, self.dirty, &self.database) {
+            done = synced(&**database);
+            self.dirty = done.is_err();
         }
-        Ok(())
+        self.sync_failed |= done.is_err() && !switches::off(Guard::LostHandle);
+        done
     }
 
     fn native_lock(&mut self, _: Level) -> Result<(), LockError> {

@@ -69,6 +69,7 @@ impl Connection {
             journal: None,
             dirty: false,
             journal_dirty: false,
+            sync_failed: false,
             journal_mark: None,
             journal_named: false,
             doubt: false,
@@ -105,6 +106,7 @@ impl Connection {
         }
         self.manager.unlock(&mut self.seat, level, &mut self.handles);
         self.handles.journal_mark = None;
+        self.handles.sync_failed = false;
     }
 
     fn is_broken(&self, broken: Broken) -> bool {
