@@ -37,32 +37,23 @@ impl Database {
         }
     }
 
-    /// With L taken, the files opened anew since SHARED or the journal hot then: nobody of the protocol can have written meanwhile, but a
-    /// program on the server could, in trusted mode, that had the database for itself when it was shared. What it has left must be rolled
-    /// back first, and what was read here since SHARED is not what anybody has committed.
+    /// With L taken and the files opened anew since SHARED: nobody of the protocol can have written meanwhile, but a program on the
+    /// server could, in trusted mode, that had the database for itself when it was shared. What it has left must be rolled back first,
+    /// and what was read here since SHARED is not what anybody has committed.
     pub(super) fn not_hot_since(&self, inner: &Inner, node: &mut Node) -> Result<(), Denied> {
-        if !switches::waits_for_earlier() {
+        // Where it was hot under SHARED already SQLite knows of it: it removes one beside an empty database under RESERVED.
+        if self.journal_is_hot() || !switches::waits_for_earlier() {
             return Ok(());
         }
-        let left = self.is_left_hot(inner);
-        if !matches!(left, Ok(false)) {
+        let looked = inner.own.look(&self.paths);
+        if !matches!(looked, Ok(false)) {
             node.release_write_lock();
         }
-        if left? {
+        if looked? {
             node.leave_reader();
             node.depose_self();
             return Err(Denied::Deposed(lost(&self.paths)));
         }
         Ok(())
-    }
-
-    /// Beside a database that is empty SQLite removes a hot journal under RESERVED, where it has seen both under SHARED.
-    fn is_left_hot(&self, inner: &Inner) -> Result<bool, Denied> {
-        let hot = inner.own.look(&self.paths)?;
-        if !hot || !self.journal_is_hot() {
-            return Ok(hot);
-        }
-        let size = inner.own.database.as_ref().map_or(Ok(0), |database| database.size());
-        Ok(size.map_err(Denied::io("look at", &self.paths.database))? > 0)
     }
 }

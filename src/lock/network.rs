@@ -210,8 +210,7 @@ impl Database {
                 node.release_write_lock();
             }
         }
-        let doubtful = seat.generation != read || self.journal_is_hot();
-        if acquired.is_ok() && !recovers && doubtful {
+        if acquired.is_ok() && !recovers && seat.generation != read {
             acquired = self.not_hot_since(inner, &mut node);
         }
         inner.takeovers += node.take_takeovers();
