@@ -162,6 +162,8 @@ pub enum Guard {
     JournalGone,
     /// Journals aside that nobody has to roll back being no obstacle.
     ColdAsides,
+    /// Removing a hot journal under RESERVED only while the database beside it is still empty.
+    EmptyStill,
     /// Trying again to remove a lock directory that was not empty.
     LockLeft,
     /// Looking aside for what is missing, before a fence copies it and after it has been replaced.
@@ -254,6 +256,7 @@ impl Guard {
             Guard::FasterChange => "faster-change",
             Guard::JournalGone => "journal-gone",
             Guard::ColdAsides => "cold-asides",
+            Guard::EmptyStill => "empty-still",
             Guard::LockLeft => "lock-left",
             Guard::LateAside => "late-aside",
             Guard::HotAside => "hot-aside",

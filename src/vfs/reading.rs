@@ -18,8 +18,8 @@ impl DatabaseFile {
             return self.fail(
                 SQLITE_IOERR_READ,
                 format!(
-                    "coord: {} was left in the middle of a transaction, and this connection (journal_mode=OFF?) did not roll it \
-                     back. Set journal_mode=DELETE and try again",
+                    "coord: {} was left in the middle of a transaction, and this connection did not roll it back. End its \
+                     transaction and try again, with journal_mode=DELETE if it has OFF",
                     self.paths().database.display()
                 ),
             );

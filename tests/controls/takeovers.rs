@@ -189,3 +189,30 @@ fn a_database_that_was_moved_away_is_not_made_anew() {
         wrong
     });
 }
+
+/// Somebody finds a hot journal beside an empty database, and removes it, as SQLite does, when the one whose first transaction it is has
+/// begun to fill the database: a program on the server, in trusted mode, while that is shared. That must be rolled back.
+#[test]
+fn a_hot_journal_is_not_removed_beside_a_database_that_is_empty_no_more() {
+    control(&["empty-still"], "stays", |without| {
+        let stage = Stage::short_lease(without);
+        let page = std::fs::read(&stage.database).expect("a bank")[..4096].to_vec();
+        std::fs::write(&stage.database, "").expect("emptied");
+        // The header of a first transaction's journal: no records, and the database had no pages before.
+        let mut journal = vec![0; 512];
+        journal[..8].copy_from_slice(&[0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7]);
+        journal[20..24].copy_from_slice(&512u32.to_be_bytes());
+        journal[24..28].copy_from_slice(&4096u32.to_be_bytes());
+        let mut reader = stage.patient("reader");
+        let path = stage.database.with_extension("sqlite-journal");
+        std::fs::write(&path, journal).expect("written");
+        reader.stops_in(&["made-lock"], "SELECT count(*) FROM sqlite_schema");
+        std::fs::write(&stage.database, &page).expect("the first page");
+        reader.thaw();
+        println!("{:?}", reader.answer());
+        println!("{:?}", reader.sql("SELECT count(*) FROM sqlite_schema"));
+        let size = std::fs::metadata(&stage.database).expect("it is there").len();
+        drop(reader);
+        if size > 0 { vec![format!("a part of a transaction stays: {size} bytes")] } else { Wrong::new() }
+    });
+}

@@ -46,11 +46,28 @@ impl DatabaseFile {
             // What it ends in is not known.
             self.transaction.must_cut = true;
         }
+        if self.must_be_rolled_back() {
+            self.transaction.poisoned = true;
+            let text = format!("coord: {} is not empty any more", self.paths().database.display());
+            return Some(self.fail(SQLITE_IOERR_DELETE, text));
+        }
         let cut = self.transaction.must_cut || self.transaction.recovering;
         Some(match cut {
             true => self.finalise(|journal| journal.truncate(0)),
             false => self.finalise(|journal| journal.write(&[0; ZERO_HEADER], 0)),
         })
+    }
+
+    /// SQLite removes a hot journal under RESERVED, without rolling it back, where it has found the database empty under SHARED. While that
+    /// was shared a program on the server may have begun to fill it since, in trusted mode: whoever locks anew finds both.
+    fn must_be_rolled_back(&self) -> bool {
+        if self.seat.level() != Level::Reserved || self.transaction.has_header || switches::off(Guard::EmptyStill) {
+            return false;
+        }
+        let mut first = [0];
+        let journal = self.handles.journal.as_ref();
+        let hot = journal.is_some_and(|journal| journal.read_into(&mut first, 0) == SQLITE_OK) && first != [0];
+        hot && !self.database.peek(1).is_ok_and(|bytes| bytes.is_empty())
     }
 
     /// A WAL beside an empty database may be all there is of it.
