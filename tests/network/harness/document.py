@@ -147,7 +147,8 @@ def missing(place, cells):
 def natives(cells):
     lines = ["", "## Without coord: the same through SQLite's own VFS", ""]
     lines += ["What users have today. `unix` uses the filesystem's locks; `unix-dotfile` a lock directory. The fault strikes when pages"]
-    lines += ["of a large transaction were written before its COMMIT. Busy timeout 40 s: who then could not go on is said to be kept out.", ""]
+    lines += ["of a large transaction were written before its COMMIT. Who could not go on within his busy timeout is said to be kept out: 40 s for"]
+    lines += ["`unix`, 10 or 40 s for `unix-dotfile`, whose lock nobody takes over.", ""]
     lines += ["| filesystem | VFS | trouble | rounds | outcome | the first that was wrong |", "|---|---|---|---|---|---|"]
     for cell in sorted(cells, key=native_order):
         if cell["flavour"].startswith("unix") and not cell["requests"]:
