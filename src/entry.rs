@@ -3,9 +3,11 @@
 //! No exported function is called from inside: the dynamic linker could lead such a call to a second copy of the library.
 
 use std::ffi::{CStr, c_char, c_int, c_void};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::host::ffi::*;
 use crate::host::{self, Api};
+use crate::storage::liveness;
 use crate::vfs::{self, Registered};
 use crate::{lock, sql};
 
@@ -133,6 +135,10 @@ unsafe fn start(
         return Err("coord: another copy of coord serves this program already; load only one of them".to_string());
     }
     stay_loaded();
+    static LOOKED: AtomicBool = AtomicBool::new(false);
+    if let Some(sentence) = (!LOOKED.swap(true, Ordering::Relaxed)).then(liveness::complaint).flatten() {
+        lock::say(lock::Weight::Warning, sentence);
+    }
     // By its exported name, so that a program which has asked for it already is not given it twice.
     // SAFETY: the function stays, as the library is never unloaded.
     unsafe { api.auto_extension(sqlite3_coord_auto_init) };

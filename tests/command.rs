@@ -77,6 +77,24 @@ fn inspect_tells_of_an_idle_database_and_of_a_missing_one() {
     assert!(stderr(&output).contains("/nowhere/at all.sqlite"), "{}", stderr(&output));
 }
 
+/// Somebody may have died while he replaced the database.
+#[test]
+fn inspect_shows_the_names_beside_a_database_that_is_not_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let database = dir.path().join("gone.sqlite");
+    let registry = dir.path().join("gone.sqlite.readers");
+    std::fs::create_dir(&registry).unwrap();
+    // The second stands for programs of which nothing is known.
+    for node in ["left-33-0000000000000001", "right-0-0000000000000002"] {
+        std::fs::write(registry.join(format!("reader.{node}.1")), "").unwrap();
+    }
+    let output = coord(&["inspect", database.to_str().unwrap()]);
+    let said = stdout(&output);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(said.contains("left pid 33") && said.contains("programs on the server that began before"), "{said}");
+    assert!(!said.contains("pid 0"), "{said}");
+}
+
 #[test]
 fn wrong_usage_is_told_and_has_its_own_status() {
     for args in [&["frob"][..], &["demo", "--frob"], &["demo", "--seconds", "0"], &["inspect"], &[]] {

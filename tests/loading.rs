@@ -221,6 +221,15 @@ fn coord_default_in_the_environment_makes_it_the_default() {
     assert!(refused.message.contains("COORD_DEFAULT") && refused.message.contains("0 or 1"), "{}", refused.message);
 }
 
+#[test]
+fn a_directory_for_liveness_files_that_cannot_be_used_is_told() {
+    let mut host = Host::with(&[("a", Sqlite::Floor)], &[("COORD_RUNTIME_DIR", "run/coord")]);
+    host.load(&common::extension()).ok();
+    host.open("memory", ":memory:").ok();
+    let said = host.exec("memory", "SELECT coord_last_error()").value();
+    assert!(said.contains("COORD_RUNTIME_DIR=run/coord is not used: it is no absolute path"), "{said}");
+}
+
 /// PROJ keeps a pointer behind the file, at the default VFS's size: equal sizes let the default change in between.
 #[test]
 fn file_size_and_path_limit_equal_the_platforms() {

@@ -119,8 +119,11 @@ impl Database {
                 seat.busy = self.busy_natively(seat.id, &error);
                 return error;
             }
-            Failure::Turn => "others wait for it".to_string(),
-            Failure::Protocol(Denied::Busy(holder)) => holder.to_string(),
+            Failure::Turn => format!("others wait for it already. {LONGER}"),
+            Failure::Protocol(Denied::Busy(holder)) => match holder.node {
+                Some(_) => format!("{holder}. {LONGER}"),
+                None => holder.to_string(),
+            },
             Failure::Protocol(denied) => return self.failed(denied),
         };
         let text = format!("coord: {} is in use: {who}", self.paths.database.display());
@@ -258,6 +261,9 @@ impl Database {
         self.flush(&mut inner);
     }
 }
+
+/// What helps against a lock that is somebody's.
+const LONGER: &str = "A longer busy timeout waits for it; `coord inspect` shows who that is";
 
 /// A full wait was made for this.
 fn remember(seat: &mut Seat, what: String) {

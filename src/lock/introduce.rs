@@ -126,8 +126,7 @@ impl Database {
 
     /// A node that never was.
     fn nobody(&self) -> NodeId {
-        let process = self.storage.process();
-        NodeId::new(&process.hostname, &process.boot_id, process.pid, self.storage.random())
+        NodeId::nobody(&self.storage.process(), self.storage.random())
     }
 
     /// `used`: perhaps in trusted mode, on the server.

@@ -140,7 +140,7 @@ impl Inspector<'_> {
             kind: kind_word(name.kind).to_string(),
             node: node.to_string(),
             host: if process.hostname.is_empty() { node.host.clone() } else { process.hostname.clone() },
-            pid: Some(node.pid),
+            pid: Some(node.pid).filter(|_| !node.is_nobody()),
             age_ms: beat.as_ref().and_then(|beat| age_ms(&beat.created_at)),
             beat_age_ms: known_ms,
             lease_ms,
@@ -163,6 +163,11 @@ impl Inspector<'_> {
                 }
                 _ => "deposed".to_string(),
             };
+        }
+        if node.is_nobody() {
+            return "unknown: it stands for programs on the server that began before the database was shared; the next writer waits \
+                    for them"
+                .to_string();
         }
         if let Some(beat) = beat.filter(|beat| !beat.protocol.is_empty() && beat.protocol != PROTOCOL) {
             return format!("unknown: it speaks the protocol {}, this is {PROTOCOL}", beat.protocol);

@@ -83,7 +83,15 @@ impl fmt::Display for Holder {
         match &self.node {
             None => write!(f, "{}", self.doing),
             Some(node) => {
-                write!(f, "{} by process {} on {}", self.doing, node.pid, node.host)?;
+                if node.is_nobody() {
+                    write!(
+                        f,
+                        "{} perhaps, by programs on the server that began before {} shared it",
+                        self.doing, node.host
+                    )?;
+                } else {
+                    write!(f, "{} by process {} on {}", self.doing, node.pid, node.host)?;
+                }
                 if self.silent > self.lease / 6 {
                     write!(
                         f,

@@ -45,6 +45,16 @@ impl NodeId {
         self.host.rsplit_once('-').map_or("", |(_, boot)| boot)
     }
 
+    /// A node that never was, made by a process of this host: no process has the number 0.
+    pub fn nobody(process: &Process, key: u64) -> NodeId {
+        NodeId::new(&process.hostname, &process.boot_id, 0, key)
+    }
+
+    /// Whether it stands for others instead of a process of its own.
+    pub fn is_nobody(&self) -> bool {
+        self.pid == 0
+    }
+
     /// Reads what `Display` writes.
     pub fn parse(text: &str) -> Option<NodeId> {
         // Split from the right: the host may hold dashes of its own.

@@ -47,6 +47,13 @@ pub enum Liveness {
     Unknown,
 }
 
+/// What is to be said of a COORD_RUNTIME_DIR that cannot be used; another directory is used then.
+pub fn complaint() -> Option<String> {
+    let asked = runtime::asked()?;
+    let why = runtime::unusable(&asked)?;
+    Some(format!("coord: COORD_RUNTIME_DIR={} is not used: {why}", asked.display()))
+}
+
 /// See [`crate::storage::Storage::local_guard`]: the file, locked.
 pub fn local_guard(path: &std::path::Path) -> Option<std::fs::File> {
     memory::local_guard(&identity::runtime_dir()?, path)

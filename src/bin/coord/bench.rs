@@ -19,7 +19,7 @@ mod text;
 pub mod worker;
 mod workload;
 
-use crate::{args, out, register};
+use crate::{args, interrupts, out, register};
 use machine::Machine;
 pub use probe::Probe;
 use std::path::{Path, PathBuf};
@@ -108,14 +108,40 @@ impl Report {
 
 pub fn run(options: &args::Bench) -> Result<u8, String> {
     register::register()?;
+    if let Some(path) = &options.svg {
+        // Not only at the end of a long run.
+        can_write(path).map_err(|error| cannot_write(path, &error))?;
+    }
+    interrupts::catch(true);
     let dir = Directory::new(options.dir.as_deref())?;
+    // Children die of the same Ctrl-C, and whatever that broke is not what there is to say.
+    run_in(options, &dir).map_err(|sentence| if interrupts::interrupted() { INTERRUPTED.to_string() } else { sentence })
+}
+
+const INTERRUPTED: &str = "interrupted; nothing was left behind";
+
+/// Whether a file could be written there, which is left as it is.
+fn can_write(path: &Path) -> std::io::Result<()> {
+    let there = path.exists();
+    std::fs::File::options().append(true).create(true).open(path)?;
+    if there { Ok(()) } else { std::fs::remove_file(path) }
+}
+
+fn cannot_write(path: &Path, error: &std::io::Error) -> String {
+    format!("cannot write {}: {error}", path.display())
+}
+
+fn run_in(options: &args::Bench, dir: &Directory) -> Result<u8, String> {
     let configurations = configurations(options, &dir.path)?;
     for configuration in &configurations {
         workload::prepare(&configuration.uri(&dir.path))
             .map_err(|error| format!("cannot make a database for {}: {error}", configuration.name))?;
     }
     let mut report = Report::new(Machine::here(&dir.path), options.rounds, options.millis);
-    let wanted = |name: &str| options.workloads.is_empty() || options.workloads.iter().any(|wanted| wanted == name);
+    let wanted = |name: &str| {
+        let all = options.workloads.is_empty() || options.workloads.iter().any(|wanted| wanted == name);
+        all && !interrupts::interrupted()
+    };
     let tell = |text: String| if options.json || options.markdown { Ok(0) } else { out::print(&text) };
     for workload in workload::ALL.iter().filter(|workload| wanted(workload.name)) {
         let measured = measure(options, &dir.path, &configurations, workload)?;
@@ -137,10 +163,12 @@ pub fn run(options: &args::Bench) -> Result<u8, String> {
         tell(text::requests(&measured))?;
         report.requests = Some(measured);
     }
+    if interrupts::interrupted() {
+        return Err(INTERRUPTED.to_string());
+    }
     report.bars = bars::judge(&report);
     if let Some(path) = &options.svg {
-        std::fs::write(path, plot::draw(&report))
-            .map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+        std::fs::write(path, plot::draw(&report)).map_err(|error| cannot_write(path, &error))?;
     }
     if options.json {
         out::print(&format!("{}\n", serde_json::json!(report)))?;
@@ -184,6 +212,9 @@ fn measure(
         }
         for at in order {
             let configuration = &configurations[at];
+            if interrupts::interrupted() {
+                return Err(INTERRUPTED.to_string());
+            }
             let run = |workload: &Workload| {
                 fleet::run(&configuration.uri(dir), workload, options.millis)
                     .map_err(|error| format!("{} through {}: {error}", workload.name, configuration.name))
@@ -223,7 +254,7 @@ impl Directory {
         let parent = parent.map_or_else(std::env::temp_dir, Path::to_path_buf);
         let random = getrandom::u64().map_err(|error| format!("no random number for a new name: {error}"))?;
         let path = parent.join(format!("coord-bench-{random:016x}"));
-        std::fs::create_dir_all(&path).map_err(|error| format!("cannot make {}: {error}", path.display()))?;
+        std::fs::create_dir(&path).map_err(|error| format!("cannot make {}: {error}", path.display()))?;
         let path = path.canonicalize().map_err(|error| format!("cannot find {}: {error}", path.display()))?;
         Ok(Directory { path })
     }

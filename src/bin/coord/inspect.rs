@@ -10,10 +10,8 @@ const NEEDS_ATTENTION: u8 = 1;
 
 pub fn run(options: &args::Inspect) -> Result<u8, String> {
     let shown = out::harmless(&options.path.display().to_string());
-    let path = options.path.canonicalize().map_err(|error| format!("cannot inspect {shown}: {error}"))?;
-    if !path.is_file() {
-        return Err(format!("cannot inspect {shown}: it is not a file; PATH is the database itself"));
-    }
+    // The database itself may be missing, where a takeover was cut off.
+    let path = coord::lock::canonical(&options.path).map_err(|error| format!("cannot inspect {shown}: {error}"))?;
     let rows = report::inspect(&path).map_err(|error| format!("cannot inspect {shown}: {error}"))?;
     let text = match options.json {
         true => as_json(&path, &rows),

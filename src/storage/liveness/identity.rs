@@ -114,7 +114,7 @@ impl Drop for Claim {
 fn build(generation: u32, ancestor: Option<&Identity>) -> Identity {
     let asked = match ancestor {
         Some(ancestor) => ancestor.asked.clone(),
-        None => std::env::var_os("COORD_RUNTIME_DIR").filter(|dir| !dir.is_empty()).map(PathBuf::from),
+        None => runtime::asked(),
     };
     let mut process = Process {
         pid: std::process::id(),

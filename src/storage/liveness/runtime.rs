@@ -5,6 +5,8 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::Access;
+
 use crate::storage::{disk, kind};
 
 /// Where this process keeps its file.
@@ -22,7 +24,7 @@ pub(super) fn choose(asked: Option<&Path>) -> Option<Runtime> {
 
 fn choose_under(asked: Option<&Path>, tmp: &Path) -> Option<Runtime> {
     let uid = rustix::process::geteuid().as_raw();
-    if let Some(asked) = asked.filter(|asked| asked.is_absolute() && make(asked).is_ok() && is_local(asked)) {
+    if let Some(asked) = asked.filter(|asked| unusable(asked).is_none()) {
         return Some(Runtime { dir: asked.to_owned(), own: false });
     }
     let usual = tmp.join(format!("coord-{uid}"));
@@ -34,11 +36,31 @@ fn choose_under(asked: Option<&Path>, tmp: &Path) -> Option<Runtime> {
     (made && is_ours(&fresh, uid) && is_local(&fresh)).then_some(Runtime { dir: fresh, own: true })
 }
 
+/// The directory that the environment asks for.
+pub(super) fn asked() -> Option<PathBuf> {
+    std::env::var_os("COORD_RUNTIME_DIR").filter(|dir| !dir.is_empty()).map(PathBuf::from)
+}
+
+/// What keeps a directory that was asked for from being used.
+pub(super) fn unusable(asked: &Path) -> Option<String> {
+    if !asked.is_absolute() {
+        return Some("it is no absolute path".to_string());
+    }
+    if let Err(error) = make(asked) {
+        return Some(format!("it cannot be made: {error}"));
+    }
+    if !is_local(asked) {
+        return Some("it is not on a disk of this host alone".to_string());
+    }
+    let writable = rustix::fs::access(asked, Access::WRITE_OK | Access::EXEC_OK);
+    writable.err().map(|error| format!("this user cannot write there: {error}"))
+}
+
 /// Makes the directory unless it is there. Others must be able to look in, whatever the umask.
 fn make(dir: &Path) -> io::Result<()> {
     match DirBuilder::new().mode(0o755).create(dir) {
         Ok(()) => opened_up(dir),
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists && dir.is_dir() => Ok(()),
         Err(error) => Err(error),
     }
 }
@@ -76,6 +98,12 @@ mod tests {
         let none = tmp.path().join("no/such/parent");
         assert_eq!(choose_under(Some(&none), tmp.path()).unwrap().dir, usual(tmp.path()));
         assert_eq!(choose_under(Some(Path::new("relative")), tmp.path()).unwrap().dir, usual(tmp.path()));
+        assert!(unusable(&asked).is_none());
+        assert!(unusable(&none).unwrap().starts_with("it cannot be made: "));
+        assert_eq!(unusable(Path::new("relative")).unwrap(), "it is no absolute path");
+        let file = tmp.path().join("file");
+        fs::write(&file, "").unwrap();
+        assert_eq!(choose_under(Some(&file), tmp.path()).unwrap().dir, usual(tmp.path()));
     }
 
     #[test]

@@ -256,19 +256,22 @@ class Rank:
         at_server = states_at_server(self.bed, self.cell.place, [case.bank.name for case in self.cases])
         for case in self.cases:
             case.bank.check("the server", at_server[case.bank.name])
-            for name in self.left_behind(case, nodes):
+        for case, names in self.left_behind(nodes):
+            for name in names:
                 case.wrong(f"a lock was left behind: {name}")
         self.mark("judged")
 
-    def left_behind(self, case, nodes):
-        """Who lives may keep what he has for a while, and the lock directory with it; the last look, when all are gone, knows no
-        such excuse."""
-        for _ in range(LOOKS):
-            names = [name for name in case.bank.locks() if not any(node and node in name for node in nodes)]
-            if not names:
-                break
-            time.sleep(2)
-        return names
+    def left_behind(self, nodes):
+        """Of each database what stood there at every look. Who lives may keep what he has for a while, and the lock directory with
+        it; the last look, when all are gone, knows no such excuse."""
+        living = [node for node in nodes if node]
+        left = [(case, []) for case in self.cases]
+        for look in range(LOOKS):
+            if left and look:
+                time.sleep(2)
+            found = [(case, [name for name in case.bank.locks() if not any(node in name for node in living)]) for case, _ in left]
+            left = [(case, names) for case, names in found if names]
+        return left
 
     def answer(self, case, role, word):
         while True:
