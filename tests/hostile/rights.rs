@@ -7,6 +7,7 @@ use crate::common::visitor::Visit;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 const NOBODY: u32 = 65534;
 
@@ -204,5 +205,26 @@ fn what_cannot_be_read_is_named() {
         let text = visitor.complaint();
         assert!(text.contains("state.sqlite is in use") && text.contains("on elsewhere"), "{text}");
     }
+    place.assert_untouched();
+}
+
+/// A lock directory beside a database that nobody has shared over the network yet, in which this user can change nothing: after
+/// ten leases it was left behind, and keeps nobody from reading any longer.
+#[test]
+fn a_lock_directory_of_somebody_else_is_waited_out() {
+    if !is_root() {
+        return;
+    }
+    let place = open_place(0o777, 0o666);
+    fs::create_dir(place.lock()).unwrap();
+    mode(&place.lock(), 0o755);
+    let mut visitor = visit().env("COORD_TEST_SHARED", "1").start(place.dir.path());
+    visitor.open(&place.database, SHORT).unwrap();
+    let begun = Instant::now();
+    let refused = visitor.sql("SELECT count(*) FROM t").unwrap_err();
+    let text = visitor.complaint();
+    assert!(refused.primary() == 5 && text.contains("locked by a program on the server"), "{refused}: {text}");
+    common::until("the lock directory to be passed over", || visitor.sql("SELECT count(*) FROM t").is_ok());
+    assert!(begun.elapsed() >= Duration::from_secs(10), "{:?}", begun.elapsed());
     place.assert_untouched();
 }
