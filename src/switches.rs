@@ -166,6 +166,12 @@ pub enum Guard {
     EmptyStill,
     /// Trying again to remove a lock directory that was not empty.
     LockLeft,
+    /// In trusted mode, removing the name of who is not dead for certain only with the native lock taken.
+    NamesUnderLock,
+    /// In trusted mode, looking whether our name is in the lock directory still when the native lock is taken.
+    StillEntered,
+    /// In trusted mode, taking an empty lock directory for ours only if it is the very one that we made.
+    OwnDirectory,
     /// Looking aside for what is missing, before a fence copies it and after it has been replaced.
     LateAside,
     /// At the end of a fence, removing no hot journal whose place a cold one has taken.
@@ -258,6 +264,9 @@ impl Guard {
             Guard::ColdAsides => "cold-asides",
             Guard::EmptyStill => "empty-still",
             Guard::LockLeft => "lock-left",
+            Guard::NamesUnderLock => "names-under-lock",
+            Guard::StillEntered => "still-entered",
+            Guard::OwnDirectory => "own-directory",
             Guard::LateAside => "late-aside",
             Guard::HotAside => "hot-aside",
             Guard::KeptCut => "kept-cut",

@@ -96,7 +96,8 @@ impl Database {
         }
         let names = self.storage.list(&self.paths.lock).unwrap_or_default();
         let lease = Duration::from_millis(inner.lease_ms);
-        let key = format!("unregistered {} {names:?}", self.paths.lock.display());
+        let found = self.storage.incarnation(&self.paths.lock).unwrap_or_default();
+        let key = format!("unregistered {} {} {names:?}", self.paths.lock.display(), found.text);
         if self.storage.known_for(&key) >= lease * 10 && self.still_in_lock(&names)? {
             return Ok(false);
         }

@@ -23,6 +23,8 @@ pub(super) struct Process {
     storage: Arc<dyn Storage>,
     databases: Mutex<Vec<Weak<Database>>>,
     service: Service,
+    /// Numbers of its names in trusted mode: no name is ever made twice.
+    names: AtomicU64,
     /// Its managers are driven step by step by a simulator.
     stepped: bool,
 }
@@ -30,12 +32,24 @@ pub(super) struct Process {
 impl Process {
     fn new(generation: u32) -> Process {
         let (storage, databases) = (Arc::new(Disk::new()), Mutex::default());
-        Process { generation, storage, databases, service: Service::default(), stepped: false }
+        Process {
+            generation,
+            storage,
+            databases,
+            service: Service::default(),
+            names: AtomicU64::new(0),
+            stepped: false,
+        }
     }
 
     #[cfg(feature = "simulation")]
     pub fn stepped(storage: Arc<dyn Storage>) -> Process {
         Process { storage, stepped: true, ..Process::new(fork_generation()) }
+    }
+
+    /// The next of the numbers that it gives its names in trusted mode.
+    pub fn next_number(&self) -> u64 {
+        self.names.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     /// The managers in use.
@@ -105,6 +119,11 @@ pub fn check(fork: u32) -> Result<(), String> {
     Ok(())
 }
 
+/// A number that no name of this process in trusted mode has had.
+pub(super) fn next_number() -> u64 {
+    process().next_number()
+}
+
 pub(super) fn count_lock() {
     LOCKS_TAKEN.fetch_add(1, Ordering::Relaxed);
 }
@@ -159,6 +178,13 @@ pub fn attach(path: &Path, wishes: &Wishes) -> Result<Arc<Database>, Refusal> {
     }
     let paths = Arc::new(Paths::new(path));
     let kind = storage.kind(path);
+    if let Some(listed) = (!kind.is_local()).then(|| storage.spelled_otherwise(path).ok().flatten()).flatten() {
+        return Err(format!(
+            "coord: the directory of {} lists it as {listed:?}, and this filesystem takes the two names for one. Open it by the name \
+             that is listed, in all programs",
+            path.display()
+        ));
+    }
     let mode = first_mode(&**storage, &paths, &kind, wishes)?;
     let mut fresh = Database::new(storage.clone(), paths, kind, mode, wishes.lease_ms);
     fresh.stepped = process.stepped;

@@ -2,30 +2,30 @@
 //! also hold the lock directory, which keeps `unix-dotfile` clients out and shows who writes.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::database::{Database, Inner, Mode};
 use super::failure::Failure;
 use super::level::Level;
 use super::seat::{Base, LockError, Seat};
 use super::settings::ModeWish;
-use crate::protocol::names::{Kind, Name};
-use crate::protocol::registry::LockView;
-use crate::protocol::{Denied, Holder, NodeId};
-use crate::storage::{Instant, Liveness, Process, Storage};
+use crate::protocol::{Denied, NodeId};
+use crate::storage::Instant;
 use crate::switches::{self, Guard};
 
-/// An empty lock directory that coord did not make belongs to a `unix-dotfile` client for this long.
-const STRANGER: std::time::Duration = std::time::Duration::from_secs(300);
+mod directory;
+
+pub(super) use directory::process_behind;
 
 /// The lock directory in trusted mode.
 #[derive(Default)]
 pub(super) struct TrustedLock {
-    node: Option<NodeId>,
-    n: u64,
-    held: Option<PathBuf>,
+    pub(super) node: Option<NodeId>,
+    pub(super) held: Option<PathBuf>,
+    /// Names in the directory whose holders are probably gone: to be removed once the native lock says so.
+    pub(super) doubtful: Vec<PathBuf>,
     /// Who was seen in the directory, and since when.
-    seen: Option<(String, Instant)>,
+    pub(super) seen: Option<(String, Instant)>,
     /// Connections of a second copy of SQLite whose native unlock would drop the first copy's locks.
     deferred: Vec<(usize, *mut dyn Base, u64)>,
     /// Handles of a second copy of SQLite whose closing would do the same.
@@ -79,6 +79,7 @@ impl Database {
                 self.enter_lock(inner)?;
                 let free = self.not_registered(Guard::NotRegistered);
                 let locked = free.and_then(|()| Ok(base.native_lock(Level::Reserved)?));
+                let locked = locked.and_then(|()| self.confirm_lock(inner, base, seat.level));
                 if let Err(failure) = locked {
                     self.leave_lock(inner);
                     return Err(failure);
@@ -97,6 +98,10 @@ impl Database {
                 }
                 let free = self.not_registered(Guard::NotRegistered);
                 let locked = free.and_then(|()| Ok(base.native_lock(Level::Exclusive)?));
+                let locked = locked.and_then(|()| match entered {
+                    true => self.confirm_lock(inner, base, seat.level),
+                    false => Ok(()),
+                });
                 if let Err(failure) = locked {
                     if entered {
                         self.leave_lock(inner);
@@ -234,7 +239,8 @@ impl Database {
             true => Ok(()),
             false => base.native_lock(Level::Shared).and_then(|()| base.native_lock(Level::Exclusive)),
         };
-        let made = alone.map_err(Failure::Lock).and_then(|()| {
+        let alone = alone.map_err(Failure::Lock).and_then(|()| self.confirm_lock(inner, base, Level::None));
+        let made = alone.and_then(|()| {
             // The native lock keeps everybody out from here on. A name that a kill left in L once the registry exists
             // would be one of a node that never had a heartbeat there.
             self.leave_lock(inner);
@@ -244,153 +250,4 @@ impl Database {
         self.leave_lock(inner);
         made
     }
-
-    /// mkdir L and our name in it. The native locks decide; what is found here only ever makes us busy.
-    fn enter_lock(&self, inner: &mut Inner) -> Result<(), Failure> {
-        let owner = self.owner()?;
-        let mut guard = self.storage.local_guard(&self.paths.lock);
-        let was_ours = guard.was_ours();
-        let process = self.storage.process();
-        let lock = &mut inner.trusted;
-        let node = lock.node.get_or_insert_with(|| NodeId::of(&process)).clone();
-        for _ in 0..4 {
-            if self.storage.attributes(&self.paths.lock).is_err() {
-                // Said before it is made: an empty directory that nobody owns up to keeps every writer out for minutes.
-                guard.set_ours(true);
-            }
-            let made = self.storage.make_dir(&self.paths.lock, owner);
-            switches::stop_point("made-trusted-lock");
-            if made.is_err() {
-                guard.set_ours(was_ours);
-            }
-            match made {
-                Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                    self.may_enter(lock, was_ours, &process)?;
-                    guard.set_ours(true);
-                }
-                Err(error) => return Err(Denied::io("make the lock directory", &self.paths.lock)(error).into()),
-            }
-            lock.n += 1;
-            let name = Name { node: node.clone(), n: lock.n, kind: Kind::Write };
-            let path = self.paths.lock.join(name.to_string());
-            match self.storage.create_new(&path, b"", owner) {
-                Ok(()) => {
-                    lock.held = Some(path);
-                    lock.seen = None;
-                    return Ok(());
-                }
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => {
-                    // It may have been made all the same.
-                    let _ = self.storage.unlink(&path);
-                    let _ = self.storage.remove_dir(&self.paths.lock);
-                    return Err(Denied::io("enter the lock directory", &self.paths.lock)(error).into());
-                }
-            }
-        }
-        Err(Failure::Lock(LockError::Busy))
-    }
-
-    fn leave_lock(&self, inner: &mut Inner) {
-        let Some(path) = inner.trusted.held.take() else { return };
-        let mut guard = self.storage.local_guard(&self.paths.lock);
-        if self.storage.unlink(&path).is_err() {
-            // Left behind it would keep everybody out for as long as this process lives.
-            let _ = self.storage.unlink(&path);
-        }
-        if self.storage.remove_dir(&self.paths.lock).is_ok() {
-            guard.set_ours(false);
-        }
-    }
-
-    /// L exists: whether its holder is gone for certain. Removes the dead holder's name.
-    fn may_enter(&self, lock: &mut TrustedLock, ours: bool, process: &Process) -> Result<(), Failure> {
-        let listed = self.storage.list(&self.paths.lock);
-        let view = match listed {
-            Ok(names) => LockView::sort(names),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(self.wrong_lock(error)),
-        };
-        // Whoever has a name in here from another host has made the registry before, and is not ours to judge.
-        self.not_registered(Guard::ForeignLock)?;
-        let now = self.storage.now();
-        let Some(name) = view.writes.first() else {
-            // Remembered on this host, for programs that do not live as long.
-            let key = format!("empty {} {}", self.paths.lock.display(), incarnation(&self.paths.lock));
-            if ours || self.storage.known_for(&key) >= STRANGER {
-                return Ok(());
-            }
-            return Err(busy(Holder::nobody(
-                "its lock directory (.lock) has no name of coord's in it, so a unix-dotfile client has it or left it behind; \
-                 coord takes it over five minutes after it was first seen so. Remove the directory if no such client runs",
-                STRANGER,
-            )));
-        };
-        if lock.held.is_none() && lock.node.as_ref() == Some(&name.node) {
-            // We hold nothing now: it is one that could not be removed.
-            let _ = self.storage.unlink(&self.paths.lock.join(name.to_string()));
-            return Ok(());
-        }
-        let holder = process_behind(&*self.storage, &self.paths.lock, name, process);
-        // A lock of another run of this machine: in trusted mode the filesystem is its own, so nobody of then is alive.
-        let other_boot = name.node.boot() != NodeId::of(process).boot();
-        let dead = other_boot || self.storage.liveness(&holder) == Liveness::Dead;
-        // Who holds L takes the native lock at once; one that does not for a whole lease is dead, and if it is not, the
-        // native lock decides all the same.
-        let text = name.to_string();
-        let since = match &lock.seen {
-            Some((seen, since)) if *seen == text => *since,
-            _ => now,
-        };
-        lock.seen = Some((text.clone(), since));
-        let lease = std::time::Duration::from_millis(crate::protocol::lease::DEFAULT_MS);
-        if dead || now.since(since) >= lease {
-            let _ = self.storage.unlink(&self.paths.lock.join(text));
-            return Ok(());
-        }
-        let node = Some(name.node.clone());
-        Err(busy(Holder { node, name: text, ..Holder::nobody("being written", lease) }))
-    }
-
-    fn wrong_lock(&self, error: io::Error) -> Failure {
-        match self.storage.attributes(&self.paths.lock) {
-            Ok(found) if found.is_symlink || !found.is_dir => {
-                Denied::Refused(crate::protocol::error::not_a_lock(&self.paths.lock, found.is_symlink)).into()
-            }
-            _ => Denied::io("list", &self.paths.lock)(error).into(),
-        }
-    }
-}
-
-/// The process behind a name in `lock`: its liveness file has the node's process id and key in its own name.
-pub(super) fn process_behind(storage: &dyn Storage, lock: &Path, name: &Name, own: &Process) -> Process {
-    let suffix = |node: &NodeId| format!("-{}-{:016x}.alive", node.pid, node.key);
-    let uid = |path: &Path| storage.attributes(path).map(|found| found.uid).ok();
-    let mut liveness = String::new();
-    if let Some((dir, file)) = own.liveness.rsplit_once('/')
-        && let Some(host) = file.strip_suffix(&suffix(&NodeId::of(own)))
-    {
-        let mut dir = dir.to_string();
-        let theirs = uid(&lock.join(name.to_string()));
-        if let (Some(mine), Some(theirs)) = (uid(Path::new(&own.liveness)), theirs)
-            && let Some(common) = dir.strip_suffix(&format!("coord-{mine}"))
-        {
-            dir = format!("{common}coord-{theirs}");
-        }
-        liveness = format!("{dir}/{host}{}", suffix(&name.node));
-    }
-    Process { pid: name.node.pid, liveness, ..own.clone() }
-}
-
-/// Tells one lock directory from the next that is made under the same name, perhaps with the same inode. Trusted mode is for
-/// filesystems whose times come from this very kernel.
-fn incarnation(dir: &Path) -> String {
-    use std::os::unix::fs::MetadataExt;
-    let found = std::fs::symlink_metadata(dir);
-    found.map_or(String::new(), |found| format!("{} {}.{:09}", found.ino(), found.ctime(), found.ctime_nsec()))
-}
-
-fn busy(holder: Holder) -> Failure {
-    Denied::Busy(Box::new(holder)).into()
 }

@@ -16,7 +16,7 @@ use crate::protocol::names::{self, Name, NodeId};
 use crate::storage::disk::Disk;
 use crate::storage::kind::Class;
 use crate::storage::{
-    Access, Attributes, DataFile, FileId, Instant, Kind, Liveness, LocalGuard, Owner, Process, Storage,
+    Access, Attributes, DataFile, FileId, Incarnation, Instant, Kind, Liveness, LocalGuard, Owner, Process, Storage,
 };
 
 type Pages = Arc<Mutex<HashMap<FileId, Vec<u8>>>>;
@@ -79,6 +79,9 @@ impl Storage for Client {
     }
     fn append_line(&self, path: &Path, line: &str, owner: Owner) -> io::Result<()> {
         self.server.append_line(path, line, owner)
+    }
+    fn incarnation(&self, dir: &Path) -> io::Result<Incarnation> {
+        self.server.incarnation(dir)
     }
     fn attributes(&self, path: &Path) -> io::Result<Attributes> {
         self.server.attributes(path)

@@ -10,7 +10,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::queue::LocalQueue;
-use super::{Access, Attributes, DataFile, FileId, Instant, Kind, Liveness, LocalGuard, Owner, Process, Storage};
+use super::{
+    Access, Attributes, DataFile, FileId, Incarnation, Instant, Kind, Liveness, LocalGuard, Owner, Process, Storage,
+};
 use super::{kind, liveness};
 
 mod attributes;
@@ -22,7 +24,7 @@ mod native_locks;
 mod open;
 mod rights;
 
-pub(crate) use clock::random;
+pub(crate) use clock::{now, random};
 
 /// This host's files and clock. Holds nothing: any number of them are alike.
 #[derive(Clone, Copy, Debug, Default)]
@@ -94,6 +96,10 @@ impl Storage for Disk {
         attributes::of_path(path)
     }
 
+    fn incarnation(&self, dir: &Path) -> io::Result<Incarnation> {
+        attributes::incarnation(dir)
+    }
+
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         names::sync_dir(dir)
     }
@@ -108,6 +114,10 @@ impl Storage for Disk {
 
     fn open_listed(&self, path: &Path, access: Access, scratch: &Path) -> io::Result<Box<dyn DataFile>> {
         Ok(Box::new(data::DiskFile::new(open::listed(path, access, scratch)?, path)))
+    }
+
+    fn spelled_otherwise(&self, path: &Path) -> io::Result<Option<OsString>> {
+        open::spelled_otherwise(path)
     }
 
     fn create_data(&self, path: &Path, owner: Owner) -> io::Result<Box<dyn DataFile>> {

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::disk;
+
 mod forks;
 mod identity;
 mod judge;
@@ -67,7 +69,7 @@ pub fn local_queue(path: &std::path::Path) -> Option<std::fs::File> {
 /// See [`crate::storage::Storage::known_for`].
 pub fn known_for(key: &str) -> Duration {
     match identity::runtime_dir() {
-        Some(dir) => memory::known_for(&dir, key),
+        Some(dir) => memory::known_for(&dir, &this_process().boot_id, disk::now().0, key),
         None => memory::known_here(key),
     }
 }

@@ -6,15 +6,16 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::Duration;
 
 pub mod disk;
+mod guard;
 pub mod kind;
 pub mod liveness;
 pub mod queue;
 
+pub use guard::{Incarnation, LocalGuard};
 pub use kind::Kind;
 pub use liveness::{Liveness, Process};
 
@@ -106,6 +107,11 @@ pub trait Storage: Send + Sync {
     fn append_line(&self, path: &Path, line: &str, owner: Owner) -> io::Result<()>;
     /// `lstat`: does not follow a symbolic link at the end. May be cached by a network client.
     fn attributes(&self, path: &Path) -> io::Result<Attributes>;
+    /// Which of the directories that were made under this name one after the other it is now.
+    ///
+    /// # Errors
+    /// `NotFound` if there is none.
+    fn incarnation(&self, dir: &Path) -> io::Result<Incarnation>;
     /// Makes the directory's names durable.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
 
@@ -121,6 +127,11 @@ pub trait Storage: Send + Sync {
     /// `scratch` (a name never used before, in the same directory) so that the client's knowledge of the directory is void,
     /// lists it afresh, and opens until the inode is the listed one. `NotFound` if it is not listed.
     fn open_listed(&self, path: &Path, access: Access, scratch: &Path) -> io::Result<Box<dyn DataFile>>;
+    /// The name under which a file is listed, if that is another spelling of this one, which the filesystem takes for the same.
+    fn spelled_otherwise(&self, path: &Path) -> io::Result<Option<OsString>> {
+        let _ = path;
+        Ok(None)
+    }
     /// Makes a new, empty data file to be filled (exclusive), open for reading and writing.
     fn create_data(&self, path: &Path, owner: Owner) -> io::Result<Box<dyn DataFile>>;
     /// Gives `to` mode, owner, group, ACL and extended attributes of `from`. An error if ownership cannot be kept.
@@ -148,36 +159,6 @@ pub trait Storage: Send + Sync {
     /// The order of this user's processes that wait for what `path` stands for; `None` where there is none.
     fn local_queue(&self, _path: &Path) -> Option<queue::LocalQueue> {
         None
-    }
-}
-
-/// See [`Storage::local_guard`]. Without a host-local directory it guards nothing and remembers nothing.
-#[derive(Default)]
-pub struct LocalGuard {
-    file: Option<std::fs::File>,
-    ours: bool,
-}
-
-impl LocalGuard {
-    /// Takes over a file that is already locked.
-    pub fn holding(file: std::fs::File) -> LocalGuard {
-        let mut byte = [0];
-        let ours = file.read_at(&mut byte, 0).is_ok_and(|got| got == 1) && byte[0] == b'1';
-        LocalGuard { file: Some(file), ours }
-    }
-
-    /// The bit.
-    pub fn was_ours(&self) -> bool {
-        self.ours
-    }
-
-    pub fn set_ours(&mut self, ours: bool) {
-        if ours != self.ours
-            && let Some(file) = &self.file
-        {
-            let _ = file.write_at(if ours { b"1" } else { b"0" }, 0);
-        }
-        self.ours = ours;
     }
 }
 

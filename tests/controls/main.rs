@@ -13,6 +13,7 @@ mod fences;
 mod locks;
 mod power;
 mod takeovers;
+mod trusted;
 
 #[test]
 fn puppet_entry() {

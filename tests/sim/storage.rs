@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use coord::storage::kind::Class;
 use coord::storage::{
-    Access, Attributes, DataFile, FileId, Instant, Kind, Liveness, LocalGuard, Owner, Process, Storage,
+    Access, Attributes, DataFile, FileId, Incarnation, Instant, Kind, Liveness, LocalGuard, Owner, Process, Storage,
 };
 
 use super::file::SimFile;
@@ -190,6 +190,11 @@ impl Storage for SimStorage {
 
     fn append_line(&self, path: &Path, line: &str, _: Owner) -> io::Result<()> {
         self.change(Change::Append(path.to_path_buf(), format!("{line}\n").into_bytes()))
+    }
+
+    fn incarnation(&self, dir: &Path) -> io::Result<Incarnation> {
+        let inode = self.world.state().server.look_up(dir)?;
+        Ok(Incarnation { text: inode.to_string(), born: None })
     }
 
     fn attributes(&self, path: &Path) -> io::Result<Attributes> {

@@ -16,7 +16,9 @@ use again::Again;
 
 use crate::storage::disk::Disk;
 use crate::storage::kind::Class;
-use crate::storage::{Access, Attributes, DataFile, FileId, Instant, Kind, Liveness, Owner, Process, Storage};
+use crate::storage::{
+    Access, Attributes, DataFile, FileId, Incarnation, Instant, Kind, Liveness, Owner, Process, Storage,
+};
 
 /// What is wrong with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -266,6 +268,9 @@ impl Storage for Faulty {
     }
     fn append_line(&self, path: &Path, line: &str, owner: Owner) -> io::Result<()> {
         self.disk.append_line(path, line, owner)
+    }
+    fn incarnation(&self, dir: &Path) -> io::Result<Incarnation> {
+        self.disk.incarnation(dir)
     }
     fn attributes(&self, path: &Path) -> io::Result<Attributes> {
         self.disk.attributes(path)

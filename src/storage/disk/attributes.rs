@@ -4,11 +4,12 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::time::{Duration, UNIX_EPOCH};
 
 use rustix::fs::{Gid, Uid};
 use rustix::io::Errno;
 
-use super::super::{Access, Attributes};
+use super::super::{Access, Attributes, Incarnation};
 use super::{id_of, open, refuse, rights};
 
 pub(super) fn of_path(path: &Path) -> io::Result<Attributes> {
@@ -23,6 +24,15 @@ pub(super) fn of_path(path: &Path) -> io::Result<Attributes> {
         uid: found.uid(),
         gid: found.gid(),
     })
+}
+
+/// By the inode and its time of birth, or of its last change where a filesystem does not know that.
+pub(super) fn incarnation(dir: &Path) -> io::Result<Incarnation> {
+    let found = std::fs::symlink_metadata(dir)?;
+    let changed = || UNIX_EPOCH + Duration::new(found.ctime().unsigned_abs(), found.ctime_nsec().unsigned_abs() as u32);
+    let born = found.created().unwrap_or_else(|_| changed());
+    let nanoseconds = born.duration_since(UNIX_EPOCH).map_or(0, |span| span.as_nanos());
+    Ok(Incarnation { text: format!("{} {nanoseconds}", found.ino()), born: Some(born) })
 }
 
 /// Owner first (a change of owner may take mode bits), then mode, then ACL and attributes, then the mode once more if these

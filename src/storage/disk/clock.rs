@@ -6,14 +6,14 @@ use super::super::Instant;
 
 /// CLOCK_BOOTTIME: goes on while the machine sleeps; answered by the vDSO without entering the kernel.
 #[cfg(target_os = "linux")]
-pub(super) fn now() -> Instant {
+pub(crate) fn now() -> Instant {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
     Instant(time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64)
 }
 
 /// mach_continuous_time under its POSIX name: on macOS it goes on while the machine sleeps (clock_gettime(3)).
 #[cfg(target_vendor = "apple")]
-pub(super) fn now() -> Instant {
+pub(crate) fn now() -> Instant {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `time` has room for the answer; this clock is always there.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_RAW, &mut time) };
@@ -21,7 +21,7 @@ pub(super) fn now() -> Instant {
 }
 
 #[cfg(not(any(target_os = "linux", target_vendor = "apple")))]
-pub(super) fn now() -> Instant {
+pub(crate) fn now() -> Instant {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     Instant(time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64)
 }

@@ -15,8 +15,8 @@ use super::{listing, open, refuse, rights};
 pub(super) fn make_dir(dir: &Path, owner: Owner) -> io::Result<()> {
     let mode = rights::dir_mode(owner);
     rustix::fs::mkdir(dir, rights::raw(mode))?;
-    if rights::umask_strips(mode) {
-        rights::set_mode(listing::open_dir(dir)?, mode)?;
+    if rights::lacks(&std::fs::symlink_metadata(dir)?, mode) {
+        rights::set_mode(&File::from(listing::open_dir(dir)?), mode)?;
     }
     if let Some((uid, gid)) = rights::heir(owner) {
         let no_follow = rustix::fs::AtFlags::SYMLINK_NOFOLLOW;

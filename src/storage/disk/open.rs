@@ -1,7 +1,9 @@
 //! Opening data files by name, and making sure that the name still means that file.
 
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, ErrorKind};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -71,8 +73,47 @@ fn void_listing(scratch: &Path) -> io::Result<()> {
     std::fs::remove_file(scratch)
 }
 
-fn listing_inode(parent: &Path, name: &std::ffi::OsStr) -> io::Result<Option<u64>> {
-    Ok(listing::entries(parent)?.into_iter().find(|entry| entry.name == name).map(|entry| entry.inode))
+/// The inode that the directory lists under this very name.
+///
+/// # Errors
+/// Also if it lists another spelling of the name, and the filesystem takes the two for one: then it is not missing.
+fn listing_inode(parent: &Path, name: &OsStr) -> io::Result<Option<u64>> {
+    let entries = listing::entries(parent)?;
+    match entries.iter().find(|entry| entry.name == name) {
+        Some(entry) => Ok(Some(entry.inode)),
+        None => match other_spelling(&parent.join(name), &entries) {
+            Some(listed) => Err(spelled(&parent.join(name), listed)),
+            None => Ok(None),
+        },
+    }
+}
+
+/// See [`crate::storage::Storage::spelled_otherwise`].
+pub(super) fn spelled_otherwise(path: &Path) -> io::Result<Option<OsString>> {
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Ok(None) };
+    let entries = listing::entries(parent)?;
+    if entries.iter().any(|entry| entry.name == name) {
+        return Ok(None);
+    }
+    Ok(other_spelling(path, &entries).map(OsStr::to_owned))
+}
+
+/// The entry that `path`, which is not listed, leads to by another spelling (case, or Unicode's normal forms). That it has the same
+/// inode is not enough: a client may remember what was there under the name, and its inode may be another's by now.
+fn other_spelling<'a>(path: &Path, entries: &'a [listing::Entry]) -> Option<&'a OsStr> {
+    let name = path.file_name()?;
+    let alike = |other: &OsStr| other.eq_ignore_ascii_case(name) || !(other.is_ascii() || name.is_ascii());
+    let mut inode = None;
+    let leads_there = |entry: &&listing::Entry| {
+        let found = *inode.get_or_insert_with(|| std::fs::symlink_metadata(path).map_or(0, |found| found.ino()));
+        found == entry.inode && found != 0
+    };
+    entries.iter().filter(|entry| alike(&entry.name)).find(leads_there).map(|entry| entry.name.as_os_str())
+}
+
+fn spelled(path: &Path, listed: &OsStr) -> io::Error {
+    let what = format!("its directory lists it as {listed:?}, and this filesystem takes the two names for one");
+    refuse(ErrorKind::Other, path, &what)
 }
 
 /// Lists and opens in turn until both speak of one inode.
@@ -116,7 +157,6 @@ mod tests {
     use super::*;
     use std::cell::Cell;
     use std::fs;
-    use std::os::unix::fs::MetadataExt;
 
     #[test]
     fn only_regular_files_are_opened_and_nothing_hangs() {
@@ -183,6 +223,30 @@ mod tests {
         assert_eq!(file.metadata().unwrap().ino(), fs::metadata(at("db")).unwrap().ino());
         assert_eq!(listed_anew(&at("no"), Access::Read, &at("s2")).unwrap_err().kind(), ErrorKind::NotFound);
         assert_eq!(listing::entries(dir.path()).unwrap().len(), 1);
+    }
+
+    /// A filesystem that takes two spellings for one is pretended by a second name of the same file.
+    #[test]
+    fn another_spelling_is_not_missing() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let listing = |names: &[&str]| -> Vec<listing::Entry> {
+            let of = |name: &&str| listing::Entry { name: name.into(), inode: fs::metadata(at(name)).unwrap().ino() };
+            names.iter().map(of).collect()
+        };
+        for (asked, listed) in [("State.db", "state.DB"), ("caf\u{e9}.db", "cafe\u{301}.db")] {
+            fs::write(at(asked), b"").unwrap();
+            fs::hard_link(at(asked), at(listed)).unwrap();
+            fs::write(at("other"), b"").unwrap();
+            let entries = listing(&["other", listed]);
+            assert_eq!(other_spelling(&at(asked), &entries), Some(OsStr::new(listed)));
+            // The client remembers a file whose inode is another's by now; and one that is missing.
+            fs::hard_link(at(asked), at("again")).unwrap();
+            assert_eq!(other_spelling(&at(asked), &listing(&["other", "again"])), None);
+            fs::remove_file(at("again")).unwrap();
+            fs::remove_file(at(asked)).unwrap();
+            assert_eq!(other_spelling(&at(asked), &entries), None);
+        }
     }
 
     #[test]

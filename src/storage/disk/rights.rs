@@ -1,11 +1,8 @@
-//! Mode and owner of what is made here: those of the database, whatever the umask.
-//!
-//! Costs nothing in the usual case: the umask strips no wanted bit, and we are who owns the database.
+//! Mode and owner of what is made here: those of the database, whatever the umask, which a program may change at any time.
 
 use std::fs::File;
 use std::io;
-use std::os::fd::AsFd;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::os::unix::fs::MetadataExt;
 
 use rustix::fs::{Gid, Mode, Uid};
 use rustix::io::Errno;
@@ -28,14 +25,14 @@ pub(super) fn raw(mode: u32) -> Mode {
     Mode::from_raw_mode(mode as rustix::fs::RawMode)
 }
 
-/// Whether something made with `mode` comes out with fewer rights.
-pub(super) fn umask_strips(mode: u32) -> bool {
-    umask() & mode != 0
+/// Whether what was made with `mode` has come out with fewer rights.
+pub(super) fn lacks(made: &std::fs::Metadata, mode: u32) -> bool {
+    made.mode() & mode != mode
 }
 
 /// Sets the mode of what was just made, where the umask has taken some of it.
-pub(super) fn set_mode(made: impl AsFd, mode: u32) -> io::Result<()> {
-    if umask_strips(mode) { forgive(rustix::fs::fchmod(made, raw(mode))) } else { Ok(()) }
+pub(super) fn set_mode(made: &File, mode: u32) -> io::Result<()> {
+    if lacks(&made.metadata()?, mode) { forgive(rustix::fs::fchmod(made, raw(mode))) } else { Ok(()) }
 }
 
 /// To whom what is made must be given: root gives it to the database's owner and group, others to its group, through which
@@ -65,26 +62,6 @@ pub(super) fn forgive(result: rustix::io::Result<()>) -> io::Result<()> {
     }
 }
 
-const NOT_READ: u32 = u32::MAX;
-
-/// The process's umask, read once. Where it cannot be read without changing it: everything, so that modes are always set.
-fn umask() -> u32 {
-    static UMASK: AtomicU32 = AtomicU32::new(NOT_READ);
-    let known = UMASK.load(Ordering::Relaxed);
-    if known != NOT_READ {
-        return known;
-    }
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let umask = parse_umask(&status).unwrap_or(0o777);
-    UMASK.store(umask, Ordering::Relaxed);
-    umask
-}
-
-fn parse_umask(status: &str) -> Option<u32> {
-    let digits = status.lines().find_map(|line| line.strip_prefix("Umask:"))?;
-    u32::from_str_radix(digits.trim(), 8).ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -94,12 +71,5 @@ mod tests {
         let of = |mode| dir_mode(Owner { mode, uid: 0, gid: 0 });
         assert_eq!([of(0o644), of(0o600), of(0o660), of(0o100_664)], [0o755, 0o700, 0o770, 0o775]);
         assert_eq!(file_mode(Owner { mode: 0o4755, uid: 0, gid: 0 }), 0o755);
-    }
-
-    #[test]
-    fn the_umask_is_read_from_status() {
-        assert_eq!(parse_umask("Name:\tcat\nUmask:\t0027\nState:\tR\n"), Some(0o027));
-        assert_eq!(parse_umask("Name:\tcat\n"), None);
-        assert_eq!(parse_umask("Umask:\tx\n"), None);
     }
 }

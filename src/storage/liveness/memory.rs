@@ -22,17 +22,35 @@ const HOUR: Duration = Duration::from_secs(3600);
 /// A dead process's file that a sweep has seen: no longer writable for its owner, and dated when it was first seen so.
 const SEEN_DEAD: u32 = 0o444;
 
-/// How long `key` has been known here; zero at the first call.
-pub(super) fn known_for(dir: &Path, key: &str) -> Duration {
+/// How long `key` has been known here, by a clock that nobody sets and within one run of this machine; zero at the first call.
+pub(super) fn known_for(dir: &Path, boot_id: &str, now: u64, key: &str) -> Duration {
     let path = dir.join(format!("seen-{:016x}", fnv1a(key.as_bytes())));
+    let text = format!("{boot_id} {now}\n");
     match File::options().write(true).create_new(true).mode(0o644).open(&path) {
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => age(&path),
-        Err(_) => known_here(key),
-        Ok(_) => {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            let since = read_known(&path, boot_id, now);
+            // Of an earlier run, or of who died between making and filling it.
+            let begins =
+                || File::options().write(true).custom_flags(libc::O_NOFOLLOW).open(&path)?.write_at(text.as_bytes(), 0);
+            match since {
+                Some(since) => Duration::from_nanos(now - since),
+                None if begins().is_ok() => Duration::ZERO,
+                None => known_here(key),
+            }
+        }
+        Ok(file) if file.write_at(text.as_bytes(), 0).is_ok() => {
             sweep(dir);
             Duration::ZERO
         }
+        _ => known_here(key),
     }
+}
+
+/// Since when, if that was in this run of the machine.
+fn read_known(path: &Path, boot_id: &str, now: u64) -> Option<u64> {
+    let text = fs::read_to_string(path).ok()?;
+    let (boot, since) = text.lines().next()?.split_once(' ')?;
+    (boot == boot_id).then(|| since.parse().ok())?.filter(|since| *since <= now)
 }
 
 /// The same as far as this program knows by itself, where there is no place on the host: else it would wait for ever for what is
@@ -174,25 +192,29 @@ mod tests {
     #[test]
     fn a_key_is_known_from_its_first_call_on() {
         let dir = tempfile::tempdir().unwrap();
-        assert_eq!(known_for(dir.path(), "beat"), Duration::ZERO);
+        let known = |boot: &str, now: u64| known_for(dir.path(), boot, now, "beat").as_nanos();
+        assert_eq!(known("one", 50), 0);
+        // The date of its file says nothing: clocks are set.
         backdate(&dir.path().join(format!("seen-{:016x}", fnv1a(b"beat"))), Duration::from_secs(100));
-        let known = known_for(dir.path(), "beat");
-        assert!(known >= Duration::from_secs(100) && known < Duration::from_secs(160), "{known:?}");
-        assert_eq!(known_for(dir.path(), "other"), Duration::ZERO);
+        assert_eq!(known("one", 80), 30);
+        assert_eq!(known_for(dir.path(), "one", 80, "other"), Duration::ZERO);
+        assert_eq!([known("two", 10), known("two", 15)], [0, 5], "another run of the machine");
         // This program's own memory is left.
-        let nowhere = || known_for(Path::new("/no/such/place"), "a key of this test");
+        let nowhere = || known_for(Path::new("/no/such/place"), "one", 1, "a key of this test");
         let first = nowhere();
         std::thread::sleep(Duration::from_millis(20));
         assert!(nowhere() >= first + Duration::from_millis(20));
     }
 
     #[test]
-    fn a_date_that_lies_ahead_counts_as_now() {
+    fn what_cannot_be_read_begins_anew() {
         let dir = tempfile::tempdir().unwrap();
-        known_for(dir.path(), "beat");
         let path = dir.path().join(format!("seen-{:016x}", fnv1a(b"beat")));
-        File::open(&path).unwrap().set_modified(SystemTime::now() + DAY).unwrap();
-        assert_eq!(known_for(dir.path(), "beat"), Duration::ZERO);
+        for text in ["", "one", "one x\n", "one 900\n"] {
+            fs::write(&path, text).unwrap();
+            assert_eq!(known_for(dir.path(), "one", 50, "beat"), Duration::ZERO, "{text:?}");
+            assert_eq!(known_for(dir.path(), "one", 60, "beat").as_nanos(), 10, "{text:?}");
+        }
     }
 
     #[test]

@@ -1,0 +1,101 @@
+//! Trusted mode: the native locks decide among those that have them, and the lock directory keeps `unix-dotfile` clients out, so
+//! it must not be taken from under anybody who writes.
+
+use super::common::bank;
+use super::common::stage::Stage;
+use super::{Wrong, control};
+use rusqlite::{Connection, OpenFlags};
+use std::path::PathBuf;
+
+fn stage(without: &str) -> Stage {
+    Stage::new("coord_mode=trusted", without)
+}
+
+fn lock(stage: &Stage) -> PathBuf {
+    let mut path = stage.database.clone().into_os_string();
+    path.push(".lock");
+    path.into()
+}
+
+/// A program that knows nothing of coord, in a transaction that writes.
+fn writer(stage: &Stage, vfs: &str) -> Connection {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE;
+    let db = Connection::open_with_flags_and_vfs(&stage.database, flags, vfs).expect("it opens");
+    db.execute_batch("BEGIN IMMEDIATE").expect("nobody else is there");
+    db
+}
+
+/// The holder is not known to be dead, and has the native lock.
+#[test]
+fn a_name_is_taken_away_only_with_the_native_lock() {
+    control(&["names-under-lock"], "taken away", |without| {
+        let stage = stage(without);
+        let living = writer(&stage, "unix");
+        // As one with another boot identity, which a container may have.
+        let name = "write.host9-00000009-9-00000000000000ff.1";
+        std::fs::create_dir(lock(&stage)).expect("nobody is there");
+        std::fs::write(lock(&stage).join(name), "").expect("it is made");
+        let mut other = stage.hasty("other");
+        other.sql("BEGIN IMMEDIATE").expect_err("the native lock is held");
+        let mut wrong = Wrong::new();
+        if stage.names_in(".lock") != [name] {
+            wrong.push("the living holder's name was taken away".into());
+        }
+        living.execute_batch("ROLLBACK").expect("it ends");
+        drop(living);
+        other.ok("BEGIN IMMEDIATE; COMMIT");
+        assert!(!lock(&stage).exists(), "what he has left is cleared up");
+        drop(other);
+        wrong.extend(stage.wrong());
+        wrong
+    });
+}
+
+/// Somebody has removed the directory of who stood still before he had the native lock, and another has made his own.
+#[test]
+fn who_is_not_in_the_lock_directory_any_more_does_not_write() {
+    control(&["still-entered"], "", |without| {
+        let stage = stage(without);
+        let mut late = stage.hasty("late");
+        late.stops_in(&["entered-trusted-lock"], "BEGIN IMMEDIATE");
+        std::fs::remove_dir_all(lock(&stage)).expect("it is there");
+        let other = writer(&stage, "unix-dotfile");
+        late.thaw();
+        let mut wrong = Wrong::new();
+        if late.answer().is_ok() {
+            wrong.push("two write at once".into());
+            let _ = late.sql("ROLLBACK");
+        }
+        if !lock(&stage).exists() {
+            wrong.push("the other's lock directory is gone".into());
+        }
+        other.execute_batch("COMMIT").expect("it ends");
+        drop((late, other));
+        wrong.extend(stage.wrong());
+        wrong
+    });
+}
+
+/// Who died in the lock directory has left a note that it is his; it was removed by hand since, and another one made.
+#[test]
+fn an_empty_lock_directory_is_ours_only_if_we_have_made_it() {
+    control(&["own-directory"], "two write at once", |without| {
+        let mut stage = stage(without);
+        let mut dead = stage.hasty("dead");
+        stage.pays(&mut dead);
+        dead.ok("BEGIN IMMEDIATE");
+        dead.kill();
+        std::fs::remove_dir_all(lock(&stage)).expect("it is there");
+        let stranger = writer(&stage, "unix-dotfile");
+        let mut next = stage.hasty("next");
+        let transfer = stage.next();
+        let outcome = bank::transfer(&mut next, &transfer);
+        let mut wrong = Wrong::new();
+        if matches!(outcome, bank::Outcome::Committed(_)) {
+            wrong.push("two write at once".into());
+        }
+        stranger.execute_batch("ROLLBACK").expect("it ends");
+        drop((next, stranger));
+        wrong
+    });
+}
