@@ -166,6 +166,10 @@ pub enum Guard {
     EmptyStill,
     /// Trying again to remove a lock directory that was not empty.
     LockLeft,
+    /// Asking the server for a file's length when its cached pages are dropped.
+    FreshSize,
+    /// Opening a file anew of which pages are left in the cache when they have been dropped.
+    MappedPages,
     /// In trusted mode, removing the name of who is not dead for certain only with the native lock taken.
     NamesUnderLock,
     /// In trusted mode, looking whether our name is in the lock directory still when the native lock is taken.
@@ -264,6 +268,8 @@ impl Guard {
             Guard::ColdAsides => "cold-asides",
             Guard::EmptyStill => "empty-still",
             Guard::LockLeft => "lock-left",
+            Guard::FreshSize => "fresh-size",
+            Guard::MappedPages => "mapped-pages",
             Guard::NamesUnderLock => "names-under-lock",
             Guard::StillEntered => "still-entered",
             Guard::OwnDirectory => "own-directory",

@@ -8,6 +8,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod caches;
 mod clock;
 mod fences;
 mod locks;

@@ -59,7 +59,16 @@ impl DataFile for DiskFile {
     }
 
     fn drop_cache(&self) -> io::Result<()> {
-        if self.local { Ok(()) } else { drop_cache(&self.file) }
+        if self.local {
+            return Ok(());
+        }
+        ask_for_attributes(&self.file)?;
+        drop_cache(&self.file)?;
+        if switches::off(Guard::MappedPages) || is_dropped(&self.file) {
+            return Ok(());
+        }
+        open_anew(&self.file);
+        drop_cache(&self.file)
     }
 
     fn clone_from(&self, source: &dyn DataFile) -> bool {
@@ -135,6 +144,91 @@ fn drop_cache(file: &File) -> io::Result<()> {
     Ok(rustix::io::retry_on_intr(|| rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed))?)
 }
 
+/// Asks the server how long the file is (statx(2), `AT_STATX_FORCE_SYNC`): a client goes by what it knows of that for seconds, and reads
+/// nothing beyond it. Where the file has changed it forgets its pages as well, the mapped ones with them.
+#[cfg(target_os = "linux")]
+fn ask_for_attributes(file: &File) -> io::Result<()> {
+    use rustix::fs::{AtFlags, StatxFlags, statx};
+    if switches::off(Guard::FreshSize) {
+        return Ok(());
+    }
+    let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_FORCE_SYNC;
+    let asked = rustix::io::retry_on_intr(|| statx(file, "", flags, StatxFlags::BASIC_STATS));
+    match asked {
+        // Of a file that is gone at the server every read says so.
+        Ok(_) | Err(rustix::io::Errno::STALE) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn ask_for_attributes(_file: &File) -> io::Result<()> {
+    Ok(())
+}
+
+/// Whether nothing of the file is left in this host's cache. Pages that a program has mapped, or is just reading, are not dropped,
+/// without a word.
+#[cfg(target_os = "linux")]
+fn is_dropped(file: &File) -> bool {
+    match pages_left(file) {
+        Ok(left) => !left,
+        // What we cannot map nobody has mapped.
+        Err(error) => error.raw_os_error() == Some(libc::ENODEV),
+    }
+}
+
+/// Pages asked for at once.
+#[cfg(target_os = "linux")]
+const AT_ONCE: usize = 1 << 18;
+
+/// Whether a page of the file is in the cache (mincore(2)). That is told only to who may write the file: others are told of every
+/// page that it is there, also of one behind the file's end, which is asked for first.
+#[cfg(target_os = "linux")]
+fn pages_left(file: &File) -> io::Result<bool> {
+    let page = rustix::param::page_size();
+    let size = usize::try_from(file.metadata()?.len()).map_err(|_| ErrorKind::FileTooLarge)?.next_multiple_of(page);
+    let length = size + 2 * page;
+    // SAFETY: a mapping of its own, never touched: a file that becomes shorter does no harm.
+    let mapped =
+        unsafe { libc::mmap(std::ptr::null_mut(), length, libc::PROT_NONE, libc::MAP_PRIVATE, file.as_raw_fd(), 0) };
+    if mapped == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
+    }
+    let mut there = vec![0_u8; AT_ONCE.min(length / page)];
+    let mut is_there = |from: usize, pages: usize| {
+        // SAFETY: the pages lie within the mapping, and there is a byte for each of them.
+        match unsafe { libc::mincore(mapped.byte_add(from), pages * page, there.as_mut_ptr()) } {
+            0 => Ok(there[..pages].iter().any(|page| page & 1 != 0)),
+            _ => Err(io::Error::last_os_error()),
+        }
+    };
+    let mut left = is_there(length - page, 1);
+    let mut at = 0;
+    while at < size && matches!(left, Ok(false)) {
+        let pages = AT_ONCE.min((size - at) / page);
+        left = is_there(at, pages);
+        at += pages * page;
+    }
+    // SAFETY: the mapping made above.
+    unsafe { libc::munmap(mapped, length) };
+    left
+}
+
+/// Opens the very same file once more, which is what makes a client ask the server whether it has changed, and if so forget what is
+/// mapped as well (NFS: close-to-open consistency; FUSE forgets at each opening). Best effort: where it fails, so does what follows.
+#[cfg(target_os = "linux")]
+fn open_anew(file: &File) {
+    drop(File::open(format!("/proc/self/fd/{}", file.as_raw_fd())));
+}
+
+#[cfg(not(target_os = "linux"))]
+fn is_dropped(_file: &File) -> bool {
+    true
+}
+
+#[cfg(not(target_os = "linux"))]
+fn open_anew(_file: &File) {}
+
 #[cfg(not(target_os = "linux"))]
 fn drop_cache(_file: &File) -> io::Result<()> {
     Err(io::Error::new(
@@ -189,5 +283,14 @@ mod tests {
         assert!(file.drop_cache().is_err(), "a pipe refuses the advice, so this shows that it was given");
         let disk = tempfile::tempfile().unwrap();
         assert!(DiskFile { file: disk, local: false }.drop_cache().is_ok());
+    }
+
+    #[test]
+    fn pages_that_are_left_are_seen() {
+        let dir = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+        let file = File::options().read(true).write(true).create_new(true).open(dir.path().join("file")).unwrap();
+        assert!(is_dropped(&file), "an empty one");
+        file.write_all_at(&[1; 20_000], 0).unwrap();
+        assert!(!is_dropped(&file), "just written");
     }
 }
