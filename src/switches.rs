@@ -170,6 +170,10 @@ pub enum Guard {
     FreshSize,
     /// Opening a file anew of which pages are left in the cache when they have been dropped.
     MappedPages,
+    /// Refusing to commit two files at once also where SQLite makes no super-journal.
+    OneFile,
+    /// Cutting, not only marking, a journal that is ended for another transaction than ours.
+    ForeignCut,
     /// In trusted mode, removing the name of who is not dead for certain only with the native lock taken.
     NamesUnderLock,
     /// In trusted mode, looking whether our name is in the lock directory still when the native lock is taken.
@@ -270,6 +274,8 @@ impl Guard {
             Guard::LockLeft => "lock-left",
             Guard::FreshSize => "fresh-size",
             Guard::MappedPages => "mapped-pages",
+            Guard::OneFile => "one-file",
+            Guard::ForeignCut => "foreign-cut",
             Guard::NamesUnderLock => "names-under-lock",
             Guard::StillEntered => "still-entered",
             Guard::OwnDirectory => "own-directory",

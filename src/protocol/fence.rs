@@ -97,7 +97,12 @@ impl Node {
     /// before, which this client need not have learned; and our new epoch stands for that as well.
     pub(super) fn reopen_replaced(&mut self, files: &mut dyn Files) -> Result<(), Denied> {
         let listed = !self.settings.local && !switches::off(Guard::FreshReplaced);
-        files.reopen(self, listed)
+        let reopened = files.reopen(self, listed);
+        if reopened.is_err() {
+            // An epoch is known only once what it announces is open.
+            self.epoch.clear();
+        }
+        reopened
     }
 
     /// Whether there is no such file, which only a fresh listing can say.

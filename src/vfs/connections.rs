@@ -6,9 +6,11 @@ use std::collections::BTreeMap;
 use std::ffi::{CStr, c_char};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::ptr;
 use std::sync::{Mutex, PoisonError};
 
 use super::database_file::DatabaseFile;
+use crate::host::ffi::sqlite3;
 
 /// Longest distance between a database's name and its journal's: two paths and the parameters of a URI.
 const BLOCK_MAX: usize = 1 << 17;
@@ -16,6 +18,8 @@ const BLOCK_MAX: usize = 1 << 17;
 struct Open {
     file: *mut DatabaseFile,
     path: Vec<u8>,
+    /// The address of its `sqlite3`, once SQLite has said that.
+    connection: usize,
 }
 
 // SAFETY: only handed out again to the thread that runs the owning connection.
@@ -31,12 +35,29 @@ pub enum Part {
 }
 
 pub fn add(name: *const c_char, file: *mut DatabaseFile, path: &Path) {
-    let open = Open { file, path: path.as_os_str().as_bytes().to_vec() };
+    let open = Open { file, path: path.as_os_str().as_bytes().to_vec(), connection: 0 };
     OPEN.lock().unwrap_or_else(PoisonError::into_inner).insert(name.addr(), open);
 }
 
 pub fn remove(name: *const c_char) {
     OPEN.lock().unwrap_or_else(PoisonError::into_inner).remove(&name.addr());
+}
+
+/// Which connection this database file is of.
+pub fn belongs_to(file: *const DatabaseFile, connection: *const sqlite3) {
+    let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(found) = open.values_mut().find(|open| ptr::eq(open.file, file)) {
+        found.connection = connection.addr();
+    }
+}
+
+/// The other database files of the connection that `file` is of. The result is only to be used by the calling thread, which runs
+/// that connection.
+pub fn siblings(file: *const DatabaseFile) -> Vec<*mut DatabaseFile> {
+    let open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+    let mine = open.values().find(|open| ptr::eq(open.file, file)).map_or(0, |open| open.connection);
+    let others = open.values().filter(|open| mine != 0 && open.connection == mine && !ptr::eq(open.file, file));
+    others.map(|open| open.file).collect()
 }
 
 /// The open database that `name` belongs to as its journal or WAL. The result is only to be used by the calling thread,

@@ -2,6 +2,7 @@
 
 use std::ffi::{CStr, c_char, c_int, c_void};
 
+use super::connections;
 use super::database_file::DatabaseFile;
 use crate::host::ffi::*;
 use crate::lock::{self, Mode};
@@ -43,6 +44,7 @@ impl DatabaseFile {
                 SQLITE_FCNTL_PRAGMA => self.pragma(argument.cast()),
                 SQLITE_FCNTL_PDB => {
                     self.handles.connection = argument.cast();
+                    connections::belongs_to(self, *self.handles.connection);
                     self.handles.control(operation, argument);
                     SQLITE_OK
                 }
@@ -55,7 +57,7 @@ impl DatabaseFile {
                     argument.cast::<i64>().write(0);
                     SQLITE_OK
                 }
-                SQLITE_FCNTL_SYNC if !argument.is_null() && self.database.mode() == Mode::NetworkExclusive => {
+                SQLITE_FCNTL_SYNC if self.is_one_of_several(!argument.is_null()) => {
                     let text = format!(
                         "coord: a transaction that writes {} and another database file at once cannot be committed: the moment in \
                          which both count is outside of what the lock protocol guards. Write them in two transactions",
@@ -92,6 +94,15 @@ impl DatabaseFile {
                 _ => self.forward(operation, argument),
             }
         }
+    }
+
+    /// Whether the transaction that is about to be committed writes another database file as well. `named`: SQLite has made a
+    /// super-journal, which it does unless `synchronous` is OFF for all of them but one.
+    fn is_one_of_several(&self, named: bool) -> bool {
+        // SAFETY: files of this very connection, which this thread runs.
+        let others = || connections::siblings(self).into_iter().map(|file| unsafe { &*file });
+        let beside = || self.transaction.is_kept() && others().any(|other| other.transaction.writes());
+        self.database.mode() == Mode::NetworkExclusive && (named || (!switches::off(Guard::OneFile) && beside()))
     }
 
     /// Hands an operation to the platform's VFS, also while the handle is in the manager's care.

@@ -68,12 +68,16 @@ impl JournalFile {
             return if amount <= 1 { SQLITE_OK } else { SQLITE_IOERR_SHORT_READ };
         }
         let owner = self.owner();
+        owner.transaction.undoing |= offset == 0;
         let failed = owner.journal_read_back(offset);
         if failed != SQLITE_OK {
             return failed;
         }
+        if owner.handles.journal_cut {
+            owner.refuse_again();
+            return SQLITE_IOERR_READ;
+        }
         let code = match &owner.handles.journal {
-            _ if owner.handles.journal_cut => SQLITE_IOERR_READ,
             // SAFETY: the caller's promise.
             Some(journal) => unsafe { journal.read(buffer, amount, offset) },
             None => SQLITE_IOERR_READ,
@@ -111,9 +115,12 @@ impl JournalFile {
         if failed != SQLITE_OK {
             return failed;
         }
-        let handles = &self.owner().handles;
-        match (&handles.journal, how) {
-            (Some(_), Use::Full) if handles.journal_cut => SQLITE_IOERR_FSTAT,
+        let owner = self.owner();
+        if owner.handles.journal_cut && how == Use::Full {
+            owner.refuse_again();
+            return SQLITE_IOERR_FSTAT;
+        }
+        match (&owner.handles.journal, how) {
             (Some(journal), Use::Full) => match journal.size() {
                 Ok(size) => {
                     *out = size;

@@ -2,12 +2,11 @@
 //! It holds whatever `PRAGMA synchronous` and `journal_mode` say.
 
 mod ending;
+mod supers;
 
 pub(super) use ending::end_again;
 
-use std::ffi::{OsString, c_int};
-use std::os::unix::ffi::OsStringExt;
-use std::path::PathBuf;
+use std::ffi::c_int;
 
 use super::database_file::DatabaseFile;
 use crate::host::ffi::*;
@@ -46,6 +45,10 @@ pub struct Transaction {
     /// A sync failed: the next may lie, so nothing is finalised any more under this lock.
     pub sync_failed: bool,
     pub failed: bool,
+    /// SQLite reads the journal from its beginning: it is rolling back.
+    pub undoing: bool,
+    /// How often SQLite was told that it can be neither ended nor undone.
+    refusals: u32,
 }
 
 impl Transaction {
@@ -61,9 +64,19 @@ impl Transaction {
         level == Level::Exclusive && (self.has_header || self.recovering) && !self.finalised
     }
 
+    /// Whether it has begun to write.
+    pub fn writes(&self) -> bool {
+        self.has_header && !self.finalised
+    }
+
+    /// Whether it is that of a COMMIT, if anything is synced now.
+    pub fn is_kept(&self) -> bool {
+        self.writes() && !self.undoing
+    }
+
     /// Whether anything was left undone or went wrong, so that nothing may rest on it.
     pub fn is_unclean(&self) -> bool {
-        (self.has_header && !self.finalised) || self.failed || self.sync_failed || self.poisoned
+        self.writes() || self.failed || self.sync_failed || self.poisoned
     }
 
     pub fn unlocked(&mut self, level: Level) {
@@ -123,33 +136,6 @@ impl DatabaseFile {
             return Err(code);
         }
         Ok(())
-    }
-
-    /// RESERVED was taken: an older use of the file without coord may have left the name of a super-journal at the journal's
-    /// end, which would hide a hot journal from whoever comes after us; or a long journal.
-    pub(super) fn prepare_journal(&mut self) -> c_int {
-        if !self.seat.take_fresh_journal() {
-            // It is the one that we finalised last, under the same holding of the lock.
-            return SQLITE_OK;
-        }
-        let Some(journal) = self.handles.journal.as_ref().filter(|_| !self.database.journal_is_hot()) else {
-            return SQLITE_OK;
-        };
-        let size = journal.size().unwrap_or(0);
-        let mut tail = [0; MAGIC.len()];
-        let at = size - MAGIC.len() as i64;
-        let named = at >= 0 && journal.read_into(&mut tail, at) == SQLITE_OK && tail == MAGIC;
-        if !named && size <= KEPT_JOURNAL {
-            return SQLITE_OK;
-        }
-        self.handles.journal_dirty = true;
-        match journal.truncate(0) {
-            SQLITE_OK => SQLITE_OK,
-            code => {
-                self.write_failed(code);
-                code
-            }
-        }
     }
 
     /// Whether SQLite finds a journal. `None`: let the platform's VFS say.
@@ -219,25 +205,6 @@ impl DatabaseFile {
         Ok(())
     }
 
-    /// The super-journal that a hot journal names, if its directory is not there: then nobody can tell here whether it is
-    /// gone, and SQLite would take the half-written database for a whole one.
-    fn super_journal_elsewhere(&self) -> Option<PathBuf> {
-        let journal = self.handles.journal.as_ref()?;
-        // Length of the name, its checksum, magic.
-        let mut tail = [0; 16];
-        let end = journal.size().ok()? - 16;
-        if end < 0 || journal.read_into(&mut tail, end) != SQLITE_OK || tail[8..] != MAGIC {
-            return None;
-        }
-        let length = u32::from_be_bytes([tail[0], tail[1], tail[2], tail[3]]);
-        let mut name = vec![0; usize::try_from(length).ok().filter(|length| (1..=4096).contains(length))?];
-        if journal.read_into(&mut name, end - i64::from(length)) != SQLITE_OK {
-            return None;
-        }
-        let name = PathBuf::from(OsString::from_vec(name));
-        (!name.parent()?.is_dir()).then_some(name)
-    }
-
     pub(super) fn write_journal(&mut self, data: &[u8], offset: i64) -> c_int {
         let ends = offset == 0 && data.len() == ZERO_HEADER && data.iter().all(|byte| *byte == 0);
         if ends {
@@ -254,6 +221,7 @@ impl DatabaseFile {
         if let Err(code) = self.has_whole_journal(SQLITE_IOERR_WRITE) {
             return code;
         }
+        self.transaction.undoing = false;
         let mut hidden = None;
         if offset == 0 {
             self.transaction.has_header = true;
@@ -341,6 +309,16 @@ impl DatabaseFile {
         self.write_failed(code);
         if self.locking_mode_exclusive && !switches::off(Guard::KeptCut) {
             // SQLite would keep the lock, and could neither go on nor roll back under it; others can.
+            self.database.depose(&self.seat);
+        }
+    }
+
+    /// SQLite is told that the transaction can neither be ended nor undone here. It gives its lock up then and begins anew; if it asks
+    /// for the same again under the same lock it keeps that for good, by a `locking_mode=EXCLUSIVE` that we were not told of (for all
+    /// files at once SQLite tells the first alone) or with an error of another kind. Others can do what this one cannot.
+    pub(super) fn refuse_again(&mut self) {
+        self.transaction.refusals += 1;
+        if self.transaction.refusals > 1 && !switches::off(Guard::KeptCut) {
             self.database.depose(&self.seat);
         }
     }

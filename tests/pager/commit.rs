@@ -144,6 +144,31 @@ fn a_commit_over_several_files_is_refused_cleanly() {
     }
 }
 
+/// The same where SQLite makes no super-journal, as all files but one do without syncs.
+#[test]
+fn a_commit_over_several_files_without_a_super_journal_is_refused() {
+    for (guards, without_syncs) in [("", &["s"][..]), ("", &["s", "main"]), ("", &[]), ("one-file", &["s"])] {
+        let room = Room::with_rows();
+        let second = room.dir.path().join("second.sqlite");
+        let mut host = host(&[("COORD_TEST_WITHOUT", guards)]);
+        host.open("db", &room.uri(NETWORK)).ok();
+        host.exec("db", &format!("ATTACH '{}' AS s; CREATE TABLE s.u(a)", uri(&second, NETWORK))).ok();
+        for schema in without_syncs {
+            host.exec("db", &format!("PRAGMA {schema}.synchronous=OFF")).ok();
+        }
+        let answer = host.exec("db", "BEGIN; UPDATE t SET v = 3; INSERT INTO s.u VALUES(1); COMMIT");
+        assert_eq!(answer.result.is_err(), guards.is_empty(), "{guards} {without_syncs:?}: {answer:?}");
+        if guards.is_empty() {
+            assert_eq!(host.exec("db", "SELECT sum(v) FROM t; SELECT count(*) FROM s.u").rows().concat(), ["200", "0"]);
+            // Each by itself, also when a part of it was undone.
+            host.exec("db", "BEGIN; UPDATE t SET v = 9; ROLLBACK; UPDATE t SET v = 2; INSERT INTO s.u VALUES(2)").ok();
+            host.exec("db", "BEGIN; SAVEPOINT a; INSERT INTO s.u VALUES(3); ROLLBACK TO a; COMMIT; UPDATE t SET v = 1")
+                .ok();
+            assert_eq!(host.exec("db", "SELECT sum(v) FROM t; SELECT count(*) FROM s.u").rows().concat(), ["200", "1"]);
+        }
+    }
+}
+
 fn fresh(host: &mut Host, uri: &str, sql: &str) -> String {
     host.open("fresh", uri).ok();
     let value = host.exec("fresh", sql).value();

@@ -2,7 +2,7 @@
 //! there of a file that does not exist says "do not roll this back".
 
 use crate::common::host::{Host, Sqlite};
-use crate::room::{NETWORK, Room, UNIX, dies_at, host, host_of, open_waiting, sum, uri};
+use crate::room::{NETWORK, ROWS, Room, UNIX, dies_at, host, host_of, open_waiting, sum, uri};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
@@ -136,4 +136,46 @@ fn the_name_of_a_refused_commit_hides_no_hot_journal() {
     };
     assert_eq!(rolled_back(&[]), "200");
     assert_ne!(rolled_back(&[("COORD_TEST_WITHOUT", "super-tail")]), "200", "the control: the name does hide it");
+}
+
+/// A hot journal beside an empty database, of a first transaction over several files whose super-journal is gone. SQLite removes
+/// it under RESERVED; only marked as ended it would go on to name its super-journal behind the journals of the next transactions.
+#[test]
+fn the_name_in_a_journal_beside_an_empty_database_hides_no_hot_journal() {
+    let rolled_back = |env: &[(&str, &str)]| {
+        let room = Room::new();
+        std::fs::write(&room.database, "").unwrap();
+        std::fs::write(room.beside("-journal"), ended_by_a_name(&room.dir.path().join("other-mj0123AB9CD"))).unwrap();
+        std::fs::create_dir(room.beside(".readers")).unwrap();
+        let mut writer = host(env);
+        writer.open("db", &room.uri(NETWORK)).ok();
+        writer.exec("db", "PRAGMA page_size=1024; PRAGMA coord_linger=60000").ok();
+        writer.exec("db", &format!("BEGIN IMMEDIATE; {ROWS} COMMIT")).ok();
+        assert_eq!(sum(&mut writer, "db"), "200");
+        dies_at(writer, "db", "UPDATE t SET v = 777 WHERE id = 1", ("sync", "db.sqlite", 3));
+        let mut reader = host(&[]);
+        open_waiting(&mut reader, &room.uri(NETWORK));
+        sum(&mut reader, "db")
+    };
+    assert_eq!(rolled_back(&[]), "200");
+    assert_ne!(rolled_back(&[("COORD_TEST_WITHOUT", "foreign-cut")]), "200", "the control: the name does hide it");
+}
+
+/// A journal's header, room for records, and the name of a super-journal (SQLite's `writeSuperJournal`).
+fn ended_by_a_name(name: &Path) -> Vec<u8> {
+    const MAGIC: [u8; 8] = [0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
+    const LENGTH: usize = 200_000;
+    let mut journal = MAGIC.to_vec();
+    for figure in [0_u32, 0x0123_4567, 0, 512, 1024] {
+        journal.extend(figure.to_be_bytes());
+    }
+    journal.resize(LENGTH, 0);
+    let name = name.to_str().expect("a plain path").as_bytes();
+    let checksum = name.iter().fold(0_u32, |sum, byte| sum.wrapping_add(u32::from(*byte)));
+    journal.extend((0x4000_0000_u32 / 1024 + 1).to_be_bytes());
+    journal.extend(name);
+    journal.extend((name.len() as u32).to_be_bytes());
+    journal.extend(checksum.to_be_bytes());
+    journal.extend(MAGIC);
+    journal
 }

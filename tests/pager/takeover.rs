@@ -120,6 +120,31 @@ fn a_transaction_that_is_stuck_under_a_kept_lock_does_not_keep_others_out() {
     }
 }
 
+/// Of `PRAGMA locking_mode` for all files at once SQLite tells the first alone.
+#[test]
+fn nor_does_one_in_an_attached_file() {
+    for guards in ["", "kept-cut"] {
+        let room = Room::new();
+        let of = |guards| host(&[("COORD_TEST_WITHOUT", guards), SHARED]);
+        let (mut keeper, mut other) = (of(guards), of(""));
+        keeper.open("db", ":memory:").ok();
+        keeper.exec("db", &format!("ATTACH '{}' AS s", room.uri(SHORT))).ok();
+        keeper.exec("db", &ROWS.replace("TABLE t", "TABLE s.t").replace("INTO t", "INTO s.t")).ok();
+        keeper
+            .exec("db", "PRAGMA s.cache_size=2; PRAGMA locking_mode=EXCLUSIVE; UPDATE s.t SET v = 1 WHERE id = 1")
+            .ok();
+        keeper.call(&["trap", "write", "-journal", "8", "13"]).ok();
+        keeper.exec("db", "UPDATE s.t SET v = 2").error();
+        assert_eq!(keeper.call(&["trap", "none", "", "0", ""]).ok(), "0", "no write failed");
+        for _ in 0..4 {
+            keeper.exec("db", "SELECT sum(v) FROM s.t");
+        }
+        open_waiting(&mut other, &room.uri(SHORT));
+        let got_in = other.exec("db", "UPDATE t SET v = 4");
+        assert_eq!(got_in.result.is_ok(), guards.is_empty(), "{guards}: {got_in:?}");
+    }
+}
+
 /// Late renames can leave several journals aside, and none under the name. Those that need no rolling back are nobody's loss, and of
 /// one that does it is clear that it was live.
 #[test]

@@ -51,7 +51,9 @@ impl DatabaseFile {
             let text = format!("coord: {} is not empty any more", self.paths().database.display());
             return Some(self.fail(SQLITE_IOERR_DELETE, text));
         }
-        let cut = self.transaction.must_cut || self.transaction.recovering;
+        // What another transaction has left may end in the name of a super-journal.
+        let foreign = self.transaction.recovering || !(self.transaction.has_header || switches::off(Guard::ForeignCut));
+        let cut = self.transaction.must_cut || foreign;
         Some(match cut {
             true => self.finalise(|journal| journal.truncate(0)),
             false => self.finalise(|journal| journal.write(&[0; ZERO_HEADER], 0)),
@@ -83,6 +85,7 @@ impl DatabaseFile {
             Err(text) => return self.fail(SQLITE_IOERR_TRUNCATE, text),
         };
         if self.transaction.sync_failed || self.handles.sync_failed {
+            self.refuse_again();
             let text = format!(
                 "coord: a sync of {} failed in this transaction, so it cannot be committed: the next sync may report success \
                  without having written",

@@ -1,0 +1,65 @@
+//! Names of super-journals at the end of a journal, which SQLite believes: one of a file that is not there says "do not roll back".
+
+use std::ffi::{OsString, c_int};
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
+
+use super::{KEPT_JOURNAL, MAGIC};
+use crate::host::ffi::*;
+use crate::vfs::database_file::DatabaseFile;
+
+impl DatabaseFile {
+    /// RESERVED was taken: an older use of the file without coord may have left the name of a super-journal at the journal's
+    /// end, which would hide a hot journal from whoever comes after us; or a long journal.
+    pub(in crate::vfs) fn prepare_journal(&mut self) -> c_int {
+        if !self.seat.take_fresh_journal() {
+            // It is the one that we finalised last, under the same holding of the lock.
+            return SQLITE_OK;
+        }
+        let Some(journal) = self.handles.journal.as_ref().filter(|_| !self.database.journal_is_hot()) else {
+            return SQLITE_OK;
+        };
+        let size = match journal.size() {
+            Ok(size) => size,
+            Err(code) => return code,
+        };
+        let mut tail = [0; MAGIC.len()];
+        let at = size - MAGIC.len() as i64;
+        if at >= 0 {
+            match journal.read_into(&mut tail, at) {
+                SQLITE_OK | SQLITE_IOERR_SHORT_READ => {}
+                code => return code,
+            }
+        }
+        if tail != MAGIC && size <= KEPT_JOURNAL {
+            return SQLITE_OK;
+        }
+        self.handles.journal_dirty = true;
+        match journal.truncate(0) {
+            SQLITE_OK => SQLITE_OK,
+            code => {
+                self.write_failed(code);
+                code
+            }
+        }
+    }
+
+    /// The super-journal that a hot journal names, if its directory is not there: then nobody can tell here whether it is
+    /// gone, and SQLite would take the half-written database for a whole one.
+    pub(super) fn super_journal_elsewhere(&self) -> Option<PathBuf> {
+        let journal = self.handles.journal.as_ref()?;
+        // Length of the name, its checksum, magic.
+        let mut tail = [0; 16];
+        let end = journal.size().ok()? - 16;
+        if end < 0 || journal.read_into(&mut tail, end) != SQLITE_OK || tail[8..] != MAGIC {
+            return None;
+        }
+        let length = u32::from_be_bytes([tail[0], tail[1], tail[2], tail[3]]);
+        let mut name = vec![0; usize::try_from(length).ok().filter(|length| (1..=4096).contains(length))?];
+        if journal.read_into(&mut name, end - i64::from(length)) != SQLITE_OK {
+            return None;
+        }
+        let name = PathBuf::from(OsString::from_vec(name));
+        (!name.parent()?.is_dir()).then_some(name)
+    }
+}
