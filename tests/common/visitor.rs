@@ -137,6 +137,11 @@ impl Visitor {
         self.ask("open", &Opener::coord(parameters).uri(path)).map(drop)
     }
 
+    /// Changes its umask, an octal number.
+    pub fn umask(&mut self, mode: &str) {
+        self.ask("umask", mode).expect("it is a number");
+    }
+
     /// What coord has to say of this connection's last error.
     pub fn complaint(&mut self) -> String {
         super::hostile::complaint(self)
@@ -211,6 +216,11 @@ pub fn entry() {
                 })
             }
             ("sql", Some(connection)) => connection.sql(&text),
+            ("umask", _) => {
+                // SAFETY: a plain system call, of the thread that does everything here.
+                unsafe { libc::umask(u32::from_str_radix(&text, 8).expect("a mode")) };
+                Ok(Rows::new())
+            }
             ("end", _) => Ok(Rows::new()),
             _ => panic!("{line}"),
         };

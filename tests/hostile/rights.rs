@@ -228,3 +228,26 @@ fn a_lock_directory_of_somebody_else_is_waited_out() {
     assert!(begun.elapsed() >= Duration::from_secs(10), "{:?}", begun.elapsed());
     place.assert_untouched();
 }
+
+/// A program may change its umask at any time, and die with a lock. Those who share the database with it must get past that.
+#[test]
+fn an_umask_that_is_changed_later_keeps_nobody_out() {
+    if !is_root() {
+        return;
+    }
+    let place = open_place(0o777, 0o666);
+    let mut first = Visit::default().start(place.dir.path());
+    first.umask("000");
+    first.open(&place.database, SHORT).unwrap();
+    first.sql("UPDATE t SET b = 2 WHERE a = 1").unwrap();
+    first.umask("077");
+    first.sql("BEGIN IMMEDIATE").unwrap();
+    assert_eq!(fs::metadata(place.lock()).unwrap().mode() & 0o777, 0o777);
+    for entry in fs::read_dir(place.lock()).unwrap() {
+        assert_eq!(entry.unwrap().metadata().unwrap().mode() & 0o777, 0o666);
+    }
+    first.kill();
+    let mut other = visit().start(place.dir.path());
+    other.open(&place.database, SHORT).unwrap();
+    common::until("the dead one to be cleared up after", || other.sql("UPDATE t SET b = 3 WHERE a = 1").is_ok());
+}
