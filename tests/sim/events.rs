@@ -182,7 +182,7 @@ impl State {
             if self.happens(task, "machine frozen, its clock with it") {
                 self.hosts[host].frozen_until = self.now + span;
                 self.hosts[host].clock_offset -= span as i64;
-                self.mislead(host, self.now + span);
+                self.mislead(host, self.now, span);
             }
         } else if self.happens(task, "process stopped") {
             self.processes[process].frozen_until = self.now + span;
@@ -190,12 +190,13 @@ impl State {
         }
     }
 
-    /// The processes of a host have a clock that cannot be trusted until then.
-    fn mislead(&mut self, host: usize, until: u64) {
+    /// The processes of a host have a clock that cannot be trusted for that span from then on; and if it is behind already, for so
+    /// much longer.
+    fn mislead(&mut self, host: usize, from: u64, span: u64) {
         for process in self.of_host(host) {
             let process = &mut self.processes[process];
-            process.disturbed = process.disturbed.max(until);
-            process.misled = process.misled.max(until);
+            process.disturbed = process.disturbed.max(from + span);
+            process.misled = process.misled.max(from) + span;
         }
     }
 
@@ -211,11 +212,11 @@ impl State {
         if rng.below(2) == 0 {
             self.hosts[host].clock_offset += span as i64;
             self.jumped = true;
-            self.mislead(host, self.now);
+            self.mislead(host, self.now, 0);
         } else {
             self.hosts[host].clock_offset -= span as i64;
             // Until its clock is where it was it takes itself for younger than it is.
-            self.mislead(host, self.now + span + 1000 * MS);
+            self.mislead(host, self.now + 1000 * MS, span);
         }
     }
 
