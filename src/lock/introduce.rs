@@ -96,8 +96,12 @@ impl Database {
         }
         let names = self.storage.list(&self.paths.lock).unwrap_or_default();
         let lease = Duration::from_millis(inner.lease_ms);
-        let found = self.storage.incarnation(&self.paths.lock).unwrap_or_default();
-        let key = format!("unregistered {} {} {names:?}", self.paths.lock.display(), found.text);
+        // No name is made twice, but an empty one is like another.
+        let which = match names.is_empty() {
+            true => self.storage.incarnation(&self.paths.lock).unwrap_or_default().text,
+            false => format!("{names:?}"),
+        };
+        let key = format!("unregistered {} {which}", self.paths.lock.display());
         if self.storage.known_for(&key) >= lease * 10 && self.still_in_lock(&names)? {
             return Ok(false);
         }

@@ -96,8 +96,8 @@ impl Storage for Disk {
         attributes::of_path(path)
     }
 
-    fn incarnation(&self, dir: &Path) -> io::Result<Incarnation> {
-        attributes::incarnation(dir)
+    fn incarnation(&self, path: &Path) -> io::Result<Incarnation> {
+        attributes::incarnation(path)
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {

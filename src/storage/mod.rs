@@ -107,11 +107,12 @@ pub trait Storage: Send + Sync {
     fn append_line(&self, path: &Path, line: &str, owner: Owner) -> io::Result<()>;
     /// `lstat`: does not follow a symbolic link at the end. May be cached by a network client.
     fn attributes(&self, path: &Path) -> io::Result<Attributes>;
-    /// Which of the directories that were made under this name one after the other it is now.
+    /// Which of the files or directories that were made under this name one after the other it is now. Asked where no other host
+    /// makes any.
     ///
     /// # Errors
     /// `NotFound` if there is none.
-    fn incarnation(&self, dir: &Path) -> io::Result<Incarnation>;
+    fn incarnation(&self, path: &Path) -> io::Result<Incarnation>;
     /// Makes the directory's names durable.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
 

@@ -74,7 +74,7 @@ impl Database {
     /// With the native lock taken. Whoever took us for dead meanwhile has removed our name, and the directory may be another's by
     /// now; else those beside us are gone, as they would have the native lock. `before`: what to go back to.
     pub(super) fn confirm_lock(&self, inner: &mut Inner, base: &mut dyn Base, before: Level) -> Result<(), Failure> {
-        let there = |name: &Path| self.storage.attributes(name).is_ok() || switches::off(Guard::StillEntered);
+        let there = |name: &Path| self.storage.incarnation(name).is_ok() || switches::off(Guard::StillEntered);
         if !inner.trusted.held.as_deref().is_some_and(there) {
             base.native_unlock(before);
             return Err(Failure::Lock(LockError::Busy));
@@ -136,7 +136,8 @@ impl Database {
                 let node = Some(name.node.clone());
                 return Err(busy(Holder { node, name: name.to_string(), ..Holder::nobody("being written", lease) }));
             }
-            match switches::off(Guard::NamesUnderLock) {
+            // The second would keep out what the first is there for.
+            match switches::off(Guard::NamesUnderLock) || switches::off(Guard::ForeignLock) {
                 true => drop(self.storage.unlink(&path)),
                 false => lock.doubtful.push(path),
             }

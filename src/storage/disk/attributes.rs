@@ -27,8 +27,8 @@ pub(super) fn of_path(path: &Path) -> io::Result<Attributes> {
 }
 
 /// By the inode and its time of birth, or of its last change where a filesystem does not know that.
-pub(super) fn incarnation(dir: &Path) -> io::Result<Incarnation> {
-    let found = std::fs::symlink_metadata(dir)?;
+pub(super) fn incarnation(path: &Path) -> io::Result<Incarnation> {
+    let found = std::fs::symlink_metadata(path)?;
     let changed = || UNIX_EPOCH + Duration::new(found.ctime().unsigned_abs(), found.ctime_nsec().unsigned_abs() as u32);
     let born = found.created().unwrap_or_else(|_| changed());
     let nanoseconds = born.duration_since(UNIX_EPOCH).map_or(0, |span| span.as_nanos());
