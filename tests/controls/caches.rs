@@ -135,21 +135,3 @@ fn a_file_that_another_host_has_made_longer_is_read_to_its_end() {
         two.reads("1")
     });
 }
-
-/// The same of a journal that is kept empty, and has become a hot one.
-#[test]
-fn a_journal_that_another_host_has_filled_is_rolled_back() {
-    if !can_mount() {
-        return;
-    }
-    control(&["fresh-size"], "it reads", |without| {
-        let mut two = Two::new(without);
-        two.fill();
-        let before = two.reads("1");
-        let mut victim = open("victim", two.dir.path(), &two.clients[0], without);
-        victim.ok("PRAGMA cache_size=5");
-        victim.ok("BEGIN; UPDATE t SET a = 2");
-        victim.kill();
-        [before, two.reads("1")].concat()
-    });
-}

@@ -15,7 +15,8 @@ use super::{listing, open, refuse, rights};
 pub(super) fn make_dir(dir: &Path, owner: Owner) -> io::Result<()> {
     let mode = rights::dir_mode(owner);
     rustix::fs::mkdir(dir, rights::raw(mode))?;
-    if rights::lacks(&std::fs::symlink_metadata(dir)?, mode) {
+    // It is made: that it cannot be looked at is no reason to fail.
+    if std::fs::symlink_metadata(dir).is_ok_and(|made| rights::lacks(&made, mode)) {
         rights::set_mode(&File::from(listing::open_dir(dir)?), mode)?;
     }
     if let Some((uid, gid)) = rights::heir(owner) {

@@ -32,7 +32,10 @@ pub(super) fn lacks(made: &std::fs::Metadata, mode: u32) -> bool {
 
 /// Sets the mode of what was just made, where the umask has taken some of it.
 pub(super) fn set_mode(made: &File, mode: u32) -> io::Result<()> {
-    if lacks(&made.metadata()?, mode) { forgive(rustix::fs::fchmod(made, raw(mode))) } else { Ok(()) }
+    match made.metadata() {
+        Ok(found) if lacks(&found, mode) => forgive(rustix::fs::fchmod(made, raw(mode))),
+        _ => Ok(()),
+    }
 }
 
 /// To whom what is made must be given: root gives it to the database's owner and group, others to its group, through which
