@@ -60,7 +60,7 @@ struct Two {
     here: Puppet,
     there: Puppet,
     clients: [Client; 2],
-    dir: tempfile::TempDir,
+    _dir: tempfile::TempDir,
 }
 
 /// Whether that can be had.
@@ -88,7 +88,7 @@ impl Two {
         let clients = ["left", "right"].map(|name| Client::mount(&server, dir.path().join(name)));
         let here = open("here", dir.path(), &clients[0], without);
         let there = open("there", dir.path(), &clients[1], without);
-        Two { here, there, clients, dir }
+        Two { here, there, clients, _dir: dir }
     }
 
     /// Rows of which all have the same figure.
