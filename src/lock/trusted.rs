@@ -24,8 +24,8 @@ pub(super) struct TrustedLock {
     pub(super) held: Option<PathBuf>,
     /// Names in the directory whose holders are probably gone: to be removed once the native lock says so.
     pub(super) doubtful: Vec<PathBuf>,
-    /// Who was seen in the directory, and since when.
-    pub(super) seen: Option<(String, Instant)>,
+    /// Who is seen in the directory, each since when.
+    pub(super) seen: Vec<(String, Instant)>,
     /// Connections of a second copy of SQLite whose native unlock would drop the first copy's locks.
     deferred: Vec<(usize, *mut dyn Base, u64)>,
     /// Handles of a second copy of SQLite whose closing would do the same.

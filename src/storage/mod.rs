@@ -155,7 +155,8 @@ pub trait Storage: Send + Sync {
     /// How long this host has known `key` (a foreign beat's path), remembered in a host-local file across short-lived
     /// processes, or by this one alone where the host has no place for that; zero at the first call. A hint for waiting only.
     fn known_for(&self, key: &str) -> Duration;
-    /// Waits for, and holds until it is dropped, a lock among this user's processes on this host that remembers one bit.
+    /// Waits for, and holds until it is dropped, a lock among this user's processes on this host that remembers which directory
+    /// of that name is theirs.
     fn local_guard(&self, path: &Path) -> LocalGuard;
     /// The order of this user's processes that wait for what `path` stands for; `None` where there is none.
     fn local_queue(&self, _path: &Path) -> Option<queue::LocalQueue> {

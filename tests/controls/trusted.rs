@@ -99,3 +99,31 @@ fn an_empty_lock_directory_is_ours_only_if_we_have_made_it() {
         wrong
     });
 }
+
+/// Two have died here in containers of which nothing can be known (their pid namespaces are others), one beside the other: each name
+/// is waited for by itself, and both are waited out together.
+#[test]
+fn several_names_of_the_dead_keep_nobody_out_for_ever() {
+    let mut stage = stage("");
+    let mut next = stage.hasty("next");
+    stage.pays(&mut next);
+    next.ok("BEGIN IMMEDIATE");
+    let own = stage.names_in(".lock").remove(0);
+    next.ok("COMMIT");
+    // Of this boot, and with no liveness file anywhere.
+    let (host, _) = own.rsplit_once('-').and_then(|(node, _)| node.rsplit_once('-')).expect("a node's name");
+    std::fs::create_dir(lock(&stage)).expect("nobody is there");
+    for pid in [4_000_001, 4_000_002] {
+        std::fs::write(lock(&stage).join(format!("{host}-{pid}-00000000000000ff.1")), "").expect("it is made");
+    }
+    next.sql("BEGIN IMMEDIATE").expect_err("they may live");
+    let begun = std::time::Instant::now();
+    while next.sql("BEGIN IMMEDIATE; COMMIT").is_err() {
+        assert!(begun.elapsed().as_secs() < 50, "kept out for ever by {:?}", stage.names_in(".lock"));
+        std::thread::sleep(std::time::Duration::from_millis(200));
+    }
+    assert!(begun.elapsed().as_secs() >= 29, "{:?}", begun.elapsed());
+    assert!(!lock(&stage).exists(), "what they have left is cleared up");
+    drop(next);
+    stage.assert_right();
+}

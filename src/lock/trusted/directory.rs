@@ -14,11 +14,13 @@ use crate::lock::seat::{Base, LockError};
 use crate::protocol::names::{Kind, Name};
 use crate::protocol::registry::LockView;
 use crate::protocol::{Denied, Holder, NodeId, lease};
-use crate::storage::{Liveness, LocalGuard, Process, Storage};
+use crate::storage::{Instant, Liveness, LocalGuard, Process, Storage};
 use crate::switches::{self, Guard};
 
 /// An empty lock directory that coord did not make belongs to a `unix-dotfile` client for this long.
 const STRANGER: Duration = Duration::from_secs(300);
+/// For so long a name is somebody's who may live.
+const LEASE: Duration = Duration::from_millis(lease::DEFAULT_MS);
 
 impl Database {
     /// mkdir L and our name in it. What is found here only ever makes us busy.
@@ -55,7 +57,7 @@ impl Database {
             match self.storage.create_new(&path, b"", owner) {
                 Ok(()) => {
                     lock.held = Some(path);
-                    lock.seen = None;
+                    lock.seen.clear();
                     switches::stop_point("entered-trusted-lock");
                     return Ok(());
                 }
@@ -119,6 +121,8 @@ impl Database {
         if view.writes.is_empty() {
             return self.may_enter_empty(guard);
         }
+        let (mut busy_by, now) = (None, self.storage.now());
+        lock.seen.retain(|(seen, _)| view.writes.iter().any(|name| name.to_string() == *seen));
         for name in &view.writes {
             let path = self.paths.lock.join(name.to_string());
             if lock.held.is_none() && lock.node.as_ref() == Some(&name.node) {
@@ -131,10 +135,10 @@ impl Database {
                 let _ = self.storage.unlink(&path);
                 continue;
             }
-            if !self.is_doubtful(lock, name, process) {
-                let lease = Duration::from_millis(lease::DEFAULT_MS);
-                let node = Some(name.node.clone());
-                return Err(busy(Holder { node, name: name.to_string(), ..Holder::nobody("being written", lease) }));
+            if !is_doubtful(lock, name, now, process) {
+                // The others are looked at as well: each is waited for from now on, and not one after the other.
+                busy_by = busy_by.or(Some(name));
+                continue;
             }
             // The second would keep out what the first is there for.
             match switches::off(Guard::NamesUnderLock) || switches::off(Guard::ForeignLock) {
@@ -142,19 +146,9 @@ impl Database {
                 false => lock.doubtful.push(path),
             }
         }
-        Ok(())
-    }
-
-    /// Whether this holder is probably gone: one of another run of this machine (but a container may have an identity of its
-    /// own), or one that has not taken the native lock for a whole lease.
-    fn is_doubtful(&self, lock: &mut TrustedLock, name: &Name, process: &Process) -> bool {
-        let (now, text) = (self.storage.now(), name.to_string());
-        let since = match &lock.seen {
-            Some((seen, since)) if *seen == text => *since,
-            _ => now,
-        };
-        lock.seen = Some((text, since));
-        name.node.boot() != NodeId::of(process).boot() || now.since(since) >= Duration::from_millis(lease::DEFAULT_MS)
+        let Some(name) = busy_by else { return Ok(()) };
+        let node = Some(name.node.clone());
+        Err(busy(Holder { node, name: name.to_string(), ..Holder::nobody("being written", LEASE) }))
     }
 
     /// L has no name of ours in it: a `unix-dotfile` client has it, or one of ours died between two steps.
@@ -184,6 +178,17 @@ impl Database {
             _ => Denied::io("list", &self.paths.lock)(error).into(),
         }
     }
+}
+
+/// Whether this holder is probably gone: one of another run of this machine (but a container may have an identity of its own), or
+/// one that stands there for a whole lease.
+fn is_doubtful(lock: &mut TrustedLock, name: &Name, now: Instant, process: &Process) -> bool {
+    let text = name.to_string();
+    let known = lock.seen.iter().find(|(seen, _)| *seen == text).map(|(_, since)| *since);
+    if known.is_none() {
+        lock.seen.push((text, now));
+    }
+    name.node.boot() != NodeId::of(process).boot() || known.is_some_and(|since| now.since(since) >= LEASE)
 }
 
 /// The process behind a name in `lock`: its liveness file has the node's process id and key in its own name.

@@ -155,8 +155,8 @@ fn ask_for_attributes(file: &File) -> io::Result<()> {
     let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_FORCE_SYNC;
     let asked = rustix::io::retry_on_intr(|| statx(file, "", flags, StatxFlags::BASIC_STATS));
     match asked {
-        // Of a file that is gone at the server every read says so.
-        Ok(_) | Err(rustix::io::Errno::STALE) => Ok(()),
+        // Of a file that is gone at the server every read says so, and where it goes on nobody makes it longer.
+        Ok(_) | Err(rustix::io::Errno::STALE | rustix::io::Errno::NOENT) => Ok(()),
         Err(error) => Err(error.into()),
     }
 }
