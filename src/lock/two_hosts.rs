@@ -27,6 +27,8 @@ pub(super) struct Client {
     pages: Pages,
     /// Other programs of this host have the old files open, and as long as anybody has, it gives those (9p).
     pub held: AtomicBool,
+    /// A file has one name only (answered as AFS does from one directory into another).
+    pub no_links: AtomicBool,
 }
 
 struct CachedFile {
@@ -66,7 +68,10 @@ impl Storage for Client {
         self.server.rename(from, to)
     }
     fn link(&self, file: &Path, name: &Path) -> io::Result<()> {
-        self.server.link(file, name)
+        match self.no_links.load(Ordering::Relaxed) {
+            true => Err(io::ErrorKind::CrossesDevices.into()),
+            false => self.server.link(file, name),
+        }
     }
     fn unlink(&self, path: &Path) -> io::Result<()> {
         self.server.unlink(path)
@@ -253,7 +258,8 @@ pub(super) fn host(paths: &Arc<Paths>) -> (Database, Program) {
 }
 
 pub(super) fn host_on(paths: &Arc<Paths>, filesystem: &str, lease_ms: u64) -> (Database, Program) {
-    let client = Arc::new(Client { server: Disk::new(), pages: Pages::default(), held: AtomicBool::new(false) });
+    let (held, no_links) = (AtomicBool::new(false), AtomicBool::new(false));
+    let client = Arc::new(Client { server: Disk::new(), pages: Pages::default(), held, no_links });
     let kind = Kind { name: filesystem.to_string(), class: Class::Shared };
     let database = Database::new(client.clone(), paths.clone(), kind, Mode::NetworkExclusive, lease_ms);
     let program = Program { client, paths: paths.clone(), database: None, journal: None, before_opening: None };

@@ -14,7 +14,7 @@ use super::names::{Copy, Kind, Name};
 use super::node::Node;
 use super::registry::Census;
 use super::takeover::Scope;
-use crate::storage::Access;
+use crate::storage::{Access, has_no_links};
 use crate::switches::{self, Guard};
 
 /// Who made the copies of a replacement.
@@ -77,12 +77,9 @@ impl Node {
             // Carried out all the same, or by somebody before us.
             return Ok(());
         }
-        match error.kind() {
-            // No links on this filesystem.
-            io::ErrorKind::Unsupported | io::ErrorKind::PermissionDenied if id(live).is_none() => {
-                self.storage.rename(file, live)
-            }
-            _ => Err(error),
+        match has_no_links(&error) && id(live).is_none() {
+            true => self.storage.rename(file, live),
+            false => Err(error),
         }
     }
 

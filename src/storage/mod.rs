@@ -36,6 +36,13 @@ impl Instant {
     }
 }
 
+/// Whether a [`Storage::link`] was refused for good: by a filesystem without hard links, or, as AFS and some that are made of several
+/// do, with none from one directory into another.
+pub fn has_no_links(error: &io::Error) -> bool {
+    use io::ErrorKind::{CrossesDevices, PermissionDenied, TooManyLinks, Unsupported};
+    matches!(error.kind(), Unsupported | PermissionDenied | CrossesDevices | TooManyLinks)
+}
+
 /// Which file an open handle or a name stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FileId {
@@ -93,8 +100,7 @@ pub trait Storage: Send + Sync {
     fn create_new(&self, path: &Path, contents: &[u8], owner: Owner) -> io::Result<()>;
     /// Renames, replacing `to` atomically.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
-    /// Gives a file a second name. `AlreadyExists` if that is taken; `Unsupported` or `PermissionDenied` on a filesystem where a
-    /// file has one name only.
+    /// Gives a file a second name. `AlreadyExists` if that is taken; [`has_no_links`] says of which errors a file has one name only.
     fn link(&self, file: &Path, name: &Path) -> io::Result<()>;
     /// Removes a file's name.
     fn unlink(&self, path: &Path) -> io::Result<()>;

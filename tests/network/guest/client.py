@@ -193,8 +193,8 @@ class Client:
                 self.db.execute("VACUUM")
             elif what == "schema":
                 name = f"by_amount_{os.uname().nodename}"
-                self.db.execute(f"CREATE INDEX {name} ON history(amount)")
-                self.db.execute(f"DROP INDEX {name}")
+                self.db.execute(f"CREATE INDEX IF NOT EXISTS {name} ON history(amount)")
+                self.db.execute(f"DROP INDEX IF EXISTS {name}")
             else:
                 copy = sqlite3.connect(":memory:")
                 self.db.backup(copy, pages=20)

@@ -12,6 +12,13 @@ import sys
 from .machine import PATIENCE, Gone
 
 SUM = 16_000
+# Primary result codes of SQLite. The first is an answer; after any of the others somebody sees damage, whatever is found later.
+BUSY, CORRUPT, NOTADB = 5, 11, 26
+
+
+def primary(code):
+    """The result code without its extension."""
+    return int(code) & 0xFF
 
 
 class Bank:
@@ -122,6 +129,8 @@ class Bank:
         if "error" in message:
             count, text = self.errors.get(message["code"], (0, message["error"]))
             self.errors[message["code"]] = (count + 1, text)
+            if primary(message["code"]) in (CORRUPT, NOTADB):
+                self.wrong.append(f"{program.machine.name} was told: {message['error'][:300]}")
 
     def look(self, program, total, counter, rows, last, stray):
         before = self.last_seen.get(id(program), 0)
@@ -131,6 +140,14 @@ class Bank:
         if counter < before:
             self.wrong.append(f"a reader on {program.machine.name} saw number {counter} after {before}")
         self.last_seen[id(program)] = counter
+
+    def nothing_happened(self):
+        """Where there was no fault, nobody may be told of anything but of others who use it, and work must have been done."""
+        for code, (count, text) in self.errors.items():
+            if primary(code) != BUSY:
+                self.wrong.append(f"with no fault at all, {count} times: {text[:300]}")
+        if not self.committed or not self.views:
+            self.wrong.append(f"nothing was shown: {len(self.committed)} commits, {self.views} reads")
 
     # The verdict. Nobody may be using the database any more.
 
@@ -214,6 +231,14 @@ def states_at_server(bed, place, names):
     else:
         return dict.fromkeys(names)
     return {name: answer["states"][f"{copies}/{name}/bank.db"] for name in names}
+
+
+# One of these is in what a control finds: data that are wrong. That somebody could not go on, or that a step was not reached, is none.
+DAMAGE = (": LOST: ", " saw ", "integrity_check", "accounts against", "half of a large", "no such table", " was told: ")
+
+
+def shows_damage(wrong):
+    return any(sign in text for sign in DAMAGE for text in wrong)
 
 
 class Refused(Exception):

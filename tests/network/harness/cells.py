@@ -3,7 +3,7 @@
 import time
 from dataclasses import asdict, dataclass, field
 
-from .bank import Bank, Refused
+from .bank import Bank, Refused, shows_damage
 from .check import check
 from .faults import FAULTS
 from .flavours import Flavour
@@ -75,6 +75,8 @@ def run(bed, cell, number):
             bank = Bank(bed, cell.place, cell.flavour, f"cell{number}")
             bank.create()
             WORK[cell.fault](bank, cell, result)
+            if cell.fault in UNDISTURBED:
+                bank.nothing_happened()
             bank.judge()
     except Refused as refused:
         if not result.rounds:
@@ -87,6 +89,8 @@ def run(bed, cell, number):
         result.wrong += bank.wrong
         result.add(bank)
     result.verdict = result.verdict or ("WRONG" if result.wrong else "right")
+    if cell.flavour.without and result.verdict == "WRONG" and not shows_damage(result.wrong):
+        result.verdict = "wrong, but not as it has to be"
     result.seconds = round(time.monotonic() - begun)
     return result
 
@@ -114,7 +118,7 @@ def all_at_once(bank, cell, result):
         bank.close(program)
     if bank.maintained:
         result.told["VACUUM, change of the schema or backup"] = bank.maintained
-    result.rounds = cell.rounds * 2 * len(bank.machines)
+    result.rounds = len(bank.committed) + bank.maintained
 
 
 def requests(bank, cell, result):
@@ -164,3 +168,5 @@ def faults(bed, cell, number, result):
 
 
 WORK = {"requests": requests, "takeover": takeover, "bank": all_at_once, "maintenance": all_at_once, "turns": turns}
+# Of these, those in which nobody is killed.
+UNDISTURBED = ("bank", "maintenance", "turns")

@@ -3,6 +3,7 @@
 from statistics import median
 
 from . import results
+from .bank import primary
 from .bed import HERE
 from .faults import FAULTS
 from .flavours import LEASE_MS
@@ -216,20 +217,33 @@ def takeovers(cells):
 
 def details(cells):
     lines = ["", "## Every cell through coord", ""]
-    lines += ["| filesystem | opened by | trouble | rounds | commits | reads | outcome | how the one at the step came back | date, source |"]
-    lines += ["|---|---|---|---|---|---|---|---|---|"]
+    lines += ["| filesystem | opened by | trouble | rounds | commits | reads | outcome | how the one at the step came back | errors that programs got | date, source |"]
+    lines += ["|---|---|---|---|---|---|---|---|---|---|"]
     used = [cell for cell in cells if is_coord(cell) and cell["fault"] not in ASIDE]
     for cell in sorted(used, key=lambda c: [p.key for p in PLACES].index(c["place"])):
         outcome = cell["verdict"] + (": " + first(cell) if cell["wrong"] else "")
         told = came_back(cell["told"])
         lines.append(
             f"| {title(cell)} | {cell['flavour']} | {cell['fault']} | {cell['rounds']} | {cell['committed']} | {cell['views']} | {outcome} | {told}"
-            f" | {cell['date']}, {cell['source']} |"
+            f" | {errors(cell)} | {cell['date']}, {cell['source']} |"
         )
     lines += ["", "coord: the release build. coord-debug: the debug build, which can be stopped at named points. coord-exclusive: the release build with"]
     lines += ["coord_mode=network-exclusive."]
     lines += ["", "“committed”: its COMMIT was reported and is there. “unknown”, “not”: it got an error. “dead”: there was nobody to tell."]
     return lines
+
+
+# By primary result code.
+ERRORS = {1: "ERROR", 5: "BUSY", 8: "READONLY", 10: "IOERR", 11: "CORRUPT", 13: "FULL", 14: "CANTOPEN", 26: "NOTADB"}
+
+
+def errors(cell):
+    """How often which of SQLite's errors was told to a program, whatever became of it."""
+    sums = {}
+    for code, (count, _) in cell["errors"].items():
+        name = ERRORS.get(primary(code), f"code {code}")
+        sums[name] = sums.get(name, 0) + count
+    return ", ".join(f"{name} {count}" for name, count in sorted(sums.items()))
 
 
 def came_back(told):

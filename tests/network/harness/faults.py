@@ -1,4 +1,19 @@
-"""The faults. Each strikes one rank of databases once, while every victim on the right stands at its step."""
+"""The faults. Each strikes one rank of databases once, while every victim on the right stands at its step. Where a fault can miss
+without a sign of its own, it is looked whether it has struck: a round in which nothing happened shows nothing."""
+
+# They strike the file server or the way to it. 9p and virtiofs have neither: the client's emulator itself is their server.
+NEED_SERVER = ("cut", "server-restart", "disk-full")
+
+
+def struck(rank, is_so, what):
+    """Loses every database of the rank unless the fault is there."""
+    if not is_so:
+        rank.each(lambda case: case.lose(f"the fault did not strike: {what}"))
+
+
+def reaches_server(rank):
+    status, _ = rank.right.run("python3 -c 'import socket; socket.create_connection((\"server\", 2049), 3)'")
+    return status == 0
 
 
 def kill(rank):
@@ -35,8 +50,10 @@ def freeze(rank):
 
 def cut(rank):
     rank.approach()
+    struck(rank, reaches_server(rank), "the server was not reached before")
     rank.right.link(False)
     try:
+        struck(rank, not reaches_server(rank), "the server is reached still")
         # They run into silence at their next request.
         rank.go_on()
         rank.take_over()
@@ -78,6 +95,8 @@ def fill_disk(rank):
     folder = rank.cell.place.server
     rank.server.run(f"dd if=/dev/zero of={folder}/filler bs=1M; dd if=/dev/zero of={folder}/filler2 bs=512; sync")
     try:
+        status, _ = rank.server.run(f"head -c 4096 /dev/zero >{folder}/filler3")
+        struck(rank, status != 0, "there is room on the server's disk")
         rank.go_on()
         rank.end()
     finally:

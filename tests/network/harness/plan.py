@@ -1,7 +1,7 @@
 """Which cells are run: a few for every change, or all."""
 
 from .cells import Cell
-from .faults import FAULTS
+from .faults import FAULTS, NEED_SERVER
 from .flavours import ASAP, COORD, DOTFILE, EXCLUSIVE, NOBODY, STEPPED, UNIX, without
 from .mounts import BY_KEY, PLACES
 from .steps import ALL_STEPS, RELEASE, SPILLED
@@ -48,7 +48,7 @@ def full(rounds, few_steps):
         cells += [Cell(place, COORD, "turns", rounds=several), Cell(place, COORD, "bank", rounds=several)]
         if place.key in ("nfs42", "nfs3", "9p"):
             cells.append(Cell(place, STEPPED, "takeover"))
-        faults = [fault for fault in FAULTS if place.server or fault != "disk-full"]
+        faults = [fault for fault in FAULTS if place.server or fault not in NEED_SERVER]
         for fault in faults:
             steps = tuple(ALL_STEPS) if thorough and not few_steps else FEW
             cells.append(Cell(place, STEPPED, fault, steps, rounds))

@@ -5,7 +5,7 @@ the left goes on. Every database is judged by itself.
 
 import time
 
-from .bank import Bank, Refused, states_at_server
+from .bank import Bank, Refused, shows_damage, states_at_server
 from .machine import PATIENCE, Gone
 from .steps import MID_PAGES, POINTS, RELEASE, SPILLED, TAKEOVER, schedule
 
@@ -95,7 +95,7 @@ class Rank:
 
     def shown(self):
         """Without the guard it went wrong, as it has to."""
-        return self.cell.flavour.without and any(case.bank.wrong for case in self.cases)
+        return self.cell.flavour.without and any(shows_damage(case.bank.wrong) for case in self.cases)
 
     # What happens to all of them at once. What does not answer is that database's own failure, not the others'.
 
