@@ -209,3 +209,38 @@ fn a_takeover_goes_through_where_a_file_has_one_name_only() {
     here.unlock(&mut seat, Level::None, &mut heir);
     here.stand_up(&mut seat, &mut heir);
 }
+
+/// There was no journal when it was looked for, and before the reader's name stood somebody made one, wrote into the database, could
+/// not go on and went: nothing but the journal says so.
+#[test]
+fn a_journal_that_was_made_and_left_hot_before_the_readers_name_stood_is_seen() {
+    let place = Place::new();
+    std::fs::remove_file(&place.paths.journal).unwrap();
+    let ((here, mut reader), (there, mut writer)) = (host(&place.paths), host(&place.paths));
+    let mut seat = here.sit(0, at_once());
+    let fails = move || {
+        let mut other = there.sit(0, at_once());
+        for level in [Level::Shared, Level::Reserved, Level::Exclusive] {
+            there.lock(&mut other, level, &mut writer).unwrap();
+        }
+        writer.journal.as_ref().unwrap().write_at(&[0xd9; 512], 0).unwrap();
+        writer.database.as_ref().unwrap().write_at(&[2], 0).unwrap();
+        there.journal_left();
+        there.unlock(&mut other, Level::None, &mut writer);
+        there.stand_up(&mut other, &mut writer);
+    };
+    *reader.client.before_reader.lock().unwrap() = Some(Box::new(fails));
+    here.lock(&mut seat, Level::Shared, &mut reader).unwrap();
+    println!("STATE {} {}", reader.first_byte(), here.journal_is_hot());
+    assert_eq!((reader.first_byte(), here.journal_is_hot()), (2, true), "half a transaction is read for a whole one");
+    here.unlock(&mut seat, Level::None, &mut reader);
+    here.stand_up(&mut seat, &mut reader);
+}
+
+/// The negative control.
+#[test]
+fn without_the_second_look_for_a_journal_half_a_transaction_is_read() {
+    let test = "lock::coherence_tests::a_journal_that_was_made_and_left_hot_before_the_readers_name_stood_is_seen";
+    let said = run_without("late-journal", test);
+    assert!(said.contains("STATE 2 false"), "{said}");
+}

@@ -26,22 +26,13 @@ pub(super) struct OwnHandles {
 }
 
 impl OwnHandles {
-    /// Opens what is not open yet, by name. The journal is opened anew for each lock. A client may remember for a minute that
-    /// there was no journal, so it is none only where a fresh listing (made with `node`'s next name) says so. `listed`: both are
-    /// opened by what a listing says, so that an old file is never held on to.
+    /// Opens what is not open yet, by name. The journal is opened anew for each lock; that there is none says nothing yet, see
+    /// [`OwnHandles::look_for_journal`]. `listed`: both are opened by what a listing says, so that an old file is never held on to.
     pub fn open(&mut self, storage: &dyn Storage, paths: &Paths, node: &mut Node, listed: bool) -> Result<(), Denied> {
         let lease = node.lease_span();
-        let mut open = |path: &Path| {
-            let opened = match listed {
-                true => None,
-                false => found(storage.open(path, Access::Read))?,
-            };
-            match opened {
-                None if listed || path == paths.journal => {
-                    found(storage.open_listed(path, Access::Read, &node.scratch()))
-                }
-                opened => Ok(opened),
-            }
+        let mut open = |path: &Path| match listed {
+            true => found(storage.open_listed(path, Access::Read, &node.scratch())),
+            false => found(storage.open(path, Access::Read)),
         };
         if self.database.is_none() {
             let database = open(&paths.database).map_err(Denied::opening(&paths.database, lease, listed))?;
@@ -50,6 +41,18 @@ impl OwnHandles {
         }
         self.journal = open(&paths.journal).map_err(Denied::opening(&paths.journal, lease, listed))?;
         Ok(())
+    }
+
+    /// With the reader's name up: opens a journal that was not there before, and says whether it did. A client may remember for a
+    /// minute that there was none, so only a fresh listing (made with `node`'s next name) says so; and one that was looked for before
+    /// the name was up may have been made, and left hot, by somebody who has gone since.
+    pub fn look_for_journal(&mut self, storage: &dyn Storage, paths: &Paths, node: &mut Node) -> Result<bool, Denied> {
+        if self.journal.is_some() {
+            return Ok(false);
+        }
+        let opened = found(storage.open_listed(&paths.journal, Access::Read, &node.scratch()));
+        self.journal = opened.map_err(Denied::opening(&paths.journal, node.lease_span(), false))?;
+        Ok(self.journal.is_some())
     }
 
     /// Which file our descriptor is on.

@@ -29,7 +29,11 @@ pub(super) struct Client {
     pub held: AtomicBool,
     /// A file has one name only (answered as AFS does from one directory into another).
     pub no_links: AtomicBool,
+    /// What happens before its next reader's name is made.
+    pub before_reader: Mutex<Option<Act>>,
 }
+
+pub(super) type Act = Box<dyn FnOnce() + Send>;
 
 struct CachedFile {
     file: Box<dyn DataFile>,
@@ -62,6 +66,11 @@ impl Storage for Client {
         self.server.remove_dir(dir)
     }
     fn create_new(&self, path: &Path, contents: &[u8], owner: Owner) -> io::Result<()> {
+        let reader = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"reader."));
+        let act = if reader { self.before_reader.lock().unwrap().take() } else { None };
+        if let Some(act) = act {
+            act();
+        }
         self.server.create_new(path, contents, owner)
     }
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -259,7 +268,8 @@ pub(super) fn host(paths: &Arc<Paths>) -> (Database, Program) {
 
 pub(super) fn host_on(paths: &Arc<Paths>, filesystem: &str, lease_ms: u64) -> (Database, Program) {
     let (held, no_links) = (AtomicBool::new(false), AtomicBool::new(false));
-    let client = Arc::new(Client { server: Disk::new(), pages: Pages::default(), held, no_links });
+    let before_reader = Mutex::default();
+    let client = Arc::new(Client { server: Disk::new(), pages: Pages::default(), held, no_links, before_reader });
     let kind = Kind { name: filesystem.to_string(), class: Class::Shared };
     let database = Database::new(client.clone(), paths.clone(), kind, Mode::NetworkExclusive, lease_ms);
     let program = Program { client, paths: paths.clone(), database: None, journal: None, before_opening: None };

@@ -17,6 +17,18 @@ use crate::switches::{self, Guard};
 /// (commits without a journal, no need for journal syncs, handles that are kept open).
 const CHARACTERISTICS: c_int = SQLITE_IOCAP_POWERSAFE_OVERWRITE | SQLITE_IOCAP_SUBPAGE_READ;
 
+/// What an ordinary database begins with; one that SQLite's pager encrypts does not.
+const MAGIC: &[u8] = b"SQLite format 3\0";
+/// Where the two file format versions stand (<https://www.sqlite.org/fileformat.html>, 1.3.2): 2 means WAL.
+const WAL_MARK: std::ops::Range<usize> = 18..20;
+/// So much of the beginning tells.
+pub const WAL_HEADER: usize = WAL_MARK.end;
+
+/// Whether a database that begins so is in WAL mode. Of an encrypted one nothing is known, and nothing of it may be touched.
+pub fn says_wal(beginning: &[u8]) -> bool {
+    beginning.starts_with(MAGIC) && beginning.get(WAL_MARK).is_some_and(|versions| versions.contains(&2))
+}
+
 /// One open database. Lives in its own allocation, which SQLite's file points to.
 pub struct DatabaseFile {
     pub handles: Handles,
@@ -216,18 +228,11 @@ impl DatabaseFile {
 
     /// A page 1 that says "WAL" (a backup from such a database) would leave a file that nobody can open through coord.
     fn without_wal_mark(&mut self, data: &[u8], offset: i64) -> Option<Vec<u8>> {
-        let mark = |at: i64| {
-            let position = usize::try_from(at - offset).ok()?;
-            (data.get(position) == Some(&2)).then_some(position)
-        };
-        let marks: Vec<usize> = [18, 19].into_iter().filter_map(mark).collect();
-        if marks.is_empty() {
+        if offset != 0 || !says_wal(data) {
             return None;
         }
         let mut cleaned = data.to_vec();
-        for position in marks {
-            cleaned[position] = 1;
-        }
+        cleaned[WAL_MARK].iter_mut().filter(|version| **version == 2).for_each(|version| *version = 1);
         lock::say(
             Weight::Notice,
             format!(

@@ -243,6 +243,10 @@ fn failed(code: c_int) -> io::Error {
 
 impl Base for Handles {
     fn reopen(&mut self, native_locks: bool, create: bool) -> io::Result<()> {
+        if !native_locks && let Some(why) = self.host.loses_state() {
+            // Network-exclusive mode has begun since the connection was opened.
+            return Err(io::Error::other(why));
+        }
         let mut flags = self.asked & !(SQLITE_OPEN_CREATE | SQLITE_OPEN_EXCLUSIVE);
         if create {
             flags |= SQLITE_OPEN_CREATE;

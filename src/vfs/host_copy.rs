@@ -10,7 +10,7 @@ use super::methods;
 use crate::host::Api;
 use crate::host::api::HOSTS_MAX;
 use crate::host::ffi::*;
-use crate::switches;
+use crate::switches::{self, Guard};
 
 /// Our name among the VFSes of a host.
 pub const NAME: &CStr = c"coord";
@@ -43,6 +43,22 @@ impl HostCopy {
     pub fn base_name(&self) -> &'static str {
         // SAFETY: a registered VFS has a name that stays.
         unsafe { CStr::from_ptr((*self.native).zName) }.to_str().unwrap_or("unknown")
+    }
+
+    /// Why network-exclusive mode, which opens files anew, cannot stand on this host's default VFS; none if it can, as on the platform's own.
+    /// One put on top of those may keep with a handle what it was told once, as an encrypting one does with its key.
+    pub fn loses_state(&self) -> Option<String> {
+        let name = self.base_name();
+        let own = ["unix", "win32"].iter().any(|own| {
+            name.strip_prefix(own).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+        });
+        (!own && !switches::off(Guard::OwnBase)).then(|| {
+            format!(
+                "the VFS below coord in this program is {name}, which is not the platform's own: what it keeps with an open file (a \
+                 key, say) would be lost where coord opens the file anew. Load coord before that VFS becomes the default, or use \
+                 coord_mode=trusted"
+            )
+        })
     }
 
     /// Whether this host's native locks are what it says: `unix-dotfile` makes our own lock directory, the others none.

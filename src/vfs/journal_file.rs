@@ -3,6 +3,7 @@
 use std::ffi::{c_int, c_void};
 
 use super::database_file::DatabaseFile;
+use super::transaction::ZERO_HEADER;
 use crate::host::ffi::*;
 use crate::lock::Level;
 use crate::switches::{self, Guard};
@@ -68,7 +69,8 @@ impl JournalFile {
             return if amount <= 1 { SQLITE_OK } else { SQLITE_IOERR_SHORT_READ };
         }
         let owner = self.owner();
-        owner.transaction.undoing |= offset == 0;
+        // Without syncs SQLite skips the magic at the beginning of the header.
+        owner.transaction.undoing |= offset < ZERO_HEADER as i64;
         let failed = owner.journal_read_back(offset);
         if failed != SQLITE_OK {
             return failed;

@@ -147,7 +147,13 @@ unsafe fn open_database(
         Ok(_) => refusals::before_opening(path),
     };
     let attached = match (refusal, wishes) {
-        (None, Ok(wishes)) => lock::attach(path, &wishes).map(|database| (database, wishes)),
+        (None, Ok(wishes)) => {
+            let attached = lock::attach(path, &wishes).map(|database| (database, wishes));
+            attached.and_then(|attached| match copy.loses_state() {
+                Some(why) if attached.0.mode() == Mode::NetworkExclusive => Err(format!("coord: {}: {why}", path.display())),
+                _ => Ok(attached),
+            })
+        }
         (Some(text), _) | (None, Err(text)) => Err(text),
     };
     let (database, wishes, refusal) = match attached {

@@ -3,7 +3,7 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use super::database_file::DatabaseFile;
+use super::database_file::{DatabaseFile, WAL_HEADER, says_wal};
 use super::host_copy::HostCopy;
 use crate::host::ffi::*;
 use crate::lock::Mode;
@@ -91,12 +91,12 @@ fn is_mount_point(_: &Path) -> bool {
 pub fn after_opening(copy: &HostCopy, opened: &DatabaseFile) -> Option<String> {
     let path = &opened.paths().database;
     if let Some(file) = &opened.handles.database {
-        let mut versions = [0; 2];
+        let mut beginning = [0; WAL_HEADER];
         let read = match opened.database.mode() {
-            Mode::Trusted => file.read_into(&mut versions, 18),
-            Mode::NetworkExclusive => opened.read_unlocked(&mut versions, 18),
+            Mode::Trusted => file.read_into(&mut beginning, 0),
+            Mode::NetworkExclusive => opened.read_unlocked(&mut beginning, 0),
         };
-        if read == SQLITE_OK && versions.contains(&2) {
+        if read == SQLITE_OK && says_wal(&beginning) {
             return Some(format!(
                 "coord: {} is in WAL mode, which needs memory shared by all clients. Open it once with plain SQLite where all its \
                  users are on one host, and run PRAGMA journal_mode=DELETE",

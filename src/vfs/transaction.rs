@@ -16,7 +16,7 @@ use crate::switches::{self, Guard};
 /// The first bytes of a journal that is to be rolled back, and the last of one that names a super-journal.
 const MAGIC: [u8; 8] = [0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
 /// How PERSIST ends a transaction, and we where we may: the journal's header overwritten with this many zeros.
-const ZERO_HEADER: usize = 28;
+pub(super) const ZERO_HEADER: usize = 28;
 /// Up to here a journal keeps its length, so that the next transaction writes over blocks that are there already: on a disk that
 /// is most of what a commit costs beside its syncs. A longer one is cut, so that it does not keep the space.
 const KEPT_JOURNAL: i64 = 1 << 20;

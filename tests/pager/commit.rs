@@ -169,6 +169,31 @@ fn a_commit_over_several_files_without_a_super_journal_is_refused() {
     }
 }
 
+/// What is undone is not committed, though SQLite then syncs the files, or would; nothing of it is left to be rolled back.
+#[test]
+fn a_rollback_over_several_files_ends_whatever_is_synced() {
+    for synchronous in ["OFF", "NORMAL", "FULL"] {
+        let room = Room::with_rows();
+        let second = room.dir.path().join("second.sqlite");
+        let mut host = host(&[]);
+        host.open("db", &room.uri(NETWORK)).ok();
+        host.exec("db", &format!("ATTACH '{}' AS s; CREATE TABLE s.u(a)", uri(&second, NETWORK))).ok();
+        for schema in ["main", "s"] {
+            let pragmas = format!("PRAGMA {schema}.synchronous={synchronous}; PRAGMA {schema}.cache_size=1");
+            host.exec("db", &pragmas).ok();
+        }
+        let blobs = "INSERT INTO s.u SELECT zeroblob(3000) FROM t";
+        host.exec("db", &format!("BEGIN; UPDATE t SET v = 3; {blobs}; ROLLBACK")).ok();
+        for journal in [room.beside("-journal"), room.dir.path().join("second.sqlite-journal")] {
+            let first = std::fs::read(&journal).unwrap().first().copied().unwrap_or(0);
+            assert_eq!(first, 0, "{synchronous}: {} is hot still", journal.display());
+        }
+        assert_eq!(host.exec("db", "SELECT coord_last_error()").value(), "NULL", "{synchronous}");
+        host.exec("db", "UPDATE t SET v = 2; INSERT INTO s.u VALUES(2)").ok();
+        assert_eq!(host.exec("db", "SELECT sum(v) FROM t; SELECT count(*) FROM s.u").rows().concat(), ["400", "1"]);
+    }
+}
+
 fn fresh(host: &mut Host, uri: &str, sql: &str) -> String {
     host.open("fresh", uri).ok();
     let value = host.exec("fresh", sql).value();

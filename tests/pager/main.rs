@@ -5,6 +5,7 @@
 mod commit;
 #[path = "../common/mod.rs"]
 mod common;
+mod encrypted;
 mod endings;
 mod faults;
 mod held_names;

@@ -1,0 +1,207 @@
+//! The guards that can be taken out, each with its word.
+
+/// Declares [`Guard`] from one list.
+macro_rules! guards {
+    ($($(#[$doc:meta])+ $guard:ident = $word:literal,)+) => {
+        /// A guard of the protocol that a negative control takes out.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Guard {
+            $($(#[$doc])+ $guard,)+
+        }
+
+        impl Guard {
+            /// As `COORD_TEST_WITHOUT` names it.
+            pub fn word(self) -> &'static str {
+                match self {
+                    $(Guard::$guard => $word,)+
+                }
+            }
+        }
+    };
+}
+
+guards! {
+    /// The lease check around reads and writes.
+    LeaseCheck = "lease-check",
+    /// The heartbeat after a commit's finalisation.
+    CommitCheck = "commit-check",
+    /// Replacing database and journal when a silent node is deposed.
+    Fence = "fence",
+    /// The listing of the lock directory after entering it.
+    LockListing = "lock-listing",
+    /// Moving live files aside, in place of renaming over them.
+    Aside = "aside",
+    /// Dropping the client's cached pages on SHARED.
+    CacheDrop = "cache-drop",
+    /// The readers' names in the registry.
+    ReaderRegistry = "reader-registry",
+    /// The heartbeat that confirms RESERVED.
+    ReservedCheck = "reserved-check",
+    /// Refusing a database write without a synced journal.
+    JournalRule = "journal-rule",
+    /// Syncing the database before its journal is finalised.
+    DatabaseSync = "database-sync",
+    /// Taking notice that database and journal were replaced by a fence.
+    Epoch = "epoch",
+    /// Telling SQLite that the file it has open is not the one at the path.
+    HasMoved = "has-moved",
+    /// Waiting only once for an active holder.
+    WaitOnce = "wait-once",
+    /// Seeing that a journal must be rolled back.
+    HotJournal = "hot-journal",
+    /// Finishing a dead node's complete pair of copies.
+    RollForward = "roll-forward",
+    /// Trying again to remove a name that would not go.
+    Litter = "litter",
+    /// Opening all handles anew when a node registers again.
+    HandlesAnew = "handles-anew",
+    /// Being alone in the lock directory still when its listing and the registry's have been compared.
+    AloneAgain = "alone-again",
+    /// Opening both files by a listing when one of them was replaced.
+    FreshReplaced = "fresh-replaced",
+    /// Cutting a journal that may end in the name of a super-journal.
+    SuperTail = "super-tail",
+    /// Syncing the journal of who died at the end of a transaction, before anybody sees that.
+    SettledEnd = "settled-end",
+    /// Looking at the lease, and now and then at the registry, before a lock that was kept from an earlier transaction is used.
+    LingerLease = "linger-lease",
+    /// Giving up a lock that was kept when somebody else wants it.
+    LingerRequest = "linger-request",
+    /// Following a replacement of the files that another connection of the process has gone through, when a kept lock is used.
+    LingerGeneration = "linger-generation",
+    /// Forgetting what was known of the file when the lock is given up.
+    LingerForget = "linger-forget",
+    /// Looking whether the connection's handle is on the file that the directory lists.
+    HandleCheck = "handle-check",
+    /// Closing the handles of idle connections before a fence renames over their file.
+    Parking = "parking",
+    /// Reading around this host's cache without a lock.
+    UncachedHeader = "uncached-header",
+    /// A new number in every presence's name.
+    FreshNames = "fresh-names",
+    /// Taking a heartbeat that one listing misses for a moving one.
+    MissedBeat = "missed-beat",
+    /// Throwing away the copies that dead nodes left.
+    DeadCopies = "dead-copies",
+    /// Clearing a deposed node's tombstone after its other names.
+    TombstoneLast = "tombstone-last",
+    /// Removing the holder's name before `exclusive.*`.
+    ReleaseOrder = "release-order",
+    /// Comparing both copies of a fence in one round.
+    OneMoment = "one-moment",
+    /// Opening a fence's sources by a fresh listing.
+    FreshSources = "fresh-sources",
+    /// The heartbeat after a copy was named complete.
+    ReadyBeat = "ready-beat",
+    /// An epoch where a dead node may have replaced files without saying so.
+    DoubtfulEpoch = "doubtful-epoch",
+    /// Deposing a node of which no heartbeat was ever seen.
+    Ghosts = "ghosts",
+    /// Watching, and never rolling forward, the copies of nodes that never were.
+    StrayCopies = "stray-copies",
+    /// Renewing once more where the lease had run out by the time of the answer.
+    RenewLoop = "renew-loop",
+    /// Joining readers' heed for a writer that waits.
+    Joiners = "joiners",
+    /// Looking again for a dead node's copy that was gone: it may have got its final name.
+    LookAgain = "look-again",
+    /// Noticing by a look at the path that the files were replaced.
+    PathCheck = "path-check",
+    /// In trusted mode: syncing the end of a transaction whose data was synced.
+    JournalEnd = "journal-end",
+    /// Telling the process that no journal is hot only as a holder of EXCLUSIVE who still is somebody.
+    HotCleared = "hot-cleared",
+    /// Comparing the file of a connection that joins a kept SHARED with the one that the lock was taken with.
+    JoinedFile = "joined-file",
+    /// Going at once where somebody else rolls the hot journal back.
+    GivesWay = "gives-way",
+    /// Taking what was written through a handle that is gone for not synced.
+    LostHandle = "lost-handle",
+    /// Cutting off what a journal was given since its last sync, where the next one fails.
+    TornTail = "torn-tail",
+    /// Having SQLite forget what it remembers of an empty database.
+    EmptyDatabase = "empty-database",
+    /// Writing a journal's end once more where its sync fails.
+    EndAgain = "end-again",
+    /// Taking RESERVED to remove a kept journal only where that is empty.
+    HotKept = "hot-kept",
+    /// Giving the node up where the end of its journal could not be made certain.
+    EndLost = "end-lost",
+    /// Keeping no handle on files whose lock was given up, where a client looks no name up again that is in use.
+    HeldNames = "held-names",
+    /// Opening a writer's journal again with its database, also where an earlier attempt had closed it.
+    JournalWanted = "journal-wanted",
+    /// Making a journal only under the lock.
+    JournalUnderLock = "journal-under-lock",
+    /// Opening a database once more that somebody else made between the opening and the look.
+    OpenAgain = "open-again",
+    /// Removing no database that lies aside where the one that has its name is empty.
+    StrayDatabase = "stray-database",
+    /// Telling a backup that a page cannot be read now by a code that it does not take for a page to be left out.
+    BusyRead = "busy-read",
+    /// Opening under SHARED only what a takeover has put there: that is the same, what somebody has put there by hand is not.
+    ReadOfAnother = "read-of-another",
+    /// Closing what was opened under SHARED and could not be confirmed.
+    Unconfirmed = "unconfirmed",
+    /// In trusted mode: looking for the registry under native SHARED.
+    RegistrySeen = "registry-seen",
+    /// Making the registry of a database in trusted mode under native EXCLUSIVE.
+    ChangeAlone = "change-alone",
+    /// In trusted mode: removing no name from the lock directory once there is a registry.
+    ForeignLock = "foreign-lock",
+    /// Syncing a transaction's own journal before it is read back.
+    ReadBack = "read-back",
+    /// Not to make a database anew for a connection that has had one.
+    MadeOnce = "made-once",
+    /// In trusted mode: looking for the registry with the lock directory held.
+    NotRegistered = "not-registered",
+    /// The name that stands for readers in trusted mode on the server whom nobody else can see.
+    EarlierReaders = "earlier-readers",
+    /// Holding the lock directory while the registry is made beside a database.
+    RegistryLocked = "registry-locked",
+    /// Of programs that write on the server while the database is shared: a fresh listing of the lock directory before the registry is
+    /// made without it; and behind that, to wait for them before RESERVED and not to overwrite a journal that one has left hot.
+    EarlierWriters = "earlier-writers",
+    /// Taking a write of the journal that failed on a network for a sync that did.
+    LostRecord = "lost-record",
+    /// Giving the node up where the lost end of its journal could not be cut off for certain.
+    LateCut = "late-cut",
+    /// Going on, after a takeover, with no other journal than the one that this transaction has written.
+    SameJournal = "same-journal",
+    /// Following the registry that another made while this process was on its way to make it.
+    FasterChange = "faster-change",
+    /// No rollback from a journal whose handle a takeover closed and could not open again.
+    JournalGone = "journal-gone",
+    /// Journals aside that nobody has to roll back being no obstacle.
+    ColdAsides = "cold-asides",
+    /// Removing a hot journal under RESERVED only while the database beside it is still empty.
+    EmptyStill = "empty-still",
+    /// Trying again to remove a lock directory that was not empty.
+    LockLeft = "lock-left",
+    /// Asking the server for a file's length when its cached pages are dropped.
+    FreshSize = "fresh-size",
+    /// Opening a file anew of which pages are left in the cache when they have been dropped.
+    MappedPages = "mapped-pages",
+    /// Refusing to commit two files at once also where SQLite makes no super-journal.
+    OneFile = "one-file",
+    /// Cutting, not only marking, a journal that is ended for another transaction than ours.
+    ForeignCut = "foreign-cut",
+    /// In trusted mode, removing the name of who is not dead for certain only with the native lock taken.
+    NamesUnderLock = "names-under-lock",
+    /// In trusted mode, looking whether our name is in the lock directory still when the native lock is taken.
+    StillEntered = "still-entered",
+    /// In trusted mode, taking an empty lock directory for ours only if it is the very one that we made.
+    OwnDirectory = "own-directory",
+    /// Looking aside for what is missing, before a fence copies it and after it has been replaced.
+    LateAside = "late-aside",
+    /// At the end of a fence, removing no hot journal whose place a cold one has taken.
+    HotAside = "hot-aside",
+    /// With `locking_mode=EXCLUSIVE`, giving the node up where the transaction can neither go on nor be rolled back.
+    KeptCut = "kept-cut",
+    /// In trusted mode, no journal opened or removed by name once there is a registry.
+    UsurpedJournal = "usurped-journal",
+    /// Network-exclusive mode only on a VFS of the platform's own.
+    OwnBase = "own-base",
+    /// Looking once more, with the reader's name up, for a journal that was not there before.
+    LateJournal = "late-journal",
+}
