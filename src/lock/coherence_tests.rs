@@ -2,12 +2,10 @@
 //! to drop it, as the kernels of two hosts do. On a disk the drop has no effect, so this is where it is shown to be needed.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
-use super::two_hosts::{Place, at_once, host, host_on, run_without};
+use super::two_hosts::{Place, at_once, host, run_without};
 use super::{Base, Level, LockError};
 use crate::protocol::Paths;
-use crate::protocol::names::Kind;
 
 #[test]
 fn who_takes_shared_reads_what_others_have_written() {
@@ -179,35 +177,6 @@ fn without_the_drop_old_pages_are_read() {
 /// What a test of this file prints as it fails without a guard.
 fn without(guard: &str, test: &str) -> String {
     run_without(guard, &format!("lock::coherence_tests::{test}"))
-}
-
-/// A takeover moves the files aside before it links the copies in their places. Where that link is refused for good, they are renamed.
-#[test]
-fn a_takeover_goes_through_where_a_file_has_one_name_only() {
-    let place = Place::new();
-    let ((here, mut heir), (there, mut dead)) =
-        (host_on(&place.paths, "test", 1_000), host_on(&place.paths, "test", 1_000));
-    let (mut seat, mut other) = (here.sit(0, at_once()), there.sit(0, at_once()));
-    for level in [Level::Shared, Level::Reserved, Level::Exclusive] {
-        there.lock(&mut other, level, &mut dead).unwrap();
-    }
-    dead.journal.as_ref().unwrap().write_at(&[0xd9; 512], 0).unwrap();
-    heir.client.no_links.store(true, Ordering::Relaxed);
-    // Nobody ticks for the other, so that it is silent for its lease.
-    let soon = std::time::Instant::now() + std::time::Duration::from_secs(20);
-    let taken = loop {
-        match here.lock(&mut seat, Level::Shared, &mut heir) {
-            Err(LockError::Busy) if std::time::Instant::now() < soon => {
-                std::thread::sleep(std::time::Duration::from_millis(50));
-            }
-            taken => break taken,
-        }
-    };
-    taken.unwrap();
-    assert_eq!((heir.first_byte(), here.journal_is_hot()), (1, true), "the old state, and the journal that says so");
-    assert!(!place.names().iter().any(|name| matches!(name.kind, Kind::Aside(_))), "{:?}", place.names());
-    here.unlock(&mut seat, Level::None, &mut heir);
-    here.stand_up(&mut seat, &mut heir);
 }
 
 /// There was no journal when it was looked for, and before the reader's name stood somebody made one, wrote into the database, could

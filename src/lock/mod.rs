@@ -28,6 +28,8 @@ mod service;
 mod settings;
 #[cfg(feature = "simulation")]
 pub mod simulated;
+#[cfg(test)]
+mod takeover_tests;
 mod trusted;
 mod turn;
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::collections::hash_map::Entry;
 use std::ffi::OsString;
 use std::io;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -31,27 +31,60 @@ pub(super) struct Client {
     pub no_links: AtomicBool,
     /// What happens before its next reader's name is made.
     pub before_reader: Mutex<Option<Act>>,
+    pub clock: Arc<Clock>,
 }
+
+/// A clock that goes on when this host sleeps or waits for the server, and then alone.
+#[derive(Default)]
+pub(super) struct Clock {
+    /// Nanoseconds; none: the machine's own clock.
+    pub now: AtomicU64,
+    /// The longest time between two of its heartbeats.
+    pub silent: AtomicU64,
+    beaten: AtomicU64,
+}
+
+impl Clock {
+    pub fn goes_on(&self, span: Duration) {
+        self.now.fetch_add(span.as_nanos() as u64, Ordering::Relaxed);
+    }
+
+    fn beat(&self) {
+        let now = self.now.load(Ordering::Relaxed);
+        let before = self.beaten.swap(now, Ordering::Relaxed);
+        self.silent.fetch_max(now - before, Ordering::Relaxed);
+    }
+}
+
+/// What a server needs to copy a mebibyte within itself.
+const COPYING: Duration = Duration::from_secs(2);
 
 pub(super) type Act = Box<dyn FnOnce() + Send>;
 
 struct CachedFile {
     file: Box<dyn DataFile>,
     pages: Pages,
+    clock: Arc<Clock>,
 }
 
 impl Client {
     fn cached(&self, file: Box<dyn DataFile>) -> Box<dyn DataFile> {
-        Box::new(CachedFile { file, pages: self.pages.clone() })
+        Box::new(CachedFile { file, pages: self.pages.clone(), clock: self.clock.clone() })
     }
 }
 
 impl Storage for Client {
     fn now(&self) -> Instant {
-        self.server.now()
+        match self.clock.now.load(Ordering::Relaxed) {
+            0 => self.server.now(),
+            now => Instant(now),
+        }
     }
     fn sleep(&self, span: Duration) {
-        self.server.sleep(span);
+        match self.clock.now.load(Ordering::Relaxed) {
+            0 => self.server.sleep(span),
+            _ => self.clock.goes_on(span),
+        }
     }
     fn date(&self) -> String {
         self.server.date()
@@ -74,6 +107,9 @@ impl Storage for Client {
         self.server.create_new(path, contents, owner)
     }
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        if to.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"beat.")) {
+            self.clock.beat();
+        }
         self.server.rename(from, to)
     }
     fn link(&self, file: &Path, name: &Path) -> io::Result<()> {
@@ -176,6 +212,17 @@ impl DataFile for CachedFile {
     fn clone_from(&self, _: &dyn DataFile) -> bool {
         false
     }
+    fn copy_from(&self, source: &dyn DataFile, offset: u64, most: u64) -> io::Result<u64> {
+        if self.clock.now.load(Ordering::Relaxed) == 0 {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        let rest = source.size()?.saturating_sub(offset).min(most);
+        let mut bytes = vec![0; rest as usize];
+        let got = source.read_at(&mut bytes, offset)?;
+        self.write_at(&bytes[..got], offset)?;
+        self.clock.goes_on(COPYING * (got as u32) / (1 << 20));
+        Ok(got as u64)
+    }
 }
 
 /// What stands for SQLite on a client: handles of its own, on the same cache.
@@ -268,8 +315,9 @@ pub(super) fn host(paths: &Arc<Paths>) -> (Database, Program) {
 
 pub(super) fn host_on(paths: &Arc<Paths>, filesystem: &str, lease_ms: u64) -> (Database, Program) {
     let (held, no_links) = (AtomicBool::new(false), AtomicBool::new(false));
-    let before_reader = Mutex::default();
-    let client = Arc::new(Client { server: Disk::new(), pages: Pages::default(), held, no_links, before_reader });
+    let (before_reader, clock) = (Mutex::default(), Arc::default());
+    let client =
+        Arc::new(Client { server: Disk::new(), pages: Pages::default(), held, no_links, before_reader, clock });
     let kind = Kind { name: filesystem.to_string(), class: Class::Shared };
     let database = Database::new(client.clone(), paths.clone(), kind, Mode::NetworkExclusive, lease_ms);
     let program = Program { client, paths: paths.clone(), database: None, journal: None, before_opening: None };

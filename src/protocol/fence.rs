@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::aside::Maker;
+use super::copying::Pair;
 use super::error::Denied;
 use super::names::{Copy, Kind, Name};
 use super::node::{Files, Node};
@@ -13,20 +14,8 @@ use super::takeover::Scope;
 use crate::storage::{Access, DataFile};
 use crate::switches::{self, Guard};
 
-/// Copied and compared at a time; between two chunks the heartbeat is kept up.
-const CHUNK: usize = 1 << 20;
-/// Synced in portions of this size.
-const SYNC_EVERY: u64 = 64 << 20;
 /// Rounds of copying while a zombie still writes to the source.
 const ROUNDS: usize = 20;
-
-/// One file and its copy in the making.
-struct Pair {
-    source: PathBuf,
-    copy: PathBuf,
-    from: Option<Box<dyn DataFile>>,
-    to: Box<dyn DataFile>,
-}
 
 impl Node {
     /// Replaces journal and database as asked (PROTOCOL.md, Fence). L is held and `exclusive.*` is up. `compare`: whoever is
@@ -218,51 +207,6 @@ impl Node {
         Err(Denied::io("copy", &self.paths.database)(busy))
     }
 
-    fn copy_pair(&mut self, Pair { source, copy, from, to }: &Pair, first: bool) -> Result<(), Denied> {
-        let Some(from) = from else { return Ok(()) };
-        from.drop_cache().map_err(Denied::io("copy", source))?;
-        if !(first && (**to).clone_from(&**from)) {
-            self.copy_once(&**from, &**to).map_err(|error| error.at(source, copy))?;
-        }
-        to.sync().map_err(Denied::io("sync", copy))
-    }
-
-    fn copy_once(&mut self, source: &dyn DataFile, target: &dyn DataFile) -> Result<(), Failed> {
-        let mut buf = vec![0; CHUNK];
-        let mut offset = 0;
-        loop {
-            self.heartbeat_if_due().map_err(Failed::Denied)?;
-            let got = source.read_at(&mut buf, offset).map_err(Failed::Source)?;
-            if got == 0 {
-                return target.set_len(offset).map_err(Failed::Copy);
-            }
-            target.write_at(&buf[..got], offset).map_err(Failed::Copy)?;
-            offset += got as u64;
-            if offset.is_multiple_of(SYNC_EVERY) {
-                // One sync of everything at the end could take longer than our lease.
-                target.sync().map_err(Failed::Copy)?;
-            }
-        }
-    }
-
-    fn is_equal(&mut self, Pair { source, copy, from, to }: &Pair) -> Result<bool, Denied> {
-        let Some(from) = from else { return Ok(true) };
-        let (mut a, mut b) = (vec![0; CHUNK], vec![0; CHUNK]);
-        let mut offset = 0;
-        loop {
-            self.heartbeat_if_due()?;
-            let got = from.read_at(&mut a, offset).map_err(Denied::io("read", source))?;
-            let same = to.read_at(&mut b, offset).map_err(Denied::io("read", copy))?;
-            if a[..got] != b[..same] {
-                return Ok(false);
-            }
-            if got == 0 {
-                return Ok(true);
-            }
-            offset += got as u64;
-        }
-    }
-
     /// Tells every node, in a listing that is fresh anyway, that the files were replaced.
     pub(super) fn new_epoch(&mut self, census: &Census) -> Result<(), Denied> {
         self.storage.sync_dir(&self.paths.parent).map_err(Denied::io("sync", &self.paths.parent))?;
@@ -275,22 +219,5 @@ impl Node {
         }
         self.epoch = [epoch].into();
         Ok(())
-    }
-}
-
-/// Which side of a copy failed.
-enum Failed {
-    Source(io::Error),
-    Copy(io::Error),
-    Denied(Denied),
-}
-
-impl Failed {
-    fn at(self, source: &Path, copy: &Path) -> Denied {
-        match self {
-            Failed::Source(error) => Denied::io("read", source)(error),
-            Failed::Copy(error) => Denied::io("write", copy)(error),
-            Failed::Denied(denied) => denied,
-        }
     }
 }

@@ -7,6 +7,7 @@
 
 mod aside;
 pub mod beat;
+mod copying;
 pub mod depose;
 pub mod error;
 pub mod fence;

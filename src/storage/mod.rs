@@ -184,10 +184,15 @@ pub trait DataFile: Send {
     /// Drops what this host has cached of the file, for all its descriptors, so that the next read asks the server. Nothing
     /// on filesystems that no other host can write to.
     fn drop_cache(&self) -> io::Result<()>;
-    /// Tries to fill this (empty) file with `source`'s content without moving the data through this host (reflink,
-    /// server-side copy): true if it is now complete, false if the caller must copy.
+    /// Tries to fill this (empty) file with `source`'s content in one step that copies nothing (reflink): true if it is now
+    /// complete, false if the caller must copy.
     fn clone_from(&self, source: &dyn DataFile) -> bool;
-    /// The descriptor, where there is one (for `clone_from` between files of the same storage).
+    /// Copies at most so many bytes of `source` from `offset` on to the same place here, within the server: how many. An error where
+    /// that cannot be done.
+    fn copy_from(&self, _source: &dyn DataFile, _offset: u64, _most: u64) -> io::Result<u64> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+    /// The descriptor, where there is one (for copies between files of the same storage).
     fn raw_fd(&self) -> Option<i32> {
         None
     }

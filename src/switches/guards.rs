@@ -200,6 +200,8 @@ guards! {
     KeptCut = "kept-cut",
     /// In trusted mode, no journal opened or removed by name once there is a registry.
     UsurpedJournal = "usurped-journal",
+    /// Heartbeats while a server copies a database within itself.
+    CopyBeats = "copy-beats",
     /// Network-exclusive mode only on a VFS of the platform's own.
     OwnBase = "own-base",
     /// Looking once more, with the reader's name up, for a journal that was not there before.

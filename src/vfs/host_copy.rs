@@ -49,9 +49,9 @@ impl HostCopy {
     /// One put on top of those may keep with a handle what it was told once, as an encrypting one does with its key.
     pub fn loses_state(&self) -> Option<String> {
         let name = self.base_name();
-        let own = ["unix", "win32"].iter().any(|own| {
-            name.strip_prefix(own).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
-        });
+        let own = ["unix", "win32"]
+            .iter()
+            .any(|own| name.strip_prefix(own).is_some_and(|rest| rest.is_empty() || rest.starts_with('-')));
         (!own && !switches::off(Guard::OwnBase)).then(|| {
             format!(
                 "the VFS below coord in this program is {name}, which is not the platform's own: what it keeps with an open file (a \

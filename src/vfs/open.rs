@@ -150,7 +150,9 @@ unsafe fn open_database(
         (None, Ok(wishes)) => {
             let attached = lock::attach(path, &wishes).map(|database| (database, wishes));
             attached.and_then(|attached| match copy.loses_state() {
-                Some(why) if attached.0.mode() == Mode::NetworkExclusive => Err(format!("coord: {}: {why}", path.display())),
+                Some(why) if attached.0.mode() == Mode::NetworkExclusive => {
+                    Err(format!("coord: {}: {why}", path.display()))
+                }
                 _ => Ok(attached),
             })
         }

@@ -19,7 +19,8 @@ fn write_first_page(connection: &rusqlite::Connection, page: &[u8]) -> i32 {
     // SAFETY: the connection is open and used by this thread alone; its file is open as long as it is, and has methods.
     unsafe {
         let out = (&raw mut file).cast::<c_void>();
-        let told = ffi::sqlite3_file_control(connection.handle(), c"main".as_ptr(), ffi::SQLITE_FCNTL_FILE_POINTER, out);
+        let told =
+            ffi::sqlite3_file_control(connection.handle(), c"main".as_ptr(), ffi::SQLITE_FCNTL_FILE_POINTER, out);
         assert_eq!(told, ffi::SQLITE_OK);
         let write = (*(*file).pMethods).xWrite.unwrap();
         write(file, page.as_ptr().cast(), page.len() as i32, 0)

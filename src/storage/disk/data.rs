@@ -74,13 +74,13 @@ impl DataFile for DiskFile {
     fn clone_from(&self, source: &dyn DataFile) -> bool {
         let Some(source) = source.raw_fd() else { return false };
         // SAFETY: the descriptor belongs to `source`, which is borrowed for the length of this call.
-        let source = unsafe { BorrowedFd::borrow_raw(source) };
-        let done = clone(&self.file, source).unwrap_or(false);
-        if !done && self.size().is_ok_and(|size| size > 0) {
-            // What a copy that broke off has left would outlast a shorter source.
-            let _ = self.file.set_len(0);
-        }
-        done
+        clone(&self.file, unsafe { BorrowedFd::borrow_raw(source) }).unwrap_or(false)
+    }
+
+    fn copy_from(&self, source: &dyn DataFile, offset: u64, most: u64) -> io::Result<u64> {
+        let source = source.raw_fd().ok_or(ErrorKind::Unsupported)?;
+        // SAFETY: as in `clone_from`.
+        copy(&self.file, unsafe { BorrowedFd::borrow_raw(source) }, offset, most)
     }
 
     fn raw_fd(&self) -> Option<i32> {
@@ -237,36 +237,36 @@ fn drop_cache(_file: &File) -> io::Result<()> {
     ))
 }
 
-/// Reflink, or a copy within the server. True if `to` now is as long as `from` was.
+/// Reflink. True if `to` now is as long as `from` was.
 #[cfg(target_os = "linux")]
 fn clone(to: &File, from: BorrowedFd<'_>) -> io::Result<bool> {
-    use rustix::fs;
-    let size = fs::fstat(from)?.st_size as u64;
-    if fs::ioctl_ficlone(to, from).is_ok() {
-        return Ok(to.metadata()?.len() == size);
-    }
-    if !kind::copies_on_server(to) {
-        return Ok(false);
-    }
-    let (mut read, mut written) = (0, 0);
-    while written < size {
-        let rest = usize::try_from(size - written).unwrap_or(usize::MAX).min(1 << 30);
-        let copied = rustix::io::retry_on_intr(|| {
-            let (mut start, mut end) = (read, written);
-            let count = fs::copy_file_range(from, Some(&mut start), to, Some(&mut end), rest)?;
-            (read, written) = (start, end);
-            Ok(count)
-        })?;
-        if copied == 0 {
-            return Ok(false);
-        }
-    }
+    let size = rustix::fs::fstat(from)?.st_size as u64;
+    rustix::fs::ioctl_ficlone(to, from)?;
     Ok(to.metadata()?.len() == size)
+}
+
+/// A copy within the server.
+#[cfg(target_os = "linux")]
+fn copy(to: &File, from: BorrowedFd<'_>, offset: u64, most: u64) -> io::Result<u64> {
+    if !kind::copies_on_server(to) {
+        return Err(ErrorKind::Unsupported.into());
+    }
+    let most = usize::try_from(most).unwrap_or(usize::MAX).min(1 << 30);
+    let copied = rustix::io::retry_on_intr(|| {
+        let (mut read, mut written) = (offset, offset);
+        rustix::fs::copy_file_range(from, Some(&mut read), to, Some(&mut written), most)
+    })?;
+    Ok(copied as u64)
 }
 
 #[cfg(not(target_os = "linux"))]
 fn clone(_to: &File, _from: BorrowedFd<'_>) -> io::Result<bool> {
     Ok(false)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn copy(_to: &File, _from: BorrowedFd<'_>, _offset: u64, _most: u64) -> io::Result<u64> {
+    Err(ErrorKind::Unsupported.into())
 }
 
 #[cfg(all(test, target_os = "linux"))]
