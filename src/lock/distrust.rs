@@ -2,8 +2,8 @@
 
 use super::database::{Database, Inner};
 use super::failure::lost;
-use super::network::current;
 use super::seat::Seat;
+use super::standing::current;
 use crate::protocol::{Denied, Node};
 use crate::switches::{self, Guard};
 

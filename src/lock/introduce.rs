@@ -75,7 +75,12 @@ impl Database {
             }
             Err(_) => {}
         }
-        let existing = self.storage.attributes(&self.paths.database).is_ok_and(|found| found.size > 0);
+        let existing = match self.storage.attributes(&self.paths.database) {
+            Ok(found) => found.size > 0,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+            // Taken for missing, one that is in use on the server would be written beside its users.
+            Err(error) => return Err(Denied::io("look at", &self.paths.database)(error).into()),
+        };
         // By somebody on the server, whose native locks are not seen here.
         let used = existing && !self.kind.is_local();
         let locked = used && !switches::off(Guard::RegistryLocked) && self.lock_for_registry(inner)?;

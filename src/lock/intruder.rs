@@ -8,6 +8,7 @@ use super::level::Level;
 use super::messages::{self, Weight};
 use crate::protocol::{Node, Paths};
 use crate::storage::{FileId, Storage};
+use crate::switches::{self, Guard};
 
 /// What a file looked like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +36,10 @@ impl Inner {
         };
         // A busy writer has no baseline, but remembers what it wrote.
         let before = self.baseline.unwrap_or_else(|| self.expected(now));
+        if before.id != now.id && self.was_taken_over() {
+            self.baseline = None;
+            return;
+        }
         match before != now {
             true => {
                 self.intrusions += 1;
@@ -55,6 +60,12 @@ impl Inner {
             }
             false => self.baseline = Some(now),
         }
+    }
+
+    /// Whether a takeover has replaced the file, which is no intruder's work. What cannot be found out accuses nobody.
+    pub(super) fn was_taken_over(&mut self) -> bool {
+        let node = self.node.as_mut().filter(|_| !switches::off(Guard::TakenOver));
+        node.is_some_and(|node| node.sees_replacement().unwrap_or(true))
     }
 
     /// What was seen just now, but as far as it is known by what our connections read and wrote.

@@ -28,6 +28,7 @@ mod service;
 mod settings;
 #[cfg(feature = "simulation")]
 pub mod simulated;
+mod standing;
 #[cfg(test)]
 mod takeover_tests;
 mod trusted;

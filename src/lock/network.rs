@@ -4,12 +4,12 @@ use std::io;
 use std::sync::Arc;
 
 use super::database::{Database, Inner};
-use super::failure::{Failure, lost};
+use super::failure::Failure;
 use super::handles::{Handles, OwnHandles};
 use super::level::Level;
 use super::messages::{self, Weight};
-use super::process;
 use super::seat::{Base, LockError, Seat};
+use super::standing::current;
 use crate::protocol::{Denied, Node};
 use crate::switches::{self, Guard};
 
@@ -104,8 +104,9 @@ impl Database {
             seat.generation = inner.generation;
         }
         let joins = joining && !replaced && !seat.confirmed && !switches::off(Guard::JoinedFile);
-        if joins && inner.own.has_moved(&*self.storage, &self.paths) {
-            // Replaced by hand, and opened since: not the file that our lock was taken with, and that is known.
+        if joins && inner.own.has_moved(&*self.storage, &self.paths) && !inner.was_taken_over() {
+            // Replaced by hand, and opened since: not the file that our lock was taken with, and that is known. What a takeover has
+            // put there is the same, as nobody writes while we read.
             inner.linger.spoil();
             if Self::active(inner) == Level::None {
                 self.give_up(inner);
@@ -327,17 +328,6 @@ impl Database {
         if alone { Ok(()) } else { Err(Failure::Lock(LockError::Busy)) }
     }
 
-    /// Nothing may be built on a lock whose node was deposed meanwhile: SQLite's cache may be old.
-    fn still_current(&self, inner: &mut Inner, seat: &Seat) -> Result<(), Failure> {
-        let node = inner.node.as_mut().ok_or_else(Failure::no_node)?;
-        let current = seat.lease.as_ref().is_some_and(|lease| Arc::ptr_eq(lease, node.lease()));
-        if !current {
-            return Err(Failure::Lock(LockError::Failed(lost(&self.paths))));
-        }
-        node.check_lease()?;
-        Ok(())
-    }
-
     pub(super) fn unlock_network(&self, inner: &mut Inner, seat: &mut Seat, level: Level, base: &mut dyn Base) {
         if seat.level >= Level::Reserved {
             // Our half of coherence: what we wrote is on the server before anybody else may look.
@@ -377,26 +367,4 @@ impl Database {
             self.let_names_go(inner);
         }
     }
-
-    /// A heartbeat now, under the node that the seat's lock was taken with: after a commit, or a handle's opening.
-    pub fn confirm(&self, seat: &Seat) -> Result<(), String> {
-        process::check(seat.fork)?;
-        let mut inner = self.inner();
-        let Some(node) = current(&mut inner, seat) else { return Err(lost(&self.paths)) };
-        node.heartbeat().map_err(|denied| denied.to_string())
-    }
-
-    /// As [`Database::confirm`], and the lease is valid when it returns: where it has run out by our clock.
-    pub fn renew(&self, seat: &Seat) -> Result<(), String> {
-        process::check(seat.fork)?;
-        let mut inner = self.inner();
-        let Some(node) = current(&mut inner, seat) else { return Err(lost(&self.paths)) };
-        node.renew().map_err(|denied| denied.to_string())
-    }
-}
-
-/// The node that the seat's lock was taken under, if it is still ours.
-pub(super) fn current<'a>(inner: &'a mut Inner, seat: &Seat) -> Option<&'a mut Node> {
-    let lease = seat.lease.as_ref()?;
-    inner.node.as_mut().filter(|node| Arc::ptr_eq(node.lease(), lease))
 }

@@ -3,9 +3,9 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::two_hosts::{Place, Program, at_once, host_on, run_without};
+use super::two_hosts::{Place, Program, at_once, host_on, process_of, run_without};
 use super::{Database, Level, LockError, Seat};
-use crate::protocol::names::Kind;
+use crate::protocol::names::{Kind, Name, NodeId};
 
 const LEASE_MS: u64 = 30_000;
 
@@ -18,7 +18,7 @@ fn silent(place: &Place) -> ((Database, Program, Seat), (Database, Program)) {
     }
     dead.journal.as_ref().unwrap().write_at(&[0xd9; 512], 0).unwrap();
     let (here, heir) = host_on(&place.paths, "test", LEASE_MS);
-    heir.client.clock.now.store(1, Ordering::Relaxed);
+    heir.client.clock.begin();
     ((there, dead, seat), (here, heir))
 }
 
@@ -55,7 +55,7 @@ fn it_is_never_silent_for_a_lease_while_a_server_copies() {
     let (_silent, (here, mut heir)) = silent(&place);
     let mut seat = here.sit(0, at_once());
     take_over(&here, &mut seat, &mut heir);
-    let silent = Duration::from_nanos(heir.client.clock.silent.load(Ordering::Relaxed));
+    let silent = heir.client.clock.longest_silence();
     println!("STATE {}", silent.as_secs());
     assert!(silent < Duration::from_millis(LEASE_MS) / 2, "{silent:?}");
     assert_eq!((heir.first_byte(), place.paths.database.metadata().unwrap().len()), (1, 24 << 20));
@@ -69,4 +69,122 @@ fn without_portions_it_is_silent_for_longer() {
     let said = run_without("copy-beats", "lock::takeover_tests::it_is_never_silent_for_a_lease_while_a_server_copies");
     let seconds = said.split("STATE ").nth(1).and_then(|rest| rest.split_whitespace().next()?.parse().ok());
     assert!(seconds.is_some_and(|seconds: u64| seconds * 1000 > LEASE_MS), "{said}");
+}
+
+/// Where nothing can be replaced late writes are waited for, ten leases long; what ends uncleanly meanwhile and had nothing does not
+/// make everybody wait anew.
+#[test]
+fn it_goes_through_in_the_end_where_nothing_can_be_replaced() {
+    let place = Place::new();
+    let (_silent, (here, mut heir)) = silent(&place);
+    let mut seat = here.sit(0, at_once());
+    heir.client.no_copies.store(true, Ordering::Relaxed);
+    let clock = heir.client.clock.clone();
+    let seconds = || clock.now().map_or(0, |now| now.0 / 1_000_000_000);
+    for n in 1.. {
+        let node = NodeId::new("idle", "00000000", n as u32, n);
+        let stone = Name { node, n: 2, kind: Kind::Deposed { by: 1, m: n } };
+        std::fs::write(place.paths.registry.join(stone.to_string()), []).unwrap();
+        match here.lock(&mut seat, Level::Shared, &mut heir) {
+            Err(LockError::Busy) => clock.goes_on(Duration::from_secs(1)),
+            taken => {
+                taken.unwrap();
+                break;
+            }
+        }
+        assert!(seconds() < 600, "kept out: {:?}", seat.take_busy());
+    }
+    assert!(seconds() > 300, "nobody may be sure earlier: {} s", seconds());
+    here.unlock(&mut seat, Level::None, &mut heir);
+    here.stand_up(&mut seat, &mut heir);
+}
+
+/// Containers that are killed while idle leave a heartbeat each, which nobody can tell from that of a living one on another host; and
+/// programs that live for a moment watch nobody for a lease.
+#[test]
+fn what_the_idle_leave_goes_in_the_end() {
+    let place = Place::new();
+    let (_, first) = host_on(&place.paths, "test", LEASE_MS);
+    first.client.clock.begin();
+    let beat = Name::parse(std::ffi::OsStr::new("beat.elsewhere-00000000-7-00000000000000aa.1.30000")).unwrap();
+    let path = place.paths.registry.join(beat.to_string());
+    std::fs::write(&path, []).unwrap();
+    for turn in 0..140 {
+        let (here, mut mine) = process_of(first.client.clone(), &place.paths, "test", LEASE_MS);
+        let mut seat = here.sit(0, at_once());
+        for level in [Level::Shared, Level::Reserved] {
+            here.lock(&mut seat, level, &mut mine).unwrap();
+        }
+        here.unlock(&mut seat, Level::None, &mut mine);
+        here.stand_up(&mut seat, &mut mine);
+        assert!(path.exists() || turn >= 60, "it may live: {turn}");
+        first.client.clock.goes_on(Duration::from_secs(10));
+    }
+    let left = place.names().into_iter().filter(|name| name.node == beat.node).count();
+    assert_eq!(left, 0, "{:?}", place.names());
+}
+
+/// Somebody reads while the files are replaced by a takeover elsewhere.
+fn replaced_under_a_reader() -> (Place, Database, Program, Seat) {
+    let place = Place::new();
+    let (here, mut reader) = host_on(&place.paths, "test", LEASE_MS);
+    let mut seat = here.sit(0, at_once());
+    here.lock(&mut seat, Level::Shared, &mut reader).unwrap();
+    look(&here);
+    let copy = place.paths.parent.join("copy");
+    std::fs::copy(&place.paths.database, &copy).unwrap();
+    std::fs::rename(&copy, &place.paths.database).unwrap();
+    (place, here, reader, seat)
+}
+
+fn look(here: &Database) -> u64 {
+    let mut inner = here.inner();
+    inner.look_for_intruders(&here.storage, &here.paths);
+    inner.intrusions
+}
+
+/// Only who replaces the file without a takeover is one who does not use coord.
+#[test]
+fn it_is_not_taken_for_an_intruder() {
+    let (place, here, mut reader, mut seat) = replaced_under_a_reader();
+    place.replaced_elsewhere();
+    let accused = [look(&here), look(&here)];
+    println!("STATE {accused:?}");
+    assert_eq!(accused, [0, 0]);
+    here.unlock(&mut seat, Level::None, &mut reader);
+    here.stand_up(&mut seat, &mut reader);
+    let (_place, here, mut reader, mut seat) = replaced_under_a_reader();
+    assert_eq!(look(&here), 1, "replaced by hand");
+    here.unlock(&mut seat, Level::None, &mut reader);
+    here.stand_up(&mut seat, &mut reader);
+}
+
+/// A program that reads for an hour goes on opening connections: what the takeover has put there is what is being read.
+#[test]
+fn others_of_the_program_join_who_reads_the_old_files() {
+    let (place, here, mut reader, mut seat) = replaced_under_a_reader();
+    place.replaced_elsewhere();
+    let (mut other, mut second) = (here.sit(0, at_once()), reader.another());
+    let joined = here.lock(&mut other, Level::Shared, &mut second);
+    println!("STATE {}", joined.is_ok());
+    joined.unwrap();
+    assert_eq!((reader.first_byte(), second.first_byte()), (1, 1));
+    for (seat, base) in [(&mut seat, &mut reader), (&mut other, &mut second)] {
+        here.unlock(seat, Level::None, base);
+        here.stand_up(seat, base);
+    }
+    let (_place, here, mut reader, mut seat) = replaced_under_a_reader();
+    let (mut other, mut second) = (here.sit(0, at_once()), reader.another());
+    assert!(matches!(here.lock(&mut other, Level::Shared, &mut second), Err(LockError::Busy)), "replaced by hand");
+    here.unlock(&mut seat, Level::None, &mut reader);
+    here.stand_up(&mut seat, &mut reader);
+}
+
+/// The negative controls.
+#[test]
+fn without_the_guard_a_takeover_is_taken_for_an_intruder() {
+    let said = run_without("taken-over", "lock::takeover_tests::it_is_not_taken_for_an_intruder");
+    assert!(said.contains("STATE [1, 1]"), "{said}");
+    let said = run_without("taken-over", "lock::takeover_tests::others_of_the_program_join_who_reads_the_old_files");
+    assert!(said.contains("STATE false"), "{said}");
 }

@@ -1,14 +1,18 @@
 //! What the tests of this module use: the programs of two hosts, each with a cache of its own, on one real disk. No service thread
 //! knows of their managers, so a test itself lets each look after its locks.
 
+mod clock;
+
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::ffi::OsString;
 use std::io;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+
+use clock::Clock;
 
 use super::{Base, Database, Level, LockError, Mode, Seat, Wishes};
 use crate::protocol::Paths;
@@ -29,31 +33,11 @@ pub(super) struct Client {
     pub held: AtomicBool,
     /// A file has one name only (answered as AFS does from one directory into another).
     pub no_links: AtomicBool,
+    /// No file of somebody else's can be made.
+    pub no_copies: AtomicBool,
     /// What happens before its next reader's name is made.
     pub before_reader: Mutex<Option<Act>>,
     pub clock: Arc<Clock>,
-}
-
-/// A clock that goes on when this host sleeps or waits for the server, and then alone.
-#[derive(Default)]
-pub(super) struct Clock {
-    /// Nanoseconds; none: the machine's own clock.
-    pub now: AtomicU64,
-    /// The longest time between two of its heartbeats.
-    pub silent: AtomicU64,
-    beaten: AtomicU64,
-}
-
-impl Clock {
-    pub fn goes_on(&self, span: Duration) {
-        self.now.fetch_add(span.as_nanos() as u64, Ordering::Relaxed);
-    }
-
-    fn beat(&self) {
-        let now = self.now.load(Ordering::Relaxed);
-        let before = self.beaten.swap(now, Ordering::Relaxed);
-        self.silent.fetch_max(now - before, Ordering::Relaxed);
-    }
 }
 
 /// What a server needs to copy a mebibyte within itself.
@@ -75,15 +59,12 @@ impl Client {
 
 impl Storage for Client {
     fn now(&self) -> Instant {
-        match self.clock.now.load(Ordering::Relaxed) {
-            0 => self.server.now(),
-            now => Instant(now),
-        }
+        self.clock.now().unwrap_or_else(|| self.server.now())
     }
     fn sleep(&self, span: Duration) {
-        match self.clock.now.load(Ordering::Relaxed) {
-            0 => self.server.sleep(span),
-            _ => self.clock.goes_on(span),
+        match self.clock.now() {
+            None => self.server.sleep(span),
+            Some(_) => self.clock.goes_on(span),
         }
     }
     fn date(&self) -> String {
@@ -152,6 +133,9 @@ impl Storage for Client {
         Ok(self.cached(self.server.open_listed(path, access, scratch)?))
     }
     fn create_data(&self, path: &Path, owner: Owner) -> io::Result<Box<dyn DataFile>> {
+        if self.no_copies.load(Ordering::Relaxed) && path.to_string_lossy().contains("/fence.") {
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
         Ok(self.cached(self.server.create_data(path, owner)?))
     }
     fn copy_attributes(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -167,7 +151,7 @@ impl Storage for Client {
         self.server.liveness(process)
     }
     fn known_for(&self, key: &str) -> Duration {
-        self.server.known_for(key)
+        self.clock.known_for(key).unwrap_or_else(|| self.server.known_for(key))
     }
     fn local_guard(&self, path: &Path) -> LocalGuard {
         self.server.local_guard(path)
@@ -213,9 +197,7 @@ impl DataFile for CachedFile {
         false
     }
     fn copy_from(&self, source: &dyn DataFile, offset: u64, most: u64) -> io::Result<u64> {
-        if self.clock.now.load(Ordering::Relaxed) == 0 {
-            return Err(io::ErrorKind::Unsupported.into());
-        }
+        self.clock.now().ok_or(io::ErrorKind::Unsupported)?;
         let rest = source.size()?.saturating_sub(offset).min(most);
         let mut bytes = vec![0; rest as usize];
         let got = source.read_at(&mut bytes, offset)?;
@@ -314,10 +296,24 @@ pub(super) fn host(paths: &Arc<Paths>) -> (Database, Program) {
 }
 
 pub(super) fn host_on(paths: &Arc<Paths>, filesystem: &str, lease_ms: u64) -> (Database, Program) {
-    let (held, no_links) = (AtomicBool::new(false), AtomicBool::new(false));
+    let [held, no_links, no_copies] = [(); 3].map(|()| AtomicBool::new(false));
+    let (server, pages) = (Disk::new(), Pages::default());
     let (before_reader, clock) = (Mutex::default(), Arc::default());
-    let client =
-        Arc::new(Client { server: Disk::new(), pages: Pages::default(), held, no_links, before_reader, clock });
+    process_of(
+        Arc::new(Client { server, pages, held, no_links, no_copies, before_reader, clock }),
+        paths,
+        filesystem,
+        lease_ms,
+    )
+}
+
+/// One more process of a host.
+pub(super) fn process_of(
+    client: Arc<Client>,
+    paths: &Arc<Paths>,
+    filesystem: &str,
+    lease_ms: u64,
+) -> (Database, Program) {
     let kind = Kind { name: filesystem.to_string(), class: Class::Shared };
     let database = Database::new(client.clone(), paths.clone(), kind, Mode::NetworkExclusive, lease_ms);
     let program = Program { client, paths: paths.clone(), database: None, journal: None, before_opening: None };

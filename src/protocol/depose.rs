@@ -54,7 +54,7 @@ impl Node {
     }
 
     /// Renames the beat that was watched to its node's tombstone. One of two wins: its node's next heartbeat, or this.
-    fn depose(&mut self, beat: &Name) -> Result<Verdict, Denied> {
+    pub(super) fn depose(&mut self, beat: &Name) -> Result<Verdict, Denied> {
         let m = self.next(Kind::New).n;
         let stone = Name { node: beat.node.clone(), n: beat.n, kind: Kind::Deposed { by: self.id().key, m } };
         match self.storage.rename(&self.in_registry(beat), &self.in_registry(&stone)) {

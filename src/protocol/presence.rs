@@ -249,7 +249,7 @@ impl Node {
             self.check_lease()?;
             return Ok(());
         }
-        Err(self.deposed())
+        Err(Denied::Busy(Box::new(Holder::nobody("replaced again and again by others", self.lease_span()))))
     }
 
     /// Somebody may have removed the lock directory by hand, and another writer may be in a new one: the journal is not

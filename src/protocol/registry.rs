@@ -73,6 +73,10 @@ impl Census {
         self.readers.iter().chain(&self.exclusives).chain(&self.wishes)
     }
 
+    pub fn has_presence(&self, node: &NodeId) -> bool {
+        self.presence().any(|name| name.node == *node)
+    }
+
     /// The node's heartbeat: `(n, lease_ms)`.
     pub fn beat(&self, node: &NodeId) -> Option<(u64, u64)> {
         self.beats.get(node).copied()

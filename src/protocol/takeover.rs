@@ -35,6 +35,9 @@ impl Scope {
 /// A takeover that could not be fenced counts as safe after this many leases: no client keeps a request alive for longer.
 const UNFENCED_LEASES: u32 = 10;
 
+/// In leases, see [`Node::long_idle`].
+const IDLE_LEASES: u32 = 20;
+
 /// Everything that one deposed node left.
 struct Remains {
     stone: Name,
@@ -104,8 +107,11 @@ impl Node {
             if *node == *self.id() || census.tombstone(node) != Some(stone) {
                 continue;
             }
-            let Verdict::Deposed { provably_dead } = self.verdict_of(stone) else {
-                continue;
+            let provably_dead = match self.verdict_of(stone) {
+                Verdict::Deposed { provably_dead } => provably_dead,
+                // Nothing of its node rests on it.
+                _ if !census.has_presence(node) && self.long_idle(stone) => false,
+                _ => continue,
             };
             let of =
                 |names: &[Name]| -> Vec<Name> { names.iter().filter(|name| name.node == *node).cloned().collect() };
@@ -248,9 +254,14 @@ impl Node {
                 // It may have failed because we are nobody any more: then the lock directory has gone with us, and whoever has it
                 // now needs no advice from us.
                 self.heartbeat()?;
-                let key = zombies.iter().map(|one| one.stone.to_string()).collect::<Vec<_>>().join(" ");
+                // Each by itself: who comes to it later, or had nothing that needs a fence, does not make all wait anew.
+                let writers: Vec<&&Remains> = zombies.iter().filter(|one| one.had_presence()).collect();
+                let known = |one: &&&Remains| {
+                    self.storage.known_for(&format!("unfenced {} {}", self.paths.registry.display(), one.stone))
+                };
+                let key = writers.iter().map(|one| one.stone.to_string()).collect::<Vec<_>>().join(" ");
                 let wait = self.lease_span() * UNFENCED_LEASES;
-                let waited = self.storage.known_for(&format!("unfenced {} {key}", self.paths.registry.display()));
+                let waited = writers.iter().map(known).min().unwrap_or_default();
                 let reason = format!("cannot {doing} {}: {source}", path.display());
                 if waited >= wait {
                     self.notices.push(format!(
@@ -298,7 +309,13 @@ impl Node {
     fn record(&mut self, one: &Remains, fenced: bool) {
         self.takeovers += 1;
         let had: Vec<String> = one.in_lock.iter().chain(&one.in_registry).map(Name::to_string).collect();
-        let why = if one.provably_dead { "its process is dead" } else { "it was silent for its whole lease" };
+        let why = match one.stone.kind {
+            _ if one.provably_dead => "its process is dead",
+            Kind::Deposed { by, .. } if by == one.node().key => {
+                "it had given itself up, as it could not know what of its work was done"
+            }
+            _ => "it was silent for its whole lease",
+        };
         let line = serde_json::json!({
             "at": self.storage.date(), "by": self.id().to_string(), "from": one.node().to_string(),
             "why": why, "had": had, "fenced": fenced && !(one.provably_dead && self.settings.local),
@@ -356,17 +373,28 @@ impl Node {
         Ok(())
     }
 
-    /// Dead nodes without presence hinder nobody; whoever holds L deposes those that are known dead, once in its life.
+    /// Dead nodes without presence hinder nobody; whoever holds L deposes those that are known dead, once in its life. A program that
+    /// lives for a moment watches nobody for a lease, so what this host has known for long without a change counts as well: an idle
+    /// node has nothing to lose, and deposed it registers again.
     pub(super) fn depose_idle(&mut self, census: &Census) -> Result<(), Denied> {
         if std::mem::replace(&mut self.looked_for_idle, true) {
             return Ok(());
         }
-        let idle: Vec<NodeId> =
-            census.beats().map(|(node, ..)| node.clone()).filter(|node| node != self.id()).collect();
-        for node in idle {
+        let mut idle: Vec<Name> = census.beats().map(|(node, n, ms)| Name::beat(node, n, ms)).collect();
+        idle.retain(|beat| beat.node != *self.id());
+        for beat in idle {
             self.heartbeat_if_due()?;
-            self.judge(&node, census)?;
+            let alive = matches!(self.judge(&beat.node, census)?, Verdict::Alive);
+            if alive && !census.has_presence(&beat.node) && self.long_idle(&beat) {
+                self.depose(&beat)?;
+            }
         }
         Ok(())
+    }
+
+    /// Whether this host has known a heartbeat, or a tombstone, unchanged for so long that its node is gone or may register again.
+    fn long_idle(&self, name: &Name) -> bool {
+        let known = self.storage.known_for(&format!("idle {} {name}", self.paths.registry.display()));
+        known >= self.lease_span() * IDLE_LEASES
     }
 }
