@@ -58,14 +58,21 @@ impl From<Trouble> for Halt {
 pub(super) struct Seen {
     pub outcome: Outcome,
     pub says: String,
+    /// False: what the step is there to try did not take place.
+    pub shown: bool,
 }
 
 pub(super) fn holds(says: impl Into<String>) -> Result<Seen, Halt> {
-    Ok(Seen { outcome: Outcome::Holds, says: says.into() })
+    Ok(Seen { outcome: Outcome::Holds, says: says.into(), shown: true })
 }
 
 pub(super) fn note(says: impl Into<String>) -> Result<Seen, Halt> {
-    Ok(Seen { outcome: Outcome::Note, says: says.into() })
+    Ok(Seen { outcome: Outcome::Note, says: says.into(), shown: true })
+}
+
+/// What the step is there to try did not take place: it is neither right nor wrong, and there is no verdict without it.
+pub(super) fn nothing_shown(says: impl Into<String>) -> Result<Seen, Halt> {
+    Ok(Seen { outcome: Outcome::Note, says: says.into(), shown: false })
 }
 
 pub(super) fn fails<T>(says: impl Into<String>) -> Result<T, Halt> {

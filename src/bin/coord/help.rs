@@ -115,6 +115,6 @@ Verdict and exit status:
   trusted safe             3     a disk of this host: its programs may share a database, also with plain SQLite
   refused                  1     it does not do what coord needs; the reason and what to do are told
   (no verdict)             2     the check could not be carried out (no such directory, cannot be written, no space,
-                                 no other host)
+                                 no other host, hosts that never met in a race: more --rounds)
                          130     interrupted; a second Ctrl-C ends it at once and leaves its directory to the next check
 ";

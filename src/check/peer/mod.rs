@@ -20,9 +20,11 @@ mod handover;
 mod lookups;
 mod meet;
 mod motion;
+mod pace;
 mod races;
 mod replace;
 mod session;
+mod sign;
 
 use session::Session;
 
@@ -31,7 +33,7 @@ use session::Session;
 pub struct Together {
     /// How often each race and each hand-over is tried; the higher of the two ends' counts.
     pub rounds: u32,
-    /// How long to wait for the other host, and then for each sign of life of it.
+    /// How long to wait for the other host, and then for each of its answers.
     pub patience: Duration,
 }
 
@@ -123,6 +125,12 @@ fn converse(
     let hosts = if session.is_a() { vec![hello.host, other.host] } else { vec![other.host, hello.host] };
     let disagreement = agree(session, &hosts, &findings)?;
     findings.extend(disagreement);
+    // What was refused stays refused, whatever was not tried.
+    if verdict::conclude(&hosts, Some(&findings)).verdict != Verdict::Refused
+        && let Some(trouble) = session.untried()
+    {
+        return Err(trouble.into());
+    }
     Ok((hosts, findings))
 }
 

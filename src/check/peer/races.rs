@@ -5,8 +5,9 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::pace::{Pace, Through};
 use super::session::Session;
-use crate::check::bench::{Halt, Seen, failed, fails, holds, note};
+use crate::check::bench::{Halt, Seen, failed, fails, holds, note, nothing_shown};
 use crate::check::report::Finding;
 use crate::check::solo::{Got, got};
 
@@ -15,8 +16,6 @@ const ADVICE: &str =
 
 /// Names in one batch.
 const BATCH: u32 = 32;
-/// Where the hosts do not meet, so many times the batches are tried.
-const MORE: u32 = 6;
 
 /// What one end has won.
 #[derive(Serialize, Deserialize)]
@@ -86,7 +85,7 @@ fn race(
     let mut won = Won { batches: Vec::new(), left: Vec::new() };
     let wanted = rounds.div_ceil(BATCH);
     let (mut batch, mut met) = (0, 0);
-    while met < wanted && batch < MORE * wanted {
+    while met < wanted && batch < Pace::most(wanted) {
         bench.go_on()?;
         let paths: Vec<_> = (0..BATCH).map(|n| dir.join(session.name(word, batch * BATCH + n))).collect();
         if make_first && session.is_a() {
@@ -95,6 +94,7 @@ fn race(
             }
         }
         session.meet()?;
+        session.pace.before(bench)?;
         let mut bits = 0;
         for step in 0..BATCH {
             let n = if session.is_a() { step } else { BATCH - 1 - step };
@@ -103,6 +103,7 @@ fn race(
                 Got::Lost => {}
                 Got::Odd(error) => return fails(format!("who loses is told {error:?} and not {loses_with:?}")),
             }
+            session.pace.between(bench, BATCH)?;
         }
         session.meet()?;
         let own = dir.join(session.own_name("look"));
@@ -113,6 +114,11 @@ fn race(
         won.batches.push(bits);
         won.left.push(left as u64);
         let theirs = session.say(&format!("{bits:x}"))?;
+        session.pace.learn(match (bits != 0, theirs != "0") {
+            (true, false) => Through::ThisEnd,
+            (false, true) => Through::OtherEnd,
+            _ => Through::Neither,
+        });
         met += u32::from(bits != 0 && theirs != "0");
         batch += 1;
     }
@@ -146,7 +152,11 @@ fn judge(a: &Won, b: &Won, both_may: bool) -> Result<Seen, Halt> {
         ));
     }
     match met {
-        0 => note(format!("one winner for each of {text}: it shows little, try again with more --rounds")),
+        0 => nothing_shown(format!(
+            "in {} batches of {BATCH} names the hosts never met, as one was always through before the other began: which of two \
+             wins is not shown",
+            a.batches.len()
+        )),
         _ => holds(format!("one winner for each of {text}")),
     }
 }
@@ -173,8 +183,12 @@ mod tests {
     }
 
     #[test]
-    fn hosts_that_never_met_have_shown_little() {
-        assert_eq!(outcome(won(0xffff, 16), won(0, 16), false), Some(Outcome::Note));
+    fn hosts_that_never_met_have_shown_nothing() {
+        let never_met = judge(&won(0xffff, 16), &won(0, 16), false).ok();
+        assert_eq!(never_met.as_ref().map(|seen| (seen.outcome, seen.shown)), Some((Outcome::Note, false)));
+        assert!(never_met.is_some_and(|seen| seen.says.contains("never met")));
+        let met = judge(&won(0x00ff, 16), &won(0xff00, 16), false).ok();
+        assert_eq!(met.map(|seen| seen.shown), Some(true));
     }
 
     #[test]

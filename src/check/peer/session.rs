@@ -18,11 +18,12 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::pace::Pace;
+use super::sign::{Life, Sign};
 use crate::check::bench::{Bench, Halt, Seen, Trouble};
 use crate::check::place::work_dir;
 use crate::check::report::{Finding, Outcome};
 use crate::protocol::NodeId;
-use crate::storage::Instant;
 
 /// Longest account that is read.
 const ACCOUNT_BYTES: usize = 1 << 20;
@@ -31,8 +32,6 @@ const EAGER: u32 = 16;
 /// First and longest pause between two looks after that.
 const POLL: Duration = Duration::from_millis(1);
 const POLL_MAX: Duration = Duration::from_millis(20);
-/// How often the other's beat is looked at while its next word does not come.
-const SIGN_EVERY: Duration = Duration::from_secs(1);
 const FAILED: &str = "failed";
 const BYE: &str = "bye";
 const UNFIT: &str = "unfit";
@@ -56,6 +55,10 @@ pub(super) struct Session<'a, 'b> {
     names: [String; 2],
     /// Our last words, which the other may not have heard yet.
     said: VecDeque<PathBuf>,
+    /// In all races: what one step has learnt of the two hosts holds in the next.
+    pub pace: Pace,
+    /// Steps in which what they are there to try did not take place.
+    untried: Vec<String>,
 }
 
 /// One end's account of a step.
@@ -88,6 +91,8 @@ impl<'a, 'b> Session<'a, 'b> {
             looks: 0,
             names,
             said: VecDeque::new(),
+            pace: Pace::default(),
+            untried: Vec::new(),
         }
     }
 
@@ -193,7 +198,7 @@ impl<'a, 'b> Session<'a, 'b> {
         let wanted = self.message(self.them(), begins);
         let failed = self.message(self.them(), &format!("{}.{FAILED}", self.stage));
         let (bye, unfit) = (self.message(self.them(), BYE), self.message(self.them(), UNFIT));
-        let mut sign = Sign { beat: String::new(), at: self.bench.storage.now(), looked: self.bench.storage.now() };
+        let mut sign = Sign::new(self.bench.storage.now());
         let mut pause = POLL;
         let mut looks = 0;
         loop {
@@ -233,28 +238,20 @@ impl<'a, 'b> Session<'a, 'b> {
         Ok(names.iter().map(|name| name.to_string_lossy().into_owned()).collect())
     }
 
-    /// An error when the other end has not been seen to move for too long.
+    /// An error when the other end has not been seen to move, or to say anything, for too long.
     fn is_there(&self, sign: &mut Sign) -> Result<(), Trouble> {
-        let now = self.bench.storage.now();
-        if now.since(sign.looked) < SIGN_EVERY {
-            return Ok(());
-        }
-        sign.looked = now;
-        let names = self.bench.storage.list(&self.other_dir).unwrap_or_default();
-        let beat = names.iter().find(|name| name.as_encoded_bytes().starts_with(b"beat."));
-        let beat = beat.map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        if !beat.is_empty() && beat != sign.beat {
-            *sign = Sign { beat, at: now, looked: now };
-        }
-        if now.since(sign.at) < self.patience {
-            return Ok(());
-        }
-        Err(Trouble::Cannot(format!(
-            "nothing was seen of {} (pid {}) for {} s: it is gone or cut off, or its names do not get here any more",
-            self.names[1],
-            self.other.pid,
-            self.patience.as_secs()
-        )))
+        let (other, pid, seconds) = (&self.names[1], self.other.pid, self.patience.as_secs());
+        Err(Trouble::Cannot(match sign.life(self.bench, &self.other_dir, self.patience) {
+            Life::Open => return Ok(()),
+            Life::Gone => format!(
+                "nothing was seen of {other} (pid {pid}) for {seconds} s: it is gone or cut off, or its names do not get here any \
+                 more"
+            ),
+            Life::Mute => format!(
+                "{other} (pid {pid}) is there, but no word of it was seen for {seconds} s: the names that it makes do not show up in \
+                 listings here, or it is too slow for this --wait; if it goes on like that, treat this filesystem as refused"
+            ),
+        }))
     }
 
     /// Gives the other end a value and gets its. [`Halt::Failed`] if it did not arrive as it was written.
@@ -321,12 +318,28 @@ impl<'a, 'b> Session<'a, 'b> {
             }
         };
         let (outcome, says) = match judged {
-            Ok(seen) => (seen.outcome, seen.says),
+            Ok(seen) => {
+                if !seen.shown {
+                    self.untried.push(format!("two hosts, {name}: {}", seen.says));
+                }
+                (seen.outcome, seen.says)
+            }
             Err(Halt::Failed(says)) => (Outcome::Fails, says),
             Err(Halt::Trouble(trouble)) => return Err(trouble.into()),
         };
         let advice = (outcome == Outcome::Fails).then(|| advice.to_string());
         Ok(Finding { name: format!("two hosts, {name}"), outcome, says, advice })
+    }
+
+    /// Why there can be no verdict, if a step has shown nothing. Both ends come to it together, and neither leaves before both have.
+    pub fn untried(&mut self) -> Option<Trouble> {
+        let sentence = self.untried.join("; ");
+        if sentence.is_empty() {
+            return None;
+        }
+        // Who is heard has come to it, too; who has gone already also.
+        let _ = self.exchange(&());
+        Some(Trouble::Cannot(format!("{sentence}. Run it again on both hosts with more --rounds")))
     }
 
     /// The last thing: after a failure the other is told, else both wait until neither needs A's directory any more. What the other
@@ -357,11 +370,4 @@ impl<'a, 'b> Session<'a, 'b> {
         }
         result
     }
-}
-
-/// The last that was seen of the other end.
-struct Sign {
-    beat: String,
-    at: Instant,
-    looked: Instant,
 }

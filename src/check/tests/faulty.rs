@@ -2,8 +2,9 @@
 //! caches of its own.
 
 mod again;
+mod defect;
+mod file;
 
-use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::io::{self, ErrorKind};
@@ -13,61 +14,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use again::Again;
+pub use defect::Defect;
+use file::FaultyFile;
 
 use crate::storage::disk::Disk;
 use crate::storage::kind::Class;
 use crate::storage::{
     Access, Attributes, DataFile, FileId, Incarnation, Instant, Kind, Liveness, Owner, Process, Storage,
 };
-
-/// What is wrong with it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Defect {
-    None,
-    /// Who comes second is told that he has won, too.
-    MkdirTwice,
-    CreateTwice,
-    RenameTwice,
-    /// A rename over a file puts the new content into the old inode.
-    RenameInPlace,
-    /// A rename over a file that somebody has open is refused.
-    NoReplace,
-    /// A listing shows of others' names those that were there at the listing before.
-    ListingBehind(&'static str),
-    /// A listing is the one before.
-    ListingOld,
-    /// Names beyond the hundredth are not listed.
-    ListingCut,
-    ListingTwice,
-    /// A listing fails, or misses a name that stays, when another one was removed since the one before.
-    ListingFails,
-    ListingMisses,
-    RmdirFull,
-    ShortNames,
-    CapitalNames,
-    SyncFails,
-    NoDrop,
-    /// Pages stay in the cache although it was dropped.
-    DropNothing,
-    /// A file's size by handle is that of the first question, whatever it is by then; the data is right.
-    SizeStays,
-    DirectStale,
-    TruncateIgnored,
-    InodeMoves,
-    RightsLost,
-    LocksShared,
-    /// A name leads to the file that it was opened as first.
-    OpenStale,
-    /// A name that was missing once stays missing.
-    MissingStays,
-    /// What others have written into a new file is not there yet.
-    ContentsLate,
-    /// A directory that was known once cannot be made anew.
-    DirectoryStays,
-    ReadOnly,
-    /// There is room for so many operations that make something.
-    Room(i64),
-}
 
 pub struct Faulty {
     disk: Disk,
@@ -119,6 +73,23 @@ impl Faulty {
         }
         self.made.lock().unwrap().insert(path.to_path_buf());
         Ok(())
+    }
+
+    /// What comes before a name is made for which two hosts race.
+    fn come_late(&self, path: &Path) {
+        let step = path.parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy();
+        match self.defect {
+            Defect::SlowToMake if step.contains("two-race") || step.contains("two-crossing") => {
+                self.disk.sleep(Duration::from_millis(20));
+            }
+            Defect::AlwaysSecond if step.contains("two-race-dir") => {
+                let is_prize = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("dir."));
+                while is_prize && !path.exists() {
+                    self.disk.sleep(Duration::from_millis(1));
+                }
+            }
+            _ => {}
+        }
     }
 
     /// A file with the caches of this client.
@@ -176,6 +147,7 @@ impl Storage for Faulty {
     }
     fn make_dir(&self, dir: &Path, owner: Owner) -> io::Result<()> {
         self.may_make(dir)?;
+        self.come_late(dir);
         if self.defect == Defect::DirectoryStays && self.known.lock().unwrap().contains(dir) {
             return Err(ErrorKind::AlreadyExists.into());
         }
@@ -195,6 +167,7 @@ impl Storage for Faulty {
     }
     fn create_new(&self, path: &Path, contents: &[u8], owner: Owner) -> io::Result<()> {
         self.may_make(path)?;
+        self.come_late(path);
         match self.disk.create_new(path, contents, owner) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists && self.defect == Defect::CreateTwice => Ok(()),
             done => done,
@@ -252,6 +225,11 @@ impl Storage for Faulty {
                     }
                     _ => {}
                 }
+            }
+            Defect::WordHidden if step.contains("talk") => {
+                let made = self.made.lock().unwrap();
+                let hidden = |name: &str| name.starts_with("m.") && name.contains(".3.1.");
+                names.retain(|name| made.contains(&dir.join(name)) || !hidden(&name.to_string_lossy()));
             }
             Defect::CapitalNames if step.contains("names") => {
                 names.iter_mut().for_each(|name| name.make_ascii_uppercase());
@@ -320,73 +298,5 @@ impl Storage for Faulty {
     }
     fn local_guard(&self, path: &Path) -> crate::storage::LocalGuard {
         self.disk.local_guard(path)
-    }
-}
-
-struct FaultyFile {
-    file: Mutex<Box<dyn DataFile>>,
-    defect: Defect,
-    pages: Pages,
-    asked: AtomicU64,
-}
-
-impl DataFile for FaultyFile {
-    fn id(&self) -> io::Result<FileId> {
-        let mut id = self.file.lock().unwrap().id()?;
-        if self.defect == Defect::InodeMoves {
-            id.inode += self.asked.fetch_add(1, Ordering::Relaxed);
-        }
-        Ok(id)
-    }
-    fn size(&self) -> io::Result<u64> {
-        let size = self.file.lock().unwrap().size()?;
-        if self.defect == Defect::SizeStays {
-            let _ = self.asked.compare_exchange(0, size, Ordering::Relaxed, Ordering::Relaxed);
-            return Ok(self.asked.load(Ordering::Relaxed));
-        }
-        Ok(size)
-    }
-    /// Through a cache that holds whole files until they are dropped or written.
-    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        let file = self.file.lock().unwrap();
-        if self.defect != Defect::DropNothing {
-            return file.read_at(buf, offset);
-        }
-        let id = file.id()?;
-        let mut pages = self.pages.lock().unwrap();
-        if let Entry::Vacant(vacant) = pages.entry(id) {
-            let mut whole = vec![0; file.size()? as usize];
-            file.read_at(&mut whole, 0)?;
-            vacant.insert(whole);
-        }
-        let rest = pages[&id].get(offset as usize..).unwrap_or_default();
-        let got = rest.len().min(buf.len());
-        buf[..got].copy_from_slice(&rest[..got]);
-        Ok(got)
-    }
-    fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
-        let file = self.file.lock().unwrap();
-        self.pages.lock().unwrap().remove(&file.id()?);
-        file.write_at(buf, offset)
-    }
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        let file = self.file.lock().unwrap();
-        self.pages.lock().unwrap().remove(&file.id()?);
-        if self.defect == Defect::TruncateIgnored { Ok(()) } else { file.set_len(len) }
-    }
-    fn sync(&self) -> io::Result<()> {
-        match self.defect {
-            Defect::SyncFails => Err(io::Error::from_raw_os_error(libc::EIO)),
-            _ => self.file.lock().unwrap().sync(),
-        }
-    }
-    fn drop_cache(&self) -> io::Result<()> {
-        match self.defect {
-            Defect::NoDrop => Err(ErrorKind::Unsupported.into()),
-            _ => self.file.lock().unwrap().drop_cache(),
-        }
-    }
-    fn clone_from(&self, _: &dyn DataFile) -> bool {
-        false
     }
 }

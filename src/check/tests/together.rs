@@ -76,6 +76,70 @@ fn two_who_both_look_too_late_are_found() {
     assert!(found.says.contains("neither host saw"), "{}", found.says);
 }
 
+/// One host is through with a batch before the other has made its first name: it waits for it, so that they meet all the same.
+#[test]
+fn a_fast_host_and_a_slow_one_meet() {
+    let report = check(Defect::SlowToMake, Defect::None, Class::Shared);
+    assert_eq!(report.verdict, Verdict::NetworkExclusive, "{report:#?}");
+    for step in ["mkdir: one wins", "exclusive create: one wins", "own name, then listing: one sees the other"] {
+        let found = finding(&report, &format!("two hosts, {step}"));
+        assert!(found.outcome == Outcome::Holds && found.says.contains("the hosts met in"), "{found:?}");
+    }
+}
+
+/// A race that never took place shows nothing: there is no verdict, for the same reason on both screens.
+#[test]
+fn without_a_race_there_is_no_verdict() {
+    let dir = super::dir();
+    let (a, b) = std::thread::scope(|scope| {
+        let a = scope.spawn(|| end(dir.path(), Defect::AlwaysSecond, Class::Shared, "11111111"));
+        let b = scope.spawn(|| end(dir.path(), Defect::None, Class::Shared, "22222222"));
+        (a.join().unwrap(), b.join().unwrap())
+    });
+    let Err(Trouble::Cannot(sentence)) = &a else { panic!("{a:?}") };
+    assert_eq!(a, b);
+    for word in ["two hosts, mkdir: one wins", "never met", "not shown", "more --rounds"] {
+        assert!(sentence.contains(word), "{word}: {sentence}");
+    }
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+}
+
+/// What is wrong is told, whatever else could not be tried.
+#[test]
+fn a_race_that_never_took_place_hides_no_failure() {
+    let report = check(Defect::AlwaysSecond, Defect::RenameInPlace, Class::Shared);
+    assert_eq!(report.verdict, Verdict::Refused);
+    assert!(finding(&report, "two hosts, mkdir: one wins").says.contains("never met"), "{report:#?}");
+}
+
+/// A word that never shows: both ends move and wait for each other, but not longer than they were told to.
+#[test]
+fn a_word_that_never_shows_ends_the_check_on_both_hosts() {
+    let dir = super::dir();
+    let how = Together { rounds: 1, patience: Duration::from_secs(3) };
+    let end = |defect| with_peer(&Faulty::new(defect, Class::Shared), dir.path(), &how, &Watch::NOBODY);
+    let (deaf, other) = std::thread::scope(|scope| {
+        let deaf = scope.spawn(|| end(Defect::WordHidden));
+        let other = scope.spawn(|| end(Defect::None));
+        (deaf.join().unwrap(), other.join().unwrap())
+    });
+    let (Err(Trouble::Cannot(deaf)), Err(Trouble::Cannot(other))) = (&deaf, &other) else {
+        panic!("{deaf:?} {other:?}")
+    };
+    // Who ends first says why, and the other one that it was left, unless it came to the same end.
+    let (mute, left): (Vec<_>, Vec<_>) = [deaf, other].into_iter().partition(|says| says.contains("is there"));
+    assert!(!mute.is_empty(), "{left:?}");
+    for (word, says) in
+        ["no word of it was seen for 3 s", "do not show up in listings", "treat this filesystem as refused"]
+            .iter()
+            .flat_map(|word| mute.iter().map(move |says| (word, says)))
+    {
+        assert!(says.contains(word), "{word}: {says}");
+    }
+    assert!(left.iter().all(|says| says.contains("gave up") || says.contains("has ended the check")), "{left:?}");
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+}
+
 /// The step tells what the drop is worth: without it the same reads were stale.
 #[test]
 fn a_file_that_cannot_be_replaced_is_a_note() {
