@@ -1,14 +1,14 @@
-//! The fence, between two hosts: one has a file open and is about to write, the other renames a copy over it. The late write
-//! must not reach the new file, and both must find the new file by its name.
+//! The fence, between two hosts: one has a file open and is about to write, the other puts a copy in its place as the protocol does
+//! on its kind of filesystem. The late write must not reach the new file, and both must find the new file by its name.
 
-use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::session::Session;
-use crate::check::bench::{Halt, Seen, failed, fails, holds, note};
+use crate::check::bench::{Halt, Seen, failed, fails, holds};
 use crate::check::report::Finding;
-use crate::check::solo::{PAGE, PAGES, content, make, whole};
+use crate::check::solo::{Files, PAGE, PAGES, Way, content, make, replace, stays_closed, whole};
 use crate::storage::Access;
 
 const ADVICE: &str =
@@ -22,6 +22,8 @@ struct Late {
     misled: u32,
     /// Late writes of this end that the server refused.
     refused: u32,
+    /// In which way this end has replaced files.
+    way: Option<Way>,
     /// Why an open file cannot be replaced.
     cannot: Option<String>,
 }
@@ -32,14 +34,15 @@ pub(super) fn check(session: &mut Session, rounds: u32) -> Result<Finding, Halt>
 
 fn run(session: &mut Session, rounds: u32) -> Result<Late, Halt> {
     let dir = session.work("replace")?;
+    let beside = [session.work("replace-copies")?, session.work("replace-aside")?];
     let mut late = Late::default();
     for round in 0..rounds.div_ceil(4).max(4) {
         session.bench().go_on()?;
         let live = dir.join(session.name("live", round));
-        match session.leads(round) {
-            true => fence(session, &live, &mut late)?,
+        let done = match session.leads(round) {
+            true => fence(session, &live, &beside, &mut late)?,
             false => be_fenced(session, &live, &mut late)?,
-        }
+        };
         let scratch = dir.join(session.own_name("scratch"));
         let new = session.bench().storage.open_listed(&live, Access::Read, &scratch);
         let new = new.map_err(failed("open the file that has replaced another"))?;
@@ -47,8 +50,7 @@ fn run(session: &mut Session, rounds: u32) -> Result<Late, Halt> {
         let seen = whole(&*new).map_err(failed("read the file that has replaced another"))?;
         late.rounds += 1;
         // The other must have closed nothing and opened nothing before both have looked.
-        let replaced =
-            session.say(if late.cannot.is_some() { "not" } else { "done" })? == "done" && late.cannot.is_none();
+        let replaced = session.say(if done { "done" } else { "not" })? == "done" && done;
         if replaced && seen != content(2, PAGES) {
             // Late writes go to the first pages, so the last one tells which file this is.
             match seen[seen.len().saturating_sub(PAGE)..].first_chunk::<8>() {
@@ -60,27 +62,33 @@ fn run(session: &mut Session, rounds: u32) -> Result<Late, Halt> {
     Ok(late)
 }
 
-/// Replaces the file that the other end has open and has begun to write to.
-fn fence(session: &mut Session, live: &std::path::Path, late: &mut Late) -> Result<(), Halt> {
-    let storage = session.bench().storage;
-    drop(make(session.bench(), live, 1)?);
+/// Replaces the file that the other end has open and has begun to write to. False if that is refused for good.
+fn fence(session: &mut Session, live: &Path, beside: &[PathBuf; 2], late: &mut Late) -> Result<bool, Halt> {
+    let bench = session.bench();
+    drop(make(bench, live, 1)?);
     session.meet()?;
     session.meet()?;
-    let copy = live.with_file_name(session.own_name("copy"));
-    drop(make(session.bench(), &copy, 2)?);
-    match storage.rename(&copy, live) {
-        Ok(()) => storage.sync_dir(live.parent().unwrap_or(live)).map_err(failed("sync a directory"))?,
-        Err(error) if matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::NotFound) => {
-            return Err(failed("replace a file")(error));
+    let [copies, asides] = beside;
+    let copy = copies.join(session.own_name("copy"));
+    let files = Files { live: live.to_path_buf(), copy, aside: asides.join(session.own_name("aside")) };
+    drop(make(bench, &files.copy, 2)?);
+    let done = match replace(bench, &files)? {
+        Ok(way) => {
+            late.way = Some(way);
+            true
         }
-        Err(error) => late.cannot = Some(error.to_string()),
-    }
+        Err(why) => {
+            late.cannot = Some(why);
+            false
+        }
+    };
     session.meet()?;
-    session.meet()
+    session.meet()?;
+    Ok(done)
 }
 
 /// Has the file open, writes before it is replaced without syncing, and once more afterwards.
-fn be_fenced(session: &mut Session, live: &std::path::Path, late: &mut Late) -> Result<(), Halt> {
+fn be_fenced(session: &mut Session, live: &Path, late: &mut Late) -> Result<bool, Halt> {
     session.meet()?;
     let old = session.bench().storage.open(live, Access::ReadWrite).map_err(failed("open the other host's file"))?;
     whole(&*old).map_err(failed("read the other host's file"))?;
@@ -91,7 +99,8 @@ fn be_fenced(session: &mut Session, live: &std::path::Path, late: &mut Late) -> 
     late.refused += u32::from(written.is_err());
     // Closed last: some clients write back only then.
     drop(old);
-    session.meet()
+    session.meet()?;
+    Ok(true)
 }
 
 fn judge(a: &Late, b: &Late) -> Result<Seen, Halt> {
@@ -106,14 +115,30 @@ fn judge(a: &Late, b: &Late) -> Result<Seen, Halt> {
         ));
     }
     if let Some(error) = a.cannot.as_ref().or(b.cannot.as_ref()) {
-        return note(format!(
-            "a file that the other host has open cannot be replaced ({error}): after a takeover from a silent host a database \
-             stays closed for ten leases"
-        ));
+        return stays_closed("the other host has", error);
     }
     let refused = a.refused + b.refused;
+    let mut ways: Vec<_> = [&a.way, &b.way].into_iter().flatten().map(Way::words).collect();
+    ways.dedup();
     holds(format!(
-        "in {rounds} rounds no late write reached the new file; {refused} were refused, {} went to the old one unseen",
-        rounds - refused
+        "in {rounds} rounds no late write reached the new file; {refused} were refused, {} went to the old one unseen; {}",
+        rounds - refused,
+        ways.join(", by the other host ")
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Where one host may not replace files, what the other one's did is judged all the same.
+    #[test]
+    fn a_refusal_hides_no_late_write() {
+        let refused = || Late { rounds: 4, cannot: Some("no".to_string()), ..Late::default() };
+        assert!(judge(&refused(), &Late { rounds: 4, ..Late::default() }).is_ok());
+        for late in [Late { reached: 1, ..refused() }, Late { misled: 1, ..refused() }] {
+            assert!(judge(&late, &refused()).is_err());
+            assert!(judge(&refused(), &late).is_err());
+        }
+    }
 }

@@ -3,13 +3,14 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use super::replace;
 use crate::check::bench::{Bench, Halt, Seen, Trouble, failed, fails, holds, note};
 use crate::check::report::Finding;
 use crate::storage::{Access, DataFile, Kind};
 
 const ADVICE_DATA: &str = "keep the database elsewhere: what was written and synced here is not what is read";
 const ADVICE_DROP: &str = "use a Linux host, which can drop what it has cached of a shared file";
-const ADVICE_REPLACE: &str =
+pub(super) const ADVICE_REPLACE: &str =
     "keep the database elsewhere: after a takeover, late writes of a frozen host would reach the live file";
 const ADVICE_LOCKS: &str =
     "mount with working file locks, or say coord_mode=network-exclusive, which does not need them";
@@ -26,9 +27,9 @@ pub(super) fn check(bench: &Bench, kind: &Kind) -> Result<Vec<Finding>, Trouble>
         bench.step("read around the cache", ADVICE_DATA, uncached)?,
         bench.step("truncate and grow", ADVICE_DATA, truncated)?,
         bench.step("file identity", ADVICE_REPLACE, identity)?,
-        bench.step("replace an open file", ADVICE_REPLACE, replaced)?,
-        bench.step("owner and rights of a copy", "", rights)?,
     ];
+    findings.append(&mut replace::check(bench, kind)?);
+    findings.push(bench.step("owner and rights of a copy", "", rights)?);
     if kind.is_local() {
         findings.push(bench.step("native locks", ADVICE_LOCKS, native_locks)?);
     }
@@ -156,38 +157,6 @@ fn identity(bench: &Bench) -> Result<Seen, Halt> {
         Ok(()) => return fails("a name that was renamed away can still be opened"),
     }
     holds("an inode number stands for one file, whatever its name")
-}
-
-/// The fence: a copy is renamed over a file that somebody has open.
-fn replaced(bench: &Bench) -> Result<Seen, Halt> {
-    let (dir, live) = place(bench, "replace")?;
-    let copy = dir.join(bench.place.name("copy"));
-    drop(make(bench, &live, 1)?);
-    let old = bench.storage.open(&live, Access::ReadWrite).map_err(failed("open a file"))?;
-    drop(make(bench, &copy, 2)?);
-    if let Err(error) = bench.storage.rename(&copy, &live) {
-        return note(format!(
-            "a file that is open cannot be replaced ({error}): after a takeover from a silent host a database stays closed for \
-             ten leases"
-        ));
-    }
-    bench.storage.sync_dir(&dir).map_err(failed("sync a directory"))?;
-    // Both may fail: then they have done no harm either.
-    let late = old.write_at(&content(3, PAGES), 0).and_then(|()| old.sync());
-    let scratch = dir.join(bench.place.name("scratch"));
-    let new = bench.storage.open_listed(&live, Access::Read, &scratch);
-    let new = new.map_err(failed("open the file that has replaced another"))?;
-    new.drop_cache().map_err(failed("drop what this host has cached of a file"))?;
-    if whole(&*new).map_err(failed("read a file"))? != content(2, PAGES) {
-        return fails("a write through a handle that was opened before a file was replaced has reached the new file");
-    }
-    if old.id().ok() == new.id().ok() {
-        return fails("a file that was replaced and the one in its place have the same inode number");
-    }
-    holds(match late {
-        Ok(()) => "a late write through an old handle goes to the file that was replaced".to_string(),
-        Err(error) => format!("a late write through an old handle is refused ({error})"),
-    })
 }
 
 fn rights(bench: &Bench) -> Result<Seen, Halt> {

@@ -1,4 +1,4 @@
-//! What one host can ask: of names ([`names`]), of data ([`data`]), and how long each operation takes ([`latency`]).
+//! What one host can ask: of names ([`names`]), of data ([`data`]), of a file's replacement ([`replace`](mod@replace)), and how long each operation takes ([`latency`]).
 
 use super::bench::{Bench, Trouble, Watch};
 use super::place::Place;
@@ -8,9 +8,11 @@ use crate::storage::Storage;
 mod data;
 mod latency;
 mod names;
+mod replace;
 
 pub(super) use data::{PAGE, PAGES, content, make, whole};
 pub(super) use names::{Got, got, settle, settled_names, still_there};
+pub(super) use replace::{Files, Way, replace, stays_closed};
 
 /// Every step, whatever the ones before have found.
 pub(super) fn check(storage: &dyn Storage, place: &Place, watch: &Watch) -> Result<Host, Trouble> {

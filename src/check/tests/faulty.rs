@@ -93,9 +93,10 @@ impl Faulty {
     }
 
     /// A file with the caches of this client.
-    fn file(&self, file: Box<dyn DataFile>) -> Box<dyn DataFile> {
+    fn file(&self, file: Box<dyn DataFile>, path: &Path) -> Box<dyn DataFile> {
         Box::new(FaultyFile {
             file: Mutex::new(file),
+            path: path.to_path_buf(),
             defect: self.defect,
             pages: self.pages.clone(),
             asked: AtomicU64::new(0),
@@ -123,12 +124,17 @@ impl Faulty {
         if self.defect == Defect::OpenStale {
             let pages = self.pages.clone();
             let asked = AtomicU64::new(0);
-            let file: Arc<dyn DataFile + Sync> =
-                Arc::new(FaultyFile { file: Mutex::new(opened), defect: self.defect, pages, asked });
+            let file: Arc<dyn DataFile + Sync> = Arc::new(FaultyFile {
+                file: Mutex::new(opened),
+                path: path.to_path_buf(),
+                defect: self.defect,
+                pages,
+                asked,
+            });
             self.opened.lock().unwrap().insert(path.to_path_buf(), file.clone());
             return Ok(Box::new(Again(file)));
         }
-        Ok(self.file(opened))
+        Ok(self.file(opened, path))
     }
 }
 
@@ -174,10 +180,13 @@ impl Storage for Faulty {
         }
     }
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        let live = to.file_name().unwrap_or_default().to_string_lossy();
-        let is_open = live.starts_with("replace.") || live.starts_with("live.");
+        let is_open = [from, to].iter().any(|path| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            name.starts_with("replace.") || name.starts_with("live.")
+        });
         match self.defect {
             Defect::NoReplace if is_open => Err(ErrorKind::PermissionDenied.into()),
+            Defect::AsideFails if is_open => Err(io::Error::from_raw_os_error(libc::EIO)),
             Defect::RenameInPlace if to.exists() => {
                 let content = std::fs::read(from)?;
                 let file = std::fs::File::options().write(true).truncate(true).open(to)?;
@@ -192,6 +201,11 @@ impl Storage for Faulty {
         }
     }
     fn link(&self, file: &Path, name: &Path) -> io::Result<()> {
+        match self.defect {
+            Defect::NoLinks => return Err(ErrorKind::CrossesDevices.into()),
+            Defect::LinkReplaces if name.exists() => self.disk.unlink(name)?,
+            _ => {}
+        }
         self.disk.link(file, name)
     }
     fn unlink(&self, path: &Path) -> io::Result<()> {
@@ -271,7 +285,7 @@ impl Storage for Faulty {
     }
     fn create_data(&self, path: &Path, owner: Owner) -> io::Result<Box<dyn DataFile>> {
         self.may_make(path)?;
-        Ok(self.file(self.disk.create_data(path, owner)?))
+        Ok(self.file(self.disk.create_data(path, owner)?, path))
     }
     fn copy_attributes(&self, from: &Path, to: &Path) -> io::Result<()> {
         match self.defect {

@@ -56,9 +56,14 @@ fn each_defect_is_found_by_its_step_and_refused() {
         (Defect::DirectStale, "read around the cache", "something else"),
         (Defect::TruncateIgnored, "truncate and grow", "bytes has"),
         (Defect::InodeMoves, "file identity", "several inode numbers"),
-        (Defect::RenameInPlace, "replace an open file", "has reached the new file"),
+        (Defect::RenameInPlace, "replace an open file", "has reached the new file (the copy was renamed over it)"),
+        (Defect::WriteByName, "replace an open file", "has reached the new file (it was moved aside"),
+        (Defect::AsideFails, "replace an open file", "cannot move a file aside"),
+        (Defect::LinkReplaces, "link: a taken name stays", "has replaced"),
     ] {
-        let report = check(defect, Class::Shared);
+        // Only on a local filesystem a live file is renamed over.
+        let class = if defect == Defect::RenameInPlace { Class::Local } else { Class::Shared };
+        let report = check(defect, class);
         assert_eq!(report.verdict, Verdict::Refused, "{defect:?}");
         let found = failures(&report);
         let by_step = found.iter().find(|finding| finding.name == step);
@@ -87,6 +92,21 @@ fn what_the_protocol_can_do_with_is_a_note() {
         let finding = report.hosts[0].findings.iter().find(|finding| finding.name == step).unwrap();
         assert_eq!(finding.outcome, Outcome::Note);
         assert!(finding.says.contains("ten leases"), "{}", finding.says);
+    }
+}
+
+/// A live file is replaced as a fence does it there, and the finding says how.
+#[test]
+fn a_file_is_replaced_in_the_protocols_way() {
+    for (defect, class, word) in [
+        (Defect::None, Class::Local, "the copy was renamed over it"),
+        (Defect::None, Class::Shared, "the copy linked under its name"),
+        (Defect::NoLinks, Class::Shared, "as there are no links here"),
+    ] {
+        let report = check(defect, class);
+        assert_ne!(report.verdict, Verdict::Refused);
+        let finding = report.hosts[0].findings.iter().find(|finding| finding.name == "replace an open file").unwrap();
+        assert!(finding.outcome == Outcome::Holds && finding.says.contains(word), "{defect:?}: {finding:?}");
     }
 }
 

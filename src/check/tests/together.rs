@@ -54,12 +54,16 @@ fn each_defect_between_two_hosts_is_found_by_its_step_and_refused() {
         (Defect::ListingBehind("two-beats"), "two hosts, heartbeats in listings", "were not seen"),
         (Defect::DropNothing, "two hosts, data after a hand-over", "gave old data"),
         (Defect::RenameInPlace, "two hosts, late writes to a replaced file", "reached the new file"),
+        (Defect::WriteByName, "two hosts, late writes to a replaced file", "reached the new file"),
+        (Defect::AsideFails, "two hosts, late writes to a replaced file", "cannot move a file aside"),
         (Defect::OpenStale, "two hosts, late writes to a replaced file", "led to the old file"),
         (Defect::MissingStays, "two hosts, a file that was not there, and is gone again", "were wrong"),
         (Defect::SizeStays, "two hosts, data after a hand-over", "times too large"),
         (Defect::DirectoryStays, "two hosts, the lock directory, made and removed in turn", "still exists"),
     ] {
-        let report = check(defect, Defect::None, Class::Shared);
+        // Only on a local filesystem a live file is renamed over.
+        let class = if defect == Defect::RenameInPlace { Class::Local } else { Class::Shared };
+        let report = check(defect, Defect::None, class);
         let found = finding(&report, step);
         assert_eq!((report.verdict, found.outcome), (Verdict::Refused, Outcome::Fails), "{defect:?}: {found:?}");
         assert!(found.says.contains(word), "{defect:?}: {}", found.says);
@@ -107,7 +111,7 @@ fn without_a_race_there_is_no_verdict() {
 /// What is wrong is told, whatever else could not be tried.
 #[test]
 fn a_race_that_never_took_place_hides_no_failure() {
-    let report = check(Defect::AlwaysSecond, Defect::RenameInPlace, Class::Shared);
+    let report = check(Defect::AlwaysSecond, Defect::WriteByName, Class::Shared);
     assert_eq!(report.verdict, Verdict::Refused);
     assert!(finding(&report, "two hosts, mkdir: one wins").says.contains("never met"), "{report:#?}");
 }
@@ -138,6 +142,15 @@ fn a_word_that_never_shows_ends_the_check_on_both_hosts() {
     }
     assert!(left.iter().all(|says| says.contains("gave up") || says.contains("has ended the check")), "{left:?}");
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+}
+
+/// Where there are no links the copy is renamed, which is said.
+#[test]
+fn a_filesystem_without_links_will_do() {
+    let report = check(Defect::NoLinks, Defect::None, Class::Shared);
+    let found = finding(&report, "two hosts, late writes to a replaced file");
+    assert_eq!((report.verdict, found.outcome), (Verdict::NetworkExclusive, Outcome::Holds), "{found:?}");
+    assert!(found.says.contains("no links here") && found.says.contains("linked under its name"), "{}", found.says);
 }
 
 /// The step tells what the drop is worth: without it the same reads were stale.

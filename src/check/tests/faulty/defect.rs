@@ -10,8 +10,15 @@ pub enum Defect {
     RenameTwice,
     /// A rename over a file puts the new content into the old inode.
     RenameInPlace,
-    /// A rename over a file that somebody has open is refused.
+    /// A file that somebody has open can be neither renamed nor renamed over.
     NoReplace,
+    /// Such a file cannot be renamed, for another reason than that it may not.
+    AsideFails,
+    /// A handle is a name: what is written through it goes to the file that has the name by then.
+    WriteByName,
+    /// A link to a name that is taken replaces it.
+    LinkReplaces,
+    NoLinks,
     /// A listing shows of others' names those that were there at the listing before.
     ListingBehind(&'static str),
     /// A listing is the one before.

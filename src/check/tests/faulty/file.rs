@@ -2,6 +2,7 @@
 
 use std::collections::hash_map::Entry;
 use std::io::{self, ErrorKind};
+use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -10,6 +11,7 @@ use crate::storage::{DataFile, FileId};
 
 pub(super) struct FaultyFile {
     pub(super) file: Mutex<Box<dyn DataFile>>,
+    pub(super) path: PathBuf,
     pub(super) defect: Defect,
     pub(super) pages: Pages,
     pub(super) asked: AtomicU64,
@@ -52,6 +54,10 @@ impl DataFile for FaultyFile {
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
         let file = self.file.lock().unwrap();
         self.pages.lock().unwrap().remove(&file.id()?);
+        if self.defect == Defect::WriteByName {
+            let file = std::fs::File::options().write(true).open(&self.path)?;
+            return std::os::unix::fs::FileExt::write_all_at(&file, buf, offset);
+        }
         file.write_at(buf, offset)
     }
     fn set_len(&self, len: u64) -> io::Result<()> {
