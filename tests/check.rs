@@ -243,6 +243,21 @@ fn interrupted_it_clears_up_and_has_its_own_status() {
     }
 }
 
+/// It does not say that all is removed where something stays.
+#[test]
+fn interrupted_it_names_what_could_not_be_removed() {
+    let dir = dir();
+    let child = waiting(dir.path());
+    let check = names(dir.path()).remove(0);
+    fs::write(dir.path().join(&check).join("thesis.txt"), "precious").unwrap();
+    signal(&child, libc::SIGINT);
+    let ended = child.wait_with_output().unwrap();
+    let err = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(130), "{err}");
+    assert!(err.contains(&format!("{check} could not be removed")) && !err.contains("is removed"), "{err}");
+    assert_eq!(fs::read(dir.path().join(check).join("thesis.txt")).unwrap(), b"precious");
+}
+
 /// The next check removes what a killed one has left, and says so.
 #[test]
 fn what_a_killed_check_has_left_is_removed_by_the_next() {

@@ -26,16 +26,28 @@ impl Watch<'_> {
 /// Why a check could not be carried out. Says nothing about the filesystem.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Trouble {
-    /// It was told to stop.
-    Interrupted,
+    /// It was told to stop. What it had made is removed, except for what this sentence names.
+    Interrupted(Option<String>),
     /// A sentence for people: what failed, where, and what to do.
     Cannot(String),
+}
+
+impl Trouble {
+    /// With what could not be removed after it.
+    pub(super) fn leaving(self, left: Option<String>) -> Trouble {
+        let Some(left) = left else { return self };
+        match self {
+            Trouble::Interrupted(_) => Trouble::Interrupted(Some(left)),
+            Trouble::Cannot(sentence) => Trouble::Cannot(format!("{sentence}; {left}")),
+        }
+    }
 }
 
 impl fmt::Display for Trouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Trouble::Interrupted => f.write_str("the check was interrupted"),
+            Trouble::Interrupted(None) => f.write_str("the check was interrupted"),
+            Trouble::Interrupted(Some(left)) => write!(f, "the check was interrupted; {left}"),
             Trouble::Cannot(sentence) => f.write_str(sentence),
         }
     }
@@ -113,7 +125,7 @@ impl<'a> Bench<'a> {
     /// To be called now and then: shows that the check goes on, and ends it if somebody said stop.
     pub fn go_on(&self) -> Result<(), Trouble> {
         if (self.watch.stop)() {
-            return Err(Trouble::Interrupted);
+            return Err(Trouble::Interrupted(None));
         }
         let now = self.storage.now();
         if now.since(self.beaten.get()) >= BEAT_EVERY {

@@ -33,13 +33,14 @@ use place::Place;
 /// Asks a directory's filesystem all that one host can ask.
 ///
 /// # Errors
-/// [`Trouble`] if the check could not be carried out. What it made is removed in any case.
+/// [`Trouble`] if the check could not be carried out. What it made is removed in any case, or named.
 pub fn one_host(storage: &dyn Storage, dir: &Path, watch: &Watch) -> Result<Report, Trouble> {
     let started = storage.now();
     let mut place = Place::make(storage, dir, place::SOLO)?;
     let checked = solo::check(storage, &place, watch);
     let left = place.clear();
-    let mut report = Report::new(storage, dir, vec![checked?], None);
+    let checked = checked.map_err(|trouble| trouble.leaving(left.clone()))?;
+    let mut report = Report::new(storage, dir, vec![checked], None);
     report.notes.append(&mut left.into_iter().chain(place.notes()).collect());
     report.seconds = storage.now().since(started).as_secs_f64();
     Ok(report)

@@ -70,7 +70,7 @@ impl<'a> Place<'a> {
             };
             cannot(&format!("nothing can be made in it: {error}{why}"))
         })?;
-        let place = Place {
+        let mut place = Place {
             storage,
             root,
             dir,
@@ -84,8 +84,10 @@ impl<'a> Place<'a> {
         let text = serde_json::to_vec(&process).unwrap_or_default();
         let written = storage.create_new(&place.dir.join(owner_name(place.node.key)), &text, owner);
         let beating = written.and_then(|()| storage.create_new(&place.beat_path(0), b"", owner));
-        beating.map_err(|error| cannot(&format!("a file in it cannot be written: {error}")))?;
-        Ok(place)
+        match beating {
+            Ok(()) => Ok(place),
+            Err(error) => Err(cannot(&format!("a file in it cannot be written: {error}")).leaving(place.clear())),
+        }
     }
 
     pub fn notes(&self) -> Vec<String> {

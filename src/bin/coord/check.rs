@@ -27,8 +27,9 @@ pub fn run(options: &args::Check) -> Result<u8, String> {
     progress.end();
     let report = match checked {
         Ok(report) => report,
-        Err(Trouble::Interrupted) => {
-            out::complain("coord: interrupted; what the check had made is removed");
+        Err(Trouble::Interrupted(left)) => {
+            let left = left.unwrap_or_else(|| "what the check had made is removed".to_string());
+            out::complain(&format!("coord: interrupted; {}", out::harmless(&left)));
             return Ok(INTERRUPTED);
         }
         Err(Trouble::Cannot(sentence)) => return Err(out::harmless(&sentence)),

@@ -56,13 +56,13 @@ struct Checked {
 /// Checks by itself, then waits for another host that does the same in this directory, and checks with it.
 ///
 /// # Errors
-/// [`Trouble`] if the check could not be carried out, or nobody else came. What it made is removed in any case.
+/// [`Trouble`] if the check could not be carried out, or nobody else came. What it made is removed in any case, or named.
 pub fn with_peer(storage: &dyn Storage, dir: &Path, how: &Together, watch: &Watch) -> Result<Report, Trouble> {
     let started = storage.now();
     let mut place = Place::make(storage, dir, place::PEER)?;
     let checked = check(storage, &place, how, watch);
     let left = place.clear();
-    let Checked { hosts, together, note } = checked?;
+    let Checked { hosts, together, note } = checked.map_err(|trouble| trouble.leaving(left.clone()))?;
     let mut report = Report::new(storage, dir, hosts, together);
     report.notes.append(&mut note.into_iter().chain(left).chain(place.notes()).collect());
     report.seconds = storage.now().since(started).as_secs_f64();

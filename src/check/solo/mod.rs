@@ -20,6 +20,6 @@ pub(super) fn check(storage: &dyn Storage, place: &Place, watch: &Watch) -> Resu
     let kind = storage.kind(&place.root);
     let mut findings = names::check(&bench)?;
     findings.append(&mut data::check(&bench, &kind)?);
-    latency::measure(&bench)?;
+    findings.extend(latency::measure(&bench)?);
     Ok(Host::new(storage.process(), &kind, findings, bench.latencies()))
 }

@@ -38,6 +38,8 @@ pub struct Faulty {
     room: AtomicI64,
     /// Names removed by a step that makes and removes them all the time.
     removed: AtomicU64,
+    /// Directories made by the step that measures.
+    folders: AtomicU64,
 }
 
 type Pages = Arc<Mutex<HashMap<FileId, Vec<u8>>>>;
@@ -56,6 +58,7 @@ impl Faulty {
             opened: Mutex::default(),
             pages: Pages::default(),
             removed: AtomicU64::new(0),
+            folders: AtomicU64::new(0),
             room: AtomicI64::new(if let Defect::Room(room) = defect { room } else { i64::MAX }),
         }
     }
@@ -154,6 +157,11 @@ impl Storage for Faulty {
     fn make_dir(&self, dir: &Path, owner: Owner) -> io::Result<()> {
         self.may_make(dir)?;
         self.come_late(dir);
+        let step = dir.parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy();
+        let fails = self.defect == Defect::MkdirFails && step.contains("latency");
+        if fails && self.folders.fetch_add(1, Ordering::Relaxed) == 2 {
+            return Err(io::Error::from_raw_os_error(libc::EIO));
+        }
         if self.defect == Defect::DirectoryStays && self.known.lock().unwrap().contains(dir) {
             return Err(ErrorKind::AlreadyExists.into());
         }

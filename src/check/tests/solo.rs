@@ -59,6 +59,7 @@ fn each_defect_is_found_by_its_step_and_refused() {
         (Defect::RenameInPlace, "replace an open file", "has reached the new file (the copy was renamed over it)"),
         (Defect::WriteByName, "replace an open file", "has reached the new file (it was moved aside"),
         (Defect::AsideFails, "replace an open file", "cannot move a file aside"),
+        (Defect::MkdirFails, "latency", "cannot make a directory"),
         (Defect::LinkReplaces, "link: a taken name stays", "has replaced"),
     ] {
         // Only on a local filesystem a live file is renamed over.

@@ -37,13 +37,43 @@ fn stopped_anywhere_it_leaves_nothing() {
         let result = one_host(&Disk::new(), dir.path(), &Watch { tell: &|_| {}, stop: &stop });
         assert_eq!(names(dir.path()), [""; 0], "stopped at opportunity {opportunity}");
         match result {
-            Err(Trouble::Interrupted) => {}
+            Err(Trouble::Interrupted(None)) => {}
             Ok(_) => {
                 assert!(opportunity > 20, "it was never asked to stop");
                 return;
             }
             Err(other) => panic!("{other:?}"),
         }
+    }
+}
+
+/// What cannot be removed is named, also when the check was stopped or could not be carried out.
+#[test]
+fn what_stays_is_named_whatever_ended_the_check() {
+    let how = Together { rounds: 1, patience: Duration::from_millis(100) };
+    for (peer, stopped) in [(false, true), (true, true), (true, false)] {
+        let dir = super::dir();
+        // Somebody puts a file into the check's directory.
+        let stranger = || {
+            let check = names(dir.path()).into_iter().find(|name| name.starts_with("coord-check"));
+            let path = check.map(|check| dir.path().join(check).join("thesis.txt"));
+            path.is_some_and(|path| fs::write(path, "precious").is_ok())
+        };
+        let stop = || stranger() && stopped;
+        let watch = Watch { tell: &|_| {}, stop: &stop };
+        let result = match peer {
+            false => one_host(&Disk::new(), dir.path(), &watch),
+            true => with_peer(&Faulty::new(Defect::None, Class::Shared), dir.path(), &how, &watch),
+        };
+        let told = match result {
+            Err(Trouble::Interrupted(Some(left))) if stopped => left,
+            Err(Trouble::Cannot(sentence)) if !stopped => sentence,
+            other => panic!("{other:?}"),
+        };
+        assert!(told.contains("could not be removed") && told.contains("not of a check"), "{told}");
+        let left = names(dir.path());
+        assert!(left.len() == 1 && told.contains(&left[0]), "{left:?}: {told}");
+        assert_eq!(fs::read(dir.path().join(&left[0]).join("thesis.txt")).unwrap(), b"precious");
     }
 }
 
@@ -188,7 +218,7 @@ fn when_one_end_stops_the_other_is_told() {
         let other = scope.spawn(|| with_peer(&Disk::new(), dir.path(), &how, &Watch::NOBODY));
         (stopped.join().unwrap(), other.join().unwrap())
     });
-    assert_eq!(stopped, Err(Trouble::Interrupted));
+    assert_eq!(stopped, Err(Trouble::Interrupted(None)));
     let sentence = cannot(other);
     assert!(sentence.contains("gave up") || sentence.contains("has ended the check"), "{sentence}");
     assert_eq!(names(dir.path()), [""; 0]);

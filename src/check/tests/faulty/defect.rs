@@ -6,6 +6,8 @@ pub enum Defect {
     None,
     /// Who comes second is told that he has won, too.
     MkdirTwice,
+    /// A directory cannot be made once in a while.
+    MkdirFails,
     CreateTwice,
     RenameTwice,
     /// A rename over a file puts the new content into the old inode.
