@@ -16,7 +16,7 @@ use crate::storage::{Liveness, Storage};
 /// One row of `coord_locks(path)`: one name found in the lock directory or the registry.
 #[derive(Clone, Debug, Default, serde::Serialize)]
 pub struct LockRow {
-    /// `write`, `exclusive`, `reader`, `beat`, `deposed`, `fence`, `epoch`, `new`, `unknown`.
+    /// `write`, `exclusive`, `reader`, `wish`, `beat`, `deposed`, `fence`, `aside`, `epoch`, `new`, `unknown`.
     pub kind: String,
     pub node: String,
     pub host: String,

@@ -15,6 +15,7 @@ pub enum Command {
     Demo(Demo),
     Inspect(Inspect),
     Check(Check),
+    Detach(Detach),
     DemoWorker(Worker),
     Bench(Bench),
     BenchWorker(BenchWorker),
@@ -27,6 +28,7 @@ pub enum Topic {
     Inspect,
     Bench,
     Check,
+    Detach,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -53,6 +55,13 @@ pub struct Check {
     pub peer: bool,
     pub rounds: u32,
     pub wait_seconds: u32,
+    pub json: bool,
+}
+
+#[derive(Debug, PartialEq)]
+pub struct Detach {
+    pub path: PathBuf,
+    pub dry_run: bool,
     pub json: bool,
 }
 
@@ -90,9 +99,10 @@ const LEASE_MS: RangeInclusive<u32> = 1_000..=3_600_000;
 const ROUNDS: RangeInclusive<u32> = 1..=10_000;
 const WAIT_SECONDS: RangeInclusive<u32> = 1..=3_600;
 
-const COMMANDS: &str = "demo, inspect, check, bench, help";
+const COMMANDS: &str = "demo, inspect, check, detach, bench, help";
 const DEMO_OPTIONS: &str = "--dir, --processes, --seconds, --lease-ms, --json, --keep, --help";
 const INSPECT_OPTIONS: &str = "PATH, --json, --help";
+const DETACH_OPTIONS: &str = "PATH, --dry-run, --json, --help";
 const CHECK_OPTIONS: &str = "DIR, --peer, --rounds, --wait, --json, --help";
 
 /// Reads the arguments after the program's name. The error is a sentence for stderr.
@@ -109,6 +119,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, String
             "bench" => bench::parse(&mut parser),
             "bench-worker" => bench::parse_worker(&mut parser).map(Command::BenchWorker),
             "check" => check(&mut parser),
+            "detach" => detach(&mut parser),
             "demo-worker" => worker(&mut parser).map(Command::DemoWorker),
             other => Err(format!("there is no command {other:?}; valid are {COMMANDS}")),
         },
@@ -123,6 +134,7 @@ fn help(parser: &mut lexopt::Parser) -> Result<Command, String> {
         Some(Value(name)) if name == "inspect" => Ok(Command::Help(Topic::Inspect)),
         Some(Value(name)) if name == "bench" => Ok(Command::Help(Topic::Bench)),
         Some(Value(name)) if name == "check" => Ok(Command::Help(Topic::Check)),
+        Some(Value(name)) if name == "detach" => Ok(Command::Help(Topic::Detach)),
         Some(Value(name)) if name == "help" => Ok(Command::Help(Topic::All)),
         Some(other) => Err(unknown(&other, "coord help", COMMANDS)),
     }
@@ -178,6 +190,21 @@ fn check(parser: &mut lexopt::Parser) -> Result<Command, String> {
         return Err("`coord check` needs the DIR that a database is in, or will be".into());
     }
     Ok(Command::Check(check))
+}
+
+fn detach(parser: &mut lexopt::Parser) -> Result<Command, String> {
+    let (mut path, mut dry_run, mut json) = (None, false, false);
+    while let Some(arg) = parser.next().map_err(sentence)? {
+        match arg {
+            Long("dry-run") => dry_run = true,
+            Long("json") => json = true,
+            Short('h') | Long("help") => return Ok(Command::Help(Topic::Detach)),
+            Value(value) if path.is_none() => path = Some(PathBuf::from(value)),
+            other => return Err(unknown(&other, "coord detach", DETACH_OPTIONS)),
+        }
+    }
+    let path = path.ok_or("`coord detach` needs the PATH of a database")?;
+    Ok(Command::Detach(Detach { path, dry_run, json }))
 }
 
 fn worker(parser: &mut lexopt::Parser) -> Result<Worker, String> {
@@ -280,6 +307,8 @@ mod tests {
             ("inspect", "PATH"),
             ("inspect a b", "--json"),
             ("help frob", "demo"),
+            ("detach", "PATH"),
+            ("detach a --force", "--dry-run"),
             ("check", "DIR"),
             ("check a b", "--peer"),
             ("check a --rounds 0", "10000"),

@@ -4,7 +4,7 @@
 //! compares what the workers reported with what the database says (`verdict`). It believes no worker about anything
 //! but the commits that it reported.
 
-mod database;
+pub mod database;
 mod event;
 mod fleet;
 mod place;

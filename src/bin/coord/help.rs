@@ -9,6 +9,7 @@ pub fn text(topic: Topic) -> &'static str {
         Topic::Inspect => INSPECT,
         Topic::Bench => BENCH,
         Topic::Check => CHECK,
+        Topic::Detach => DETACH,
     }
 }
 
@@ -20,6 +21,7 @@ Usage:
   coord inspect PATH [--json]   who holds what on a database, since when, alive or not
   coord bench [options]         how fast, how fair, how many system calls, against SQLite's own locks
   coord check DIR [options]     is the filesystem that DIR is on fit for coord, and in which mode?
+  coord detach PATH [options]   give a database back to plain SQLite
   coord help [COMMAND]          this text, or a command's own
   coord --version
 
@@ -58,6 +60,28 @@ Usage: coord inspect PATH [--json]
 
 Exit status: 0 nothing needs attention; 1 something is dead, silent, deposed, or no name
 of coord's; 2 it could not be read.
+";
+
+const DETACH: &str = "\
+coord detach: give a database that is in network-exclusive mode back to plain SQLite
+
+Usage: coord detach PATH [--dry-run] [--json]
+
+  PATH       the database file
+  --dry-run  look, say what would be done, change nothing
+  --json     the same as one JSON object
+
+Close every program that uses the database first, on every host. It opens the database through coord and locks it, which
+rolls back what was not committed and finishes what a process that died in the middle of a takeover has left: until then the
+database itself may lie in PATH.lock or PATH.readers, so remove nothing there by hand. Then it removes the names of the
+dead, the journal that no SQLite takes for one, and PATH.readers.
+
+It refuses as long as anybody may have the database open, and says who, where, and what to do. Of a process of another
+host it cannot know whether that has ended: wait and run it again, or have somebody look on that host. A program that
+has opened the database and not used it yet leaves no sign: it would put it into network-exclusive mode again, beside
+whoever uses it then.
+
+Exit status: 0 done, or there was nothing to do; 1 refused; 2 it could not run.
 ";
 
 const BENCH: &str = "\

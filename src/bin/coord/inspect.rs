@@ -70,6 +70,10 @@ fn as_table(path: &Path, rows: &[LockRow]) -> String {
         text += line.trim_end();
         text.push('\n');
     }
+    if rows.iter().any(|row| matches!(row.kind.as_str(), "aside" | "fence")) {
+        text += "\nA takeover is in progress or broke off: the database itself may lie in an aside or fence file, so remove none of \
+                 them.\nWhoever next opens it for writing through coord finishes that.\n";
+    }
     if rows.iter().any(needs_attention) {
         text += "\nSomething here is stale or not understood. The next client that needs the lock clears up after \
                  a dead or\nsilent one by itself; names that coord does not know are left alone.\n";
@@ -137,6 +141,16 @@ mod tests {
         assert_eq!(columns, [11, 11], "{text}");
         assert!(!text.contains('\x1b'));
         assert!(!text.contains("stale"), "{text}");
+    }
+
+    #[test]
+    fn where_the_database_may_lie_is_said() {
+        for kind in ["aside", "fence"] {
+            let text = as_table(Path::new("/nowhere/a.sqlite"), &[row(kind, "dead: it has ended")]);
+            assert!(text.contains("may lie in an aside or fence file, so remove none"), "{text}");
+        }
+        let text = as_table(Path::new("/nowhere/a.sqlite"), &[row("write", "dead: it has ended")]);
+        assert!(!text.contains("aside"), "{text}");
     }
 
     #[test]

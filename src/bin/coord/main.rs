@@ -1,5 +1,6 @@
 //! The `coord` command: a trial of the whole thing (`coord demo`), a look at who holds what (`coord inspect`), the
-//! qualification of a filesystem (`coord check`), and a comparison with SQLite's own locks (`coord bench`).
+//! qualification of a filesystem (`coord check`), the way back to plain SQLite (`coord detach`), and a comparison with SQLite's own
+//! locks (`coord bench`).
 //!
 //! This file only sends each subcommand to its module. Exit status everywhere: 0 all is well, 1 something is not (a
 //! verdict of BROKEN, a stale lock), 2 the command could not do what it was asked.
@@ -8,6 +9,7 @@ mod args;
 mod bench;
 mod check;
 mod demo;
+mod detach;
 mod help;
 mod inspect;
 mod interrupts;
@@ -25,6 +27,7 @@ fn main() -> ExitCode {
         Ok(args::Command::Version) => out::print(&format!("coord {}\n", env!("CARGO_PKG_VERSION"))),
         Ok(args::Command::Inspect(options)) => inspect::run(&options),
         Ok(args::Command::Check(options)) => check::run(&options),
+        Ok(args::Command::Detach(options)) => detach::run(&options),
         Ok(args::Command::Demo(options)) => demo::run(&options),
         Ok(args::Command::Bench(options)) => bench::run(&options),
         Ok(args::Command::BenchWorker(options)) => bench::worker::run(&options),

@@ -25,7 +25,7 @@ pub fn uri(path: &Path, vfs: &str, lease_ms: u32) -> String {
 }
 
 /// RFC 3986: everything but the unreserved characters and the slash becomes `%XX`.
-fn percent_encode(bytes: &[u8]) -> String {
+pub fn percent_encode(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     for &byte in bytes {
         match byte {

@@ -1,0 +1,110 @@
+//! What is refused, and which names go.
+
+use super::*;
+use coord::lock::report::LockRow;
+
+const NODE: &str = "left-7-00000000000000aa";
+
+fn paths() -> (tempfile::TempDir, Paths) {
+    let dir = tempfile::tempdir().unwrap();
+    let paths = Paths::new(&dir.path().join("a.sqlite"));
+    fs::create_dir(&paths.registry).unwrap();
+    fs::create_dir(&paths.lock).unwrap();
+    (dir, paths)
+}
+
+fn row(kind: &str, verdict: &str) -> LockRow {
+    LockRow {
+        kind: kind.into(),
+        verdict: verdict.into(),
+        node: NODE.into(),
+        host: "left".into(),
+        pid: Some(7),
+        ..LockRow::default()
+    }
+}
+
+fn refusals(result: Result<(), Halt>) -> Vec<String> {
+    match result {
+        Ok(()) => Vec::new(),
+        Err(Halt::Refused(why)) => why,
+        Err(Halt::Cannot(why)) => panic!("{why}"),
+    }
+}
+
+#[test]
+fn whatever_is_not_provably_over_is_refused_with_what_to_do() {
+    let (_dir, paths) = paths();
+    fs::write(paths.registry.join(format!("beat.{NODE}.3.1000")), "").unwrap();
+    for (kind, verdict, words) in [
+        ("beat", "alive: its process", &["left pid 7", "close that program"][..]),
+        ("beat", "unknown: look again", &["left pid 7", "or wait", "no such process", "beat.left-7-"]),
+        ("beat", "idle: it holds nothing", &["remove this one file", "a.sqlite.readers/beat."]),
+        ("beat", "deposed: by another", &["may have it open"]),
+        ("new", "unknown", &["left pid 7"]),
+        ("write", "dead: its process has ended", &["holds write"]),
+        ("exclusive", "silent, for 4 s", &["holds exclusive"]),
+        ("reader", "unknown", &["holds reader"]),
+        ("wish", "unknown", &["holds wish"]),
+        ("aside", "dead: it has ended", &["the database itself may lie there", "through coord"]),
+        ("fence", "dead: it has ended", &["the database itself may lie there", "remove nothing"]),
+        ("unknown", "unknown: not a name of coord's: /x", &["not of coord", "/x"]),
+    ] {
+        let survey = Survey::new(&paths, vec![row(kind, verdict)]).unwrap();
+        let why = refusals(survey.nobody_is_there());
+        assert_eq!(why.len(), 1, "{kind} {verdict}");
+        words.iter().for_each(|word| assert!(why[0].contains(word), "{word}: {}", why[0]));
+    }
+    let over = [row("beat", "dead: it has ended"), row("deposed", "deposed"), row("epoch", "the files were replaced")];
+    let survey = Survey::new(&paths, over.to_vec()).unwrap();
+    assert_eq!(refusals(survey.nobody_is_there()), [""; 0]);
+}
+
+#[test]
+fn only_names_that_nobody_needs_are_removed() {
+    let (_dir, paths) = paths();
+    let other = "left-8-00000000000000bb";
+    let go = [
+        format!("beat.{NODE}.3.1000"),
+        format!("deposed.{other}.0.00000000000000aa.4"),
+        format!("epoch.{other}.9"),
+        format!("new.{NODE}.4"),
+        "takeovers.jsonl".to_string(),
+    ];
+    let stay = [
+        format!("aside.{NODE}.5.database"),
+        format!("beat.{other}.3.1000"),
+        format!("exclusive.{NODE}.6"),
+        format!("new.{other}.4"),
+        format!("reader.{NODE}.7"),
+        "thesis.txt".to_string(),
+    ];
+    go.iter().chain(&stay).for_each(|name| fs::write(paths.registry.join(name), "").unwrap());
+    for name in [format!("write.{NODE}.1"), format!("fence.{NODE}.2.ready")] {
+        fs::write(paths.lock.join(name), "").unwrap();
+    }
+    let survey = Survey::new(&paths, vec![row("beat", "dead: it has ended")]).unwrap();
+    let mut expected: Vec<_> = go.iter().map(|name| paths.registry.join(name)).collect();
+    expected.sort();
+    let mut names = survey.names;
+    names.sort();
+    assert_eq!(names, expected);
+}
+
+#[test]
+fn a_journal_goes_only_if_it_is_none_to_any_sqlite() {
+    let (_dir, paths) = paths();
+    let go = || journal(&paths, false);
+    assert!(matches!(go(), Ok(false)));
+    for content in [&b""[..], &[0; 600]] {
+        fs::write(&paths.journal, content).unwrap();
+        assert!(matches!(go(), Ok(true)));
+    }
+    fs::write(&paths.journal, b"\0\0\0\0\0\0\0\xd7").unwrap();
+    assert!(matches!(go(), Err(Halt::Refused(_))));
+    fs::write(&paths.journal, b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7").unwrap();
+    assert!(matches!(go(), Err(Halt::Refused(why)) if why[0].contains("rolled back")));
+    fs::remove_file(&paths.journal).unwrap();
+    std::os::unix::fs::symlink("elsewhere", &paths.journal).unwrap();
+    assert!(matches!(go(), Err(Halt::Refused(why)) if why[0].contains("regular file")));
+}
