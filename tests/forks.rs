@@ -4,6 +4,7 @@
 mod common;
 
 use common::bank;
+use common::forked::{Child, End, undone_beside_a_child};
 use common::opener::Opener;
 use common::puppet::Puppet;
 use common::stage::Stage;
@@ -54,6 +55,23 @@ fn a_child_of_a_writer_cannot_touch_its_transaction() {
         stage.pays(&mut parent);
         drop(parent);
         stage.assert_right();
+    }
+}
+
+/// The journal of the parent's transaction is its parent's alone, whatever the child does and however the transaction ends.
+#[test]
+fn a_child_leaves_its_parents_journal_alone() {
+    for mode in MODES {
+        for journal in ["DELETE", "TRUNCATE", "PERSIST"] {
+            for child in [Child::Closes, Child::Writes] {
+                for end in [End::Rollback, End::Death] {
+                    let stage = Stage::new(mode, "");
+                    let wrong = undone_beside_a_child(&stage, journal, child, end);
+                    assert!(wrong.is_empty(), "{mode}: {wrong:#?}");
+                    stage.assert_right();
+                }
+            }
+        }
     }
 }
 

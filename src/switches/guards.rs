@@ -200,6 +200,8 @@ guards! {
     KeptCut = "kept-cut",
     /// In trusted mode, no journal opened or removed by name once there is a registry.
     UsurpedJournal = "usurped-journal",
+    /// In trusted mode, no use of a journal in a forked child.
+    ForkedJournal = "forked-journal",
     /// Taking no takeover for the work of a program without coord, nor its files for others than were read.
     TakenOver = "taken-over",
     /// Heartbeats while a server copies a database within itself.

@@ -27,6 +27,8 @@ impl DatabaseFile {
                 SQLITE_FCNTL_PRAGMA | SQLITE_FCNTL_COMMIT_PHASETWO | SQLITE_FCNTL_HAS_MOVED if inherited => {
                     SQLITE_IOERR
                 }
+                // Would make its parent's file longer.
+                SQLITE_FCNTL_SIZE_HINT if inherited => SQLITE_IOERR,
                 FCNTL_REFUSAL => {
                     let text = self.refusal.as_deref().map_or(std::ptr::null_mut(), |text| self.alloc(text));
                     argument.cast::<*mut c_char>().write(text);

@@ -6,6 +6,7 @@ use std::ffi::{c_int, c_void};
 use super::connections;
 use super::database_file::DatabaseFile;
 use super::journal_file::JournalFile;
+use super::trusted_journal::TrustedJournal;
 use crate::guard::guard;
 use crate::host::ffi::*;
 
@@ -38,6 +39,15 @@ pub unsafe fn place_database(file: *mut sqlite3_file, database: Box<DatabaseFile
 pub unsafe fn place_journal(file: *mut sqlite3_file, journal: JournalFile) {
     // SAFETY: the caller's promise.
     unsafe { place(file, &JOURNAL, Box::into_raw(Box::new(journal)).cast()) };
+}
+
+/// Puts a journal of trusted mode into SQLite's block.
+///
+/// # Safety
+/// As [`place_database`].
+pub unsafe fn place_trusted_journal(file: *mut sqlite3_file, journal: TrustedJournal) {
+    // SAFETY: the caller's promise.
+    unsafe { place(file, &TRUSTED_JOURNAL, Box::into_raw(Box::new(journal)).cast()) };
 }
 
 unsafe fn place(file: *mut sqlite3_file, methods: &'static sqlite3_io_methods, inner: *mut c_void) {
@@ -104,6 +114,17 @@ methods! {
     journal_size(it: JournalFile, out: *mut i64) else SQLITE_IOERR_FSTAT => it.size(&mut *out);
     journal_sector_size(it: JournalFile) else 4096 => it.sector_size();
     journal_characteristics(it: JournalFile) else 0 => it.characteristics();
+
+    trusted_read(it: TrustedJournal, to: *mut c_void, amount: c_int, at: i64) else SQLITE_IOERR_READ => it.read(to, amount, at);
+    trusted_write(it: TrustedJournal, from: *const c_void, amount: c_int, at: i64) else SQLITE_IOERR_WRITE
+        => it.write(bytes(from, amount), at);
+    trusted_truncate(it: TrustedJournal, size: i64) else SQLITE_IOERR_TRUNCATE => it.truncate(size);
+    trusted_sync(it: TrustedJournal, flags: c_int) else SQLITE_IOERR_FSYNC => it.sync(flags);
+    trusted_size(it: TrustedJournal, out: *mut i64) else SQLITE_IOERR_FSTAT => it.size(&mut *out);
+    trusted_control(it: TrustedJournal, operation: c_int, argument: *mut c_void) else SQLITE_IOERR
+        => it.control(operation, argument);
+    trusted_sector_size(it: TrustedJournal) else 4096 => it.sector_size();
+    trusted_characteristics(it: TrustedJournal) else 0 => it.characteristics();
 }
 
 unsafe extern "C" fn database_close(file: *mut sqlite3_file) -> c_int {
@@ -115,9 +136,10 @@ unsafe extern "C" fn database_close(file: *mut sqlite3_file) -> c_int {
     })
 }
 
-unsafe extern "C" fn journal_close(file: *mut sqlite3_file) -> c_int {
-    // SAFETY: filled by `place_journal`; SQLite closes a file once. The kept handle is the database's and stays.
-    guard((), || drop(unsafe { Box::from_raw((*file.cast::<Shim>()).inner.cast::<JournalFile>()) }));
+/// Of either kind of journal. The handle that network-exclusive mode keeps is the database's and stays.
+unsafe extern "C" fn journal_close<T>(file: *mut sqlite3_file) -> c_int {
+    // SAFETY: filled by `place_journal` or its like with a `T`; SQLite closes a file once.
+    guard((), || drop(unsafe { Box::from_raw((*file.cast::<Shim>()).inner.cast::<T>()) }));
     SQLITE_OK
 }
 
@@ -158,7 +180,7 @@ static DATABASE: sqlite3_io_methods = sqlite3_io_methods {
 };
 
 static JOURNAL: sqlite3_io_methods = sqlite3_io_methods {
-    xClose: Some(journal_close),
+    xClose: Some(journal_close::<JournalFile>),
     xRead: Some(journal_read),
     xWrite: Some(journal_write),
     xTruncate: Some(journal_truncate),
@@ -171,4 +193,17 @@ static JOURNAL: sqlite3_io_methods = sqlite3_io_methods {
     xSectorSize: Some(journal_sector_size),
     xDeviceCharacteristics: Some(journal_characteristics),
     ..DATABASE
+};
+
+static TRUSTED_JOURNAL: sqlite3_io_methods = sqlite3_io_methods {
+    xClose: Some(journal_close::<TrustedJournal>),
+    xRead: Some(trusted_read),
+    xWrite: Some(trusted_write),
+    xTruncate: Some(trusted_truncate),
+    xSync: Some(trusted_sync),
+    xFileSize: Some(trusted_size),
+    xFileControl: Some(trusted_control),
+    xSectorSize: Some(trusted_sector_size),
+    xDeviceCharacteristics: Some(trusted_characteristics),
+    ..JOURNAL
 };

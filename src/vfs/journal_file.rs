@@ -5,7 +5,7 @@ use std::ffi::{c_int, c_void};
 use super::database_file::DatabaseFile;
 use super::transaction::ZERO_HEADER;
 use crate::host::ffi::*;
-use crate::lock::Level;
+use crate::lock::{self, Level};
 use crate::switches::{self, Guard};
 
 /// How a journal was opened.
@@ -69,6 +69,10 @@ impl JournalFile {
             return if amount <= 1 { SQLITE_OK } else { SQLITE_IOERR_SHORT_READ };
         }
         let owner = self.owner();
+        if let Err(text) = lock::check(owner.seat.fork()) {
+            // As in the database's `read`.
+            return owner.fail(SQLITE_IOERR_READ, text);
+        }
         // Without syncs SQLite skips the magic at the beginning of the header.
         owner.transaction.undoing |= offset < ZERO_HEADER as i64;
         let failed = owner.journal_read_back(offset);

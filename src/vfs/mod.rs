@@ -2,7 +2,7 @@
 //!
 //! A database is opened through the platform's VFS and its pages are forwarded; locks are asked of [`crate::lock`]. Its
 //! journal, in network-exclusive mode, is a view on a handle that the connection keeps. Everything else (temporary files,
-//! super-journals, immutable databases, and in trusted mode all of a journal but its end) is the platform's alone.
+//! super-journals, immutable databases) is the platform's alone, as is what is in a journal of trusted mode.
 
 mod base;
 mod connections;
@@ -19,6 +19,7 @@ mod patience;
 mod reading;
 mod refusals;
 mod transaction;
+mod trusted_journal;
 
 pub use control::FCNTL_REFUSAL;
 pub use host_copy::{Registered, base_name, flush_log, make_default, register};

@@ -4,12 +4,14 @@ use std::ffi::{CStr, OsStr, c_char, c_int};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use super::base::BaseFile;
 use super::connections::{self, Part};
 use super::database_file::DatabaseFile;
 use super::host_copy::{HostCopy, flush_log};
 use super::io_methods::{self, SHIM_BYTES};
 use super::journal_file::JournalFile;
 use super::refusals;
+use super::trusted_journal::TrustedJournal;
 use crate::host::ffi::*;
 use crate::host::{self};
 use crate::lock::{self, Base, Mode, Wishes};
@@ -65,14 +67,15 @@ unsafe fn open_journal(
         if kept {
             // Where it might have to be made the platform's VFS would sync the directory with it.
             // SAFETY: SQLite's own arguments.
-            let opened = unsafe { open_trusted(copy, owner, name, file, flags & !SQLITE_OPEN_CREATE, out_flags) };
-            if opened == SQLITE_OK {
+            let opened = unsafe { open_trusted(copy, pointer, name, file, flags & !SQLITE_OPEN_CREATE) };
+            if opened.is_ok() {
                 // SAFETY: SQLite's place for the flags.
                 unsafe { tell(out_flags, flags) };
-                return Some(opened);
+                return Some(SQLITE_OK);
             }
             // Gone after all; or no longer its own.
-            let code = owner.still_trusted(SQLITE_CANTOPEN);
+            // SAFETY: as above.
+            let code = unsafe { (*pointer).still_trusted(SQLITE_CANTOPEN) };
             if code != SQLITE_OK {
                 return Some(code);
             }
@@ -81,7 +84,14 @@ unsafe fn open_journal(
             return None;
         }
         // SAFETY: SQLite's own arguments.
-        return Some(unsafe { open_trusted(copy, owner, name, file, flags, out_flags) });
+        return Some(match unsafe { open_trusted(copy, pointer, name, file, flags) } {
+            Ok(told) => {
+                // SAFETY: as above.
+                unsafe { tell(out_flags, told) };
+                SQLITE_OK
+            }
+            Err(code) => code,
+        });
     }
     // SAFETY: as above.
     Some(match unsafe { JournalFile::open(pointer, flags) } {
@@ -97,31 +107,25 @@ unsafe fn open_journal(
     })
 }
 
-/// Opens a journal in trusted mode, to be written. It must be this connection's own: looked for once it is open, as whoever has put
-/// another one under its name since then has made the registry before.
+/// Opens a journal in trusted mode, to be written; gives the flags that it was opened with. It must be this connection's own: looked
+/// for once it is open, as whoever has put another one under its name since then has made the registry before.
 unsafe fn open_trusted(
     copy: &'static HostCopy,
-    owner: &mut DatabaseFile,
+    pointer: *mut DatabaseFile,
     name: *const c_char,
     file: *mut sqlite3_file,
     flags: c_int,
-    out_flags: *mut c_int,
-) -> c_int {
-    let vfs = copy.base(true);
-    // SAFETY: a registered VFS, and SQLite's own arguments; a file that is open has its methods.
-    unsafe {
-        let Some(open) = (*vfs).xOpen else { return SQLITE_CANTOPEN };
-        let opened = open(vfs, name, file, flags, out_flags);
-        let code = if opened == SQLITE_OK { owner.still_trusted(SQLITE_CANTOPEN) } else { opened };
-        if code != SQLITE_OK {
-            if let Some(methods) = (*file).pMethods.as_ref()
-                && let Some(close) = methods.xClose
-            {
-                close(file);
-            }
-            (*file).pMethods = std::ptr::null();
+) -> Result<c_int, c_int> {
+    // SAFETY: a registered VFS, and SQLite's own name, which outlives the journal.
+    let (journal, told) = unsafe { BaseFile::open(copy.base(true), name, flags) }?;
+    // SAFETY: the connection that the calling thread runs.
+    match unsafe { (*pointer).still_trusted(SQLITE_CANTOPEN) } {
+        SQLITE_OK => {
+            // SAFETY: SQLite's block, and as above.
+            unsafe { io_methods::place_trusted_journal(file, TrustedJournal::new(pointer, journal)) };
+            Ok(told)
         }
-        code
+        code => Err(code),
     }
 }
 

@@ -4,7 +4,7 @@ use std::ffi::{c_int, c_void};
 
 use super::database_file::DatabaseFile;
 use crate::host::ffi::*;
-use crate::lock::{Level, LockError, Mode, STAMP, STAMP_AT};
+use crate::lock::{self, Level, LockError, Mode, STAMP, STAMP_AT};
 use crate::switches::{self, Guard};
 
 /// As far as the database is read without a lock: its header (SQLite's file format, section 1.3).
@@ -14,6 +14,10 @@ impl DatabaseFile {
     /// # Safety
     /// `buffer` has room for `amount` bytes.
     pub unsafe fn read(&mut self, buffer: *mut c_void, amount: c_int, offset: i64) -> c_int {
+        if let Err(text) = lock::check(self.seat.fork()) {
+            // Before anything is read: a platform's VFS may move the place in the file, which a child shares with its parent.
+            return self.fail(SQLITE_IOERR_READ, text);
+        }
         if self.transaction.poisoned {
             return self.fail(
                 SQLITE_IOERR_READ,
@@ -137,6 +141,9 @@ impl DatabaseFile {
     }
 
     pub fn size(&mut self, out: &mut i64) -> c_int {
+        if let Err(text) = lock::check(self.seat.fork()) {
+            return self.fail(SQLITE_IOERR_FSTAT, text);
+        }
         if self.is_network()
             && let Some(size) = self.database.recall(&self.seat).size
         {

@@ -8,6 +8,7 @@
 pub mod bank;
 #[cfg(target_os = "linux")]
 pub mod faults;
+pub mod forked;
 pub mod host;
 pub mod hostile;
 pub mod opener;

@@ -2,6 +2,7 @@
 //! it must not be taken from under anybody who writes.
 
 use super::common::bank;
+use super::common::forked::{Child, End, undone_beside_a_child};
 use super::common::stage::Stage;
 use super::{Wrong, control};
 use rusqlite::{Connection, OpenFlags};
@@ -98,6 +99,17 @@ fn an_empty_lock_directory_is_ours_only_if_we_have_made_it() {
         drop((next, stranger));
         wrong
     });
+}
+
+/// A child that rolls back cuts the journal that its parent goes on to write; one that changes something writes over what its parent
+/// has written.
+#[test]
+fn a_forked_child_makes_no_use_of_its_parents_journal() {
+    for (journal, child) in [("TRUNCATE", Child::Closes), ("PERSIST", Child::Closes), ("DELETE", Child::Writes)] {
+        control(&["forked-journal"], "what was undone is there", |without| {
+            undone_beside_a_child(&stage(without), journal, child, End::Rollback)
+        });
+    }
 }
 
 /// Two have died here in containers of which nothing can be known (their pid namespaces are others), one beside the other: each name
