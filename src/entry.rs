@@ -20,6 +20,17 @@ enum Wanted {
     Auto,
 }
 
+impl Wanted {
+    /// The entry point that does it.
+    fn exported(self) -> &'static CStr {
+        match self {
+            Wanted::Plain => c"sqlite3_coord_init",
+            Wanted::Default => c"sqlite3_coord_default_init",
+            Wanted::Auto => c"sqlite3_coord_auto_init",
+        }
+    }
+}
+
 /// Registers the VFS `coord` and the SQL functions, on this and on every later connection. With `COORD_DEFAULT=1` in the
 /// environment the VFS becomes the default too.
 ///
@@ -122,7 +133,7 @@ unsafe fn start(
     table: *const sqlite3_api_routines,
     wanted: Wanted,
 ) -> Result<c_int, String> {
-    if let Some(first) = first_copy() {
+    if let Some(first) = first_copy(wanted) {
         // The same library from a second path: the first one serves this host too, so that there is one lock manager.
         // SAFETY: an entry point by its name, with the arguments of one.
         return Ok(unsafe { first(db, message, table) });
@@ -227,9 +238,9 @@ fn stay_loaded() {
     });
 }
 
-/// The entry point of another copy of this library that was loaded before, if there is one. SQLite loads extensions with
-/// global symbols, so the first is found by its exported name.
-fn first_copy() -> Option<EntryPoint> {
+/// The entry point for the same purpose of another copy of this library that was loaded before, if there is one. SQLite loads
+/// extensions with global symbols, so the first is found by its exported name.
+fn first_copy(wanted: Wanted) -> Option<EntryPoint> {
     let base_of = |address: *const c_void| {
         // SAFETY: fills a structure of ours.
         unsafe {
@@ -238,7 +249,7 @@ fn first_copy() -> Option<EntryPoint> {
         }
     };
     // SAFETY: a constant name.
-    let found = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"sqlite3_coord_init".as_ptr()) };
+    let found = unsafe { libc::dlsym(libc::RTLD_DEFAULT, wanted.exported().as_ptr()) };
     if found.is_null() || base_of(found) == base_of(first_copy as *const c_void) {
         return None;
     }

@@ -145,6 +145,41 @@ fn a_copy_at_another_path_does_no_harm() {
     }
 }
 
+/// What the second copy was asked for, the first one does: it becomes the default.
+#[test]
+fn a_copy_at_another_path_can_be_made_the_default() {
+    for sqlite in Sqlite::SUPPORTED {
+        let dir = common::dir();
+        let second = copy(dir.path(), "libcoord.so");
+        let mut host = Host::start(sqlite);
+        host.load(&common::extension()).ok();
+        host.call(&["load", path(&second), default_entry()]).ok();
+        assert_eq!(host.vfs_default_and_coords(), ("coord".to_owned(), 1), "{}", host.label);
+        host.open("named-by-nobody", path(&dir.path().join("default.sqlite"))).ok();
+        assert_eq!(host.call(&["vfsname", "named-by-nobody"]).ok(), "coord/unix");
+    }
+}
+
+/// As an automatic extension, too, where SQLite takes anything but `SQLITE_OK` for a failure.
+#[test]
+fn a_copy_at_another_path_can_be_an_automatic_extension() {
+    let dir = common::dir();
+    let second = std::ffi::CString::new(path(&copy(dir.path(), "libcoord.so"))).unwrap();
+    Opener::coord("").open(Path::new(":memory:")).expect("the first copy is loaded");
+    // SAFETY: an entry point by its name, in a library that stays.
+    unsafe {
+        let library = libc::dlopen(second.as_ptr(), libc::RTLD_NOW | libc::RTLD_LOCAL);
+        assert!(!library.is_null());
+        let symbol = libc::dlsym(library, c"sqlite3_coord_auto_init".as_ptr());
+        assert!(!symbol.is_null());
+        let entry: rusqlite::auto_extension::RawAutoExtension = std::mem::transmute(symbol);
+        assert_eq!(rusqlite::ffi::sqlite3_auto_extension(Some(entry)), rusqlite::ffi::SQLITE_OK);
+        let opened = rusqlite::Connection::open_in_memory();
+        rusqlite::ffi::sqlite3_cancel_auto_extension(Some(entry));
+        opened.expect("the database opens");
+    }
+}
+
 /// One copy of SQLite loads the one path, another copy the other: still one lock manager.
 #[test]
 fn two_paths_in_two_copies_keep_each_other_out() {
