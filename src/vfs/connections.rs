@@ -7,10 +7,10 @@ use std::ffi::{CStr, c_char};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::ptr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::database_file::DatabaseFile;
-use crate::host::ffi::sqlite3;
 
 /// Longest distance between a database's name and its journal's: two paths and the parameters of a URI.
 const BLOCK_MAX: usize = 1 << 17;
@@ -18,8 +18,8 @@ const BLOCK_MAX: usize = 1 << 17;
 struct Open {
     file: *mut DatabaseFile,
     path: Vec<u8>,
-    /// The address of its `sqlite3`, once SQLite has said that.
-    connection: usize,
+    /// See [`DatabaseFile`]'s.
+    writing: Arc<AtomicUsize>,
 }
 
 // SAFETY: only handed out again to the thread that runs the owning connection.
@@ -34,8 +34,8 @@ pub enum Part {
     Wal,
 }
 
-pub fn add(name: *const c_char, file: *mut DatabaseFile, path: &Path) {
-    let open = Open { file, path: path.as_os_str().as_bytes().to_vec(), connection: 0 };
+pub fn add(name: *const c_char, file: *mut DatabaseFile, path: &Path, writing: Arc<AtomicUsize>) {
+    let open = Open { file, path: path.as_os_str().as_bytes().to_vec(), writing };
     OPEN.lock().unwrap_or_else(PoisonError::into_inner).insert(name.addr(), open);
 }
 
@@ -43,21 +43,12 @@ pub fn remove(name: *const c_char) {
     OPEN.lock().unwrap_or_else(PoisonError::into_inner).remove(&name.addr());
 }
 
-/// Which connection this database file is of.
-pub fn belongs_to(file: *const DatabaseFile, connection: *const sqlite3) {
-    let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(found) = open.values_mut().find(|open| ptr::eq(open.file, file)) {
-        found.connection = connection.addr();
-    }
-}
-
-/// The other database files of the connection that `file` is of. The result is only to be used by the calling thread, which runs
-/// that connection.
-pub fn siblings(file: *const DatabaseFile) -> Vec<*mut DatabaseFile> {
+/// Whether another open database file has begun to write in a transaction of this connection. Asked of what the files have told,
+/// as another thread may be closing them.
+pub fn another_writes(file: *const DatabaseFile, connection: usize) -> bool {
     let open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
-    let mine = open.values().find(|open| ptr::eq(open.file, file)).map_or(0, |open| open.connection);
-    let others = open.values().filter(|open| mine != 0 && open.connection == mine && !ptr::eq(open.file, file));
-    others.map(|open| open.file).collect()
+    let mut others = open.values().filter(|open| !ptr::eq(open.file, file));
+    connection != 0 && others.any(|open| open.writing.load(Ordering::Acquire) == connection)
 }
 
 /// The open database that `name` belongs to as its journal or WAL. The result is only to be used by the calling thread,

@@ -46,7 +46,6 @@ impl DatabaseFile {
                 SQLITE_FCNTL_PRAGMA => self.pragma(argument.cast()),
                 SQLITE_FCNTL_PDB => {
                     self.handles.connection = argument.cast();
-                    connections::belongs_to(self, *self.handles.connection);
                     self.handles.control(operation, argument);
                     SQLITE_OK
                 }
@@ -101,9 +100,7 @@ impl DatabaseFile {
     /// Whether the transaction that is about to be committed writes another database file as well. `named`: SQLite has made a
     /// super-journal, which it does unless `synchronous` is OFF for all of them but one.
     fn is_one_of_several(&self, named: bool) -> bool {
-        // SAFETY: files of this very connection, which this thread runs.
-        let others = || connections::siblings(self).into_iter().map(|file| unsafe { &*file });
-        let beside = || self.transaction.is_kept() && others().any(|other| other.transaction.writes());
+        let beside = || self.transaction.is_kept() && connections::another_writes(self, self.transaction.connection);
         self.database.mode() == Mode::NetworkExclusive && (named || (!switches::off(Guard::OneFile) && beside()))
     }
 

@@ -3,6 +3,7 @@
 
 use std::ffi::{c_char, c_int};
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use super::handles::Handles;
 use super::host_copy::{HostCopy, flush_log};
@@ -35,6 +36,8 @@ pub struct DatabaseFile {
     pub seat: Seat,
     pub database: Arc<Database>,
     pub transaction: Transaction,
+    /// The address of the connection whose transaction has begun to write here, or 0: for the other files of the process.
+    pub writing: Arc<AtomicUsize>,
     /// Why nothing may be done with this database; noted at open, where no sentence would reach the user.
     pub refusal: Option<String>,
     /// What was last said to this connection's user.
@@ -66,6 +69,7 @@ impl DatabaseFile {
             seat,
             database,
             transaction: Transaction::default(),
+            writing: Arc::default(),
             refusal: None,
             last_error: None,
             name,
@@ -281,6 +285,9 @@ impl DatabaseFile {
         let code = match result {
             Ok(()) => {
                 self.transaction.locked(before, wanted);
+                if before == Level::Shared {
+                    self.begun_by();
+                }
                 self.stamp = self.stamp.filter(|_| before > Level::None);
                 if wanted == Level::Reserved && before == Level::Shared { self.prepare_journal() } else { SQLITE_OK }
             }
@@ -316,6 +323,7 @@ impl DatabaseFile {
                 }
             }
             self.transaction.unlocked(level);
+            self.tell_writing();
             self.lost_told &= level != Level::None;
             self.database.unlock(&mut self.seat, level, &mut self.handles);
             // Not before: giving the lock back may sync it.

@@ -26,8 +26,9 @@ pub const SHIM_BYTES: usize = size_of::<Shim>();
 /// `file` points to at least [`SHIM_BYTES`] bytes.
 pub unsafe fn place_database(file: *mut sqlite3_file, database: Box<DatabaseFile>) {
     let (name, path) = (database.name(), database.paths().database.clone());
+    let writing = database.writing.clone();
     let inner = Box::into_raw(database);
-    connections::add(name, inner, &path);
+    connections::add(name, inner, &path, writing);
     // SAFETY: the caller's promise.
     unsafe { place(file, &DATABASE, inner.cast()) };
 }

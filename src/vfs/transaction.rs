@@ -7,6 +7,7 @@ mod supers;
 pub(super) use ending::end_again;
 
 use std::ffi::c_int;
+use std::sync::atomic::Ordering;
 
 use super::database_file::DatabaseFile;
 use crate::host::ffi::*;
@@ -24,6 +25,8 @@ const KEPT_JOURNAL: i64 = 1 << 20;
 /// What a connection's present transaction has done so far.
 #[derive(Debug, Default)]
 pub struct Transaction {
+    /// The connection that has begun it: of those that share SQLite's cache of the file one at a time writes. Its address.
+    pub connection: usize,
     /// A journal header was written, or a part of it,
     has_header: bool,
     /// and all of it.
@@ -88,6 +91,19 @@ impl Transaction {
 impl DatabaseFile {
     fn is_trusted(&self) -> bool {
         self.database.mode() == Mode::Trusted
+    }
+
+    /// Notes whose transaction it is that begins, from SQLite's word of who runs the file now. Later in a transaction that may be
+    /// another one: a function in one of its statements may use a connection of its own.
+    pub(super) fn begun_by(&mut self) {
+        // SAFETY: SQLite gave the place for as long as the file is open, and we are inside a call of its connection.
+        self.transaction.connection = unsafe { self.handles.connection.as_ref() }.map_or(0, |place| place.addr());
+    }
+
+    /// Tells the other files whose transaction has begun to write this one.
+    pub(super) fn tell_writing(&self) {
+        let connection = if self.transaction.writes() { self.transaction.connection } else { 0 };
+        self.writing.store(connection, Ordering::Release);
     }
 
     /// Whether the database may be written now; brings the journal into order first.
@@ -224,8 +240,13 @@ impl DatabaseFile {
         self.transaction.undoing = false;
         let mut hidden = None;
         if offset == 0 {
+            if self.transaction.finalised {
+                // The next one under a lock that SQLite keeps.
+                self.begun_by();
+            }
             self.transaction.has_header = true;
             self.transaction.finalised = false;
+            self.tell_writing();
             self.transaction.held_back = None;
             if data.first().is_some_and(|first| *first != 0) && self.seat.level() < Level::Exclusive {
                 let mut copy = data.to_vec();

@@ -194,6 +194,34 @@ fn a_rollback_over_several_files_ends_whatever_is_synced() {
     }
 }
 
+/// With a shared cache a file is of several connections, and it is the transaction that counts: one over two files is refused though
+/// another connection was the last to open the second, and one that writes a single file is not, whatever others do meanwhile.
+#[test]
+fn with_a_shared_cache_it_is_the_transaction_that_counts() {
+    let shared = format!("{NETWORK}&cache=shared");
+    for sqlite in [Sqlite::Floor, Sqlite::Newest] {
+        let room = Room::with_rows();
+        let second = room.dir.path().join("second.sqlite");
+        let mut host = host_of(sqlite, &[]);
+        host.open("one", &room.uri(&shared)).ok();
+        host.exec("one", &format!("ATTACH '{}' AS s; CREATE TABLE s.u(a)", uri(&second, &shared))).ok();
+        host.exec("one", "PRAGMA s.synchronous=OFF").ok();
+        host.open("two", &uri(&second, &shared)).ok();
+        host.exec("two", "SELECT * FROM u").ok();
+        let answer = host.exec("one", "BEGIN; UPDATE t SET v = 3; INSERT INTO s.u VALUES(1); COMMIT");
+        assert_eq!(answer.error().primary(), 1, "{answer:?}");
+        host.exec("one", "ROLLBACK");
+        let both = "SELECT sum(v) FROM t; SELECT count(*) FROM s.u";
+        assert_eq!(host.exec("one", both).rows().concat(), ["200", "0"]);
+
+        host.exec("two", &format!("ATTACH '{}' AS f; SELECT count(*) FROM f.t", room.uri(&shared))).ok();
+        host.exec("two", "BEGIN; INSERT INTO u VALUES(2)").ok();
+        host.exec("one", "UPDATE t SET v = 2").ok();
+        host.exec("two", "COMMIT").ok();
+        assert_eq!(host.exec("one", both).rows().concat(), ["400", "1"]);
+    }
+}
+
 fn fresh(host: &mut Host, uri: &str, sql: &str) -> String {
     host.open("fresh", uri).ok();
     let value = host.exec("fresh", sql).value();

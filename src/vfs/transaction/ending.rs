@@ -129,6 +129,7 @@ impl DatabaseFile {
         self.transaction.must_cut = false;
         self.transaction.held_back = None;
         self.transaction.finalised = true;
+        self.tell_writing();
         switches::stop_point("finalised");
         let checked = self.check_lease(SQLITE_IOERR_TRUNCATE);
         let clears = checked == SQLITE_OK && self.seat.level() == Level::Exclusive;
