@@ -139,6 +139,37 @@ fn rusqlite_does_the_main_job() {
     }
 }
 
+/// SQLite before 3.39 leaves links in the middle of a path alone: two names in one process, one file, one journal.
+#[test]
+fn two_names_of_a_file_are_one_database() {
+    for mode in MODES {
+        for sqlite in [Sqlite::Floor, Sqlite::Middle] {
+            let dir = common::dir();
+            std::fs::create_dir(dir.path().join("home")).unwrap();
+            std::os::unix::fs::symlink("home", dir.path().join("link")).unwrap();
+            let mut host = Host::start(sqlite);
+            host.load(&common::extension()).ok();
+            for name in ["home", "link"] {
+                host.open(name, &Opener::coord(mode).uri(&dir.path().join(name).join("names.sqlite"))).ok();
+            }
+            host.exec("home", "CREATE TABLE t(a); INSERT INTO t VALUES(1)").ok();
+            for journal in ["DELETE", "TRUNCATE", "PERSIST"] {
+                for name in ["link", "home"] {
+                    host.exec(name, &format!("PRAGMA journal_mode={journal}; INSERT INTO t VALUES(2)")).ok();
+                    host.exec(name, "BEGIN; INSERT INTO t VALUES(3); ROLLBACK").ok();
+                }
+            }
+            host.exec("link", "BEGIN IMMEDIATE").ok();
+            assert_eq!(host.exec("home", "BEGIN IMMEDIATE").error().code, 5, "{mode}");
+            host.exec("link", "ROLLBACK").ok();
+            for name in ["link", "home"] {
+                let found = host.exec(name, "SELECT count(*), sum(a) FROM t").rows().concat();
+                assert_eq!(found, ["7", "13"], "{mode} {name} in {}", host.label);
+            }
+        }
+    }
+}
+
 /// Two copies of SQLite in one process are two clients: each keeps the other out, and neither lets a third process in.
 /// With plain SQLite the second copy's close drops the first one's POSIX locks.
 #[test]

@@ -41,6 +41,6 @@ pub use known::{Known, STAMP, STAMP_AT};
 pub use level::Level;
 pub use linger::release_all;
 pub use messages::{Weight, last as last_message, say, take as take_messages};
-pub use process::{Writing, attach, canonical, check, detached, storage};
+pub use process::{Writing, attach, canonical, check, detached, in_real_directory, storage};
 pub use seat::{Base, LockError, Parked, Seat};
 pub use settings::{ModeWish, Wishes};

@@ -271,13 +271,16 @@ pub(super) fn wake_service(database: &Database, due: Instant) -> bool {
 pub fn canonical(path: &Path) -> io::Result<PathBuf> {
     match path.canonicalize() {
         Ok(found) => Ok(found),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-            let name = path.file_name().ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
-            Ok(parent.canonicalize()?.join(name))
-        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => in_real_directory(path),
         Err(error) => Err(error),
     }
+}
+
+/// The path with the symbolic links of its directory followed; the file itself need not be there.
+pub fn in_real_directory(path: &Path) -> io::Result<PathBuf> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let name = path.file_name().ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
+    Ok(parent.canonicalize()?.join(name))
 }
 
 /// Gives everything back when the program ends normally.

@@ -4,8 +4,6 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{CStr, c_char};
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 use std::ptr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,6 +15,7 @@ const BLOCK_MAX: usize = 1 << 17;
 
 struct Open {
     file: *mut DatabaseFile,
+    /// As SQLite spells it, which makes the other names of it. The manager's path may be another one that leads to the same file.
     path: Vec<u8>,
     /// See [`DatabaseFile`]'s.
     writing: Arc<AtomicUsize>,
@@ -34,8 +33,12 @@ pub enum Part {
     Wal,
 }
 
-pub fn add(name: *const c_char, file: *mut DatabaseFile, path: &Path, writing: Arc<AtomicUsize>) {
-    let open = Open { file, path: path.as_os_str().as_bytes().to_vec(), writing };
+/// # Safety
+/// `name` is the C text that SQLite has handed to `xOpen`.
+pub unsafe fn add(name: *const c_char, file: *mut DatabaseFile, writing: Arc<AtomicUsize>) {
+    // SAFETY: the caller's promise.
+    let path = unsafe { CStr::from_ptr(name) }.to_bytes().to_vec();
+    let open = Open { file, path, writing };
     OPEN.lock().unwrap_or_else(PoisonError::into_inner).insert(name.addr(), open);
 }
 

@@ -25,10 +25,11 @@ pub const SHIM_BYTES: usize = size_of::<Shim>();
 /// # Safety
 /// `file` points to at least [`SHIM_BYTES`] bytes.
 pub unsafe fn place_database(file: *mut sqlite3_file, database: Box<DatabaseFile>) {
-    let (name, path) = (database.name(), database.paths().database.clone());
+    let name = database.name();
     let writing = database.writing.clone();
     let inner = Box::into_raw(database);
-    connections::add(name, inner, &path, writing);
+    // SAFETY: SQLite's name of the database, which it keeps while that is open.
+    unsafe { connections::add(name, inner, writing) };
     // SAFETY: the caller's promise.
     unsafe { place(file, &DATABASE, inner.cast()) };
 }

@@ -139,6 +139,10 @@ unsafe fn open_database(
     // SAFETY: a main database's name, in SQLite's layout.
     let (path, parameters) = unsafe { (CStr::from_ptr(name), host::uri_parameters(name)) };
     let path = Path::new(OsStr::from_bytes(path.to_bytes()));
+    // Before 3.39 SQLite leaves symbolic links in the middle of a path. Locks lie in the directory itself, which is synced too, and
+    // is one also before it has the file.
+    let resolved = lock::in_real_directory(path);
+    let path = resolved.as_deref().unwrap_or(path);
     let is_set = |key: &[u8]| parameters.iter().any(|(k, v)| k == key && refusals::is_true(v));
     if is_set(b"immutable") {
         // Nobody writes it, SQLite asks for no lock: there is nothing to coordinate.
