@@ -170,6 +170,34 @@ fn two_names_of_a_file_are_one_database() {
     }
 }
 
+/// A handle that waits for the other copy's locks is closed after SQLite has forgotten its connection, and its name.
+#[test]
+fn a_handle_that_is_closed_late_still_has_its_name() {
+    let dir = common::dir();
+    let uri = Opener::coord("coord_mode=trusted").uri(&dir.path().join("late.sqlite"));
+    // What is freed is overwritten.
+    let copies = [("a", Sqlite::Newest), ("b", Sqlite::Floor)];
+    let mut host = Host::with(&copies, &[("MALLOC_PERTURB_", "165")]);
+    host.call(&["a:trace"]).ok();
+    for copy in ["a", "b"] {
+        host.call(&[&format!("{copy}:load"), path(&common::extension())]).ok();
+        host.call(&[&format!("{copy}:open"), "db", &uri]).ok();
+    }
+    host.call(&["a:exec", "db", "CREATE TABLE t(a)"]).ok();
+    host.call(&["b:exec", "db", "BEGIN; SELECT * FROM t"]).ok();
+    host.call(&["a:exec", "db", "SELECT * FROM t"]).ok();
+    let closed = |host: &mut Host| {
+        let log = host.call(&["log"]).rows();
+        assert!(!log.iter().any(|row| row[0] == "freed"), "closed under a name that is gone");
+        log.iter().filter(|row| row[..2] == ["close", "late.sqlite"]).count()
+    };
+    closed(&mut host);
+    host.call(&["a:close", "db"]).ok();
+    assert_eq!(closed(&mut host), 0, "it waits for the other copy");
+    host.call(&["b:exec", "db", "COMMIT"]).ok();
+    assert_eq!(closed(&mut host), 1);
+}
+
 /// Two copies of SQLite in one process are two clients: each keeps the other out, and neither lets a third process in.
 /// With plain SQLite the second copy's close drops the first one's POSIX locks.
 #[test]

@@ -68,19 +68,45 @@ unsafe fn bounded(start: *const c_char) -> Option<Vec<u8>> {
 /// A path of our own, in the layout of a host's name: for files that we open beneath the host and that may outlive the memory
 /// in which the host keeps its names.
 ///
-/// Four zero bytes come before it, by which SQLite finds the beginning of a name, and three after its end: no parameters, an
-/// empty journal name, an empty WAL name.
+/// Four zero bytes come before it, by which SQLite finds the beginning of a name; after its end come the parameters with an empty
+/// key behind them, the journal's name and the WAL's, both empty if it is not a database's.
 pub struct OwnedName(Box<[u8]>);
 
 const BEFORE: usize = 4;
-const AFTER: usize = 1 + 3;
 
 impl OwnedName {
     /// A copy of `path`.
     pub fn new(path: &CStr) -> OwnedName {
-        let path = path.to_bytes();
-        let mut bytes = vec![0; BEFORE + path.len() + AFTER];
-        bytes[BEFORE..BEFORE + path.len()].copy_from_slice(path);
+        OwnedName::of_parts(path.to_bytes(), &[], ["", ""])
+    }
+
+    /// A copy of a main database's name, with what belongs to it.
+    ///
+    /// # Safety
+    /// As [`uri_parameters`].
+    pub unsafe fn of_database(name: *const c_char) -> OwnedName {
+        // SAFETY: the caller's promise.
+        let (path, parameters) = unsafe { (path_of(name), uri_parameters(name)) };
+        OwnedName::of_parts(path.to_bytes(), &parameters, ["-journal", "-wal"])
+    }
+
+    /// `beside`: what is put to the path for the names of journal and WAL.
+    fn of_parts(path: &[u8], parameters: &[(Vec<u8>, Vec<u8>)], beside: [&str; 2]) -> OwnedName {
+        let mut bytes = vec![0; BEFORE];
+        let mut add = |parts: &[&[u8]]| {
+            parts.iter().for_each(|part| bytes.extend_from_slice(part));
+            bytes.push(0);
+        };
+        add(&[path]);
+        for (key, value) in parameters {
+            add(&[key]);
+            add(&[value]);
+        }
+        add(&[]);
+        for suffix in beside {
+            let path = if suffix.is_empty() { &[][..] } else { path };
+            add(&[path, suffix.as_bytes()]);
+        }
         OwnedName(bytes.into_boxed_slice())
     }
 
@@ -132,6 +158,17 @@ mod tests {
         let mut long = b"n\0k\0".to_vec();
         long.extend(std::iter::repeat_n(b'v', PARAMETER_BYTES_MAX));
         assert!(parse(&long).is_empty());
+    }
+
+    #[test]
+    fn a_database_is_copied_with_all_that_belongs_to_it() {
+        for name in [&b"/a/b.db\0vfs\0coord\0empty\0\0\0"[..], b"/a/b.db\0\0"] {
+            // SAFETY: the layout of a database's name.
+            let copy = unsafe { OwnedName::of_database(name.as_ptr().cast()) };
+            let expected = [b"\0\0\0\0", name, b"/a/b.db-journal\0/a/b.db-wal\0"].concat();
+            assert_eq!(copy.0[..], expected[..]);
+            assert_eq!(copy.path(), c"/a/b.db");
+        }
     }
 
     #[test]

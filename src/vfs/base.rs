@@ -2,12 +2,15 @@
 
 use std::ffi::{c_char, c_int, c_void};
 
+use crate::host::OwnedName;
 use crate::host::ffi::*;
 
 /// An open file of the platform's VFS. Closed on drop.
 pub struct BaseFile {
     /// `szOsFile` bytes, aligned for any C structure.
     block: Box<[u64]>,
+    /// What it was opened under, if that is not the caller's: many a VFS keeps the pointer.
+    name: Option<OwnedName>,
 }
 
 // SAFETY: SQLite itself hands its files from thread to thread; whoever owns a `BaseFile` calls it from one at a time.
@@ -45,12 +48,23 @@ impl BaseFile {
         // SAFETY: the block is ours, and large enough for the head of a file.
         let has_methods = unsafe { !(*file).pMethods.is_null() };
         if code == SQLITE_OK && has_methods {
-            return Ok((BaseFile { block }, out));
+            return Ok((BaseFile { block, name: None }, out));
         }
         if has_methods {
-            drop(BaseFile { block });
+            drop(BaseFile { block, name: None });
         }
         Err(if code == SQLITE_OK { SQLITE_CANTOPEN } else { code })
+    }
+
+    /// Opens a file under a name that stays for as long as the file is open.
+    ///
+    /// # Safety
+    /// `vfs` is a registered VFS.
+    pub unsafe fn open_under(vfs: *mut sqlite3_vfs, name: OwnedName, flags: c_int) -> Result<(BaseFile, c_int), c_int> {
+        // SAFETY: the caller's promise; the name goes with the file.
+        let (mut file, out) = unsafe { BaseFile::open(vfs, name.as_ptr(), flags) }?;
+        file.name = Some(name);
+        Ok((file, out))
     }
 
     fn file(&self) -> *mut sqlite3_file {
@@ -121,5 +135,7 @@ impl BaseFile {
 impl Drop for BaseFile {
     fn drop(&mut self) {
         let _ = method!(self.xClose());
+        // Not before: closing may look at the file under its name.
+        self.name = None;
     }
 }

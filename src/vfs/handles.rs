@@ -102,11 +102,23 @@ impl Handles {
 
     /// The first opening, as SQLite asked for it.
     pub fn open_first(&mut self, native_locks: bool, flags: c_int) -> Result<(), c_int> {
-        // SAFETY: the VFS is registered, and SQLite's name outlives the connection's handles.
-        let (file, told) = unsafe { BaseFile::open(self.host.base(native_locks), self.name, flags)? };
+        let (file, told) = self.open_database(native_locks, flags)?;
         self.install(file);
         self.told = (told & !SQLITE_OPEN_CREATE) | (self.asked & SQLITE_OPEN_CREATE);
         Ok(())
+    }
+
+    /// With native locks a handle may outlive the connection, and SQLite's own name with it: closing it must wait for another copy of
+    /// SQLite. So it has a name of its own; but not on a VFS of a program's, which may know its files by the pointer.
+    fn open_database(&self, native_locks: bool, flags: c_int) -> Result<(BaseFile, c_int), c_int> {
+        let base = self.host.base(native_locks);
+        // SAFETY: the VFS is registered; SQLite's name is a main database's and outlives the connection.
+        unsafe {
+            match native_locks && self.host.base_name().starts_with("unix") {
+                true => BaseFile::open_under(base, OwnedName::of_database(self.name), flags),
+                false => BaseFile::open(base, self.name, flags),
+            }
+        }
     }
 
     fn install(&mut self, file: BaseFile) {
@@ -251,9 +263,7 @@ impl Base for Handles {
         if create {
             flags |= SQLITE_OPEN_CREATE;
         }
-        // SAFETY: as in `open_first`.
-        let opened = unsafe { BaseFile::open(self.host.base(native_locks), self.name, flags) };
-        let (file, told) = opened.map_err(|code| why(&self.path, code))?;
+        let (file, told) = self.open_database(native_locks, flags).map_err(|code| why(&self.path, code))?;
         let was_open = self.database.is_some() || self.parked || self.doubt;
         if told & SQLITE_OPEN_READONLY != 0 && !self.is_read_only() && was_open {
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, "it can only be read now"));

@@ -37,6 +37,8 @@ struct File {
     methods: *const Methods,
     real: *mut File,
     name: *mut String,
+    /// The name that a database was opened under, which whoever opened it keeps for as long as it is open; else null.
+    given: *const c_char,
 }
 
 /// `SQLITE_OPEN_MAIN_DB`.
@@ -231,7 +233,8 @@ unsafe extern "C" fn open<const AT: usize>(
             (*vfs).open.unwrap()(vfs, name, real.cast(), flags, out)
         });
         if code == api::OK {
-            *ours = File { methods: &METHODS, real, name: Box::into_raw(Box::new(short)) };
+            let given = if flags & MAIN_DB != 0 { name } else { null() };
+            *ours = File { methods: &METHODS, real, name: Box::into_raw(Box::new(short)), given };
         }
         code
     }
@@ -307,8 +310,11 @@ unsafe extern "C" fn write(file: *mut File, from: *const c_void, amount: c_int, 
 
 unsafe extern "C" fn close(file: *mut File) -> c_int {
     unsafe {
-        let File { real, name, .. } = *file;
+        let File { real, name, given, .. } = *file;
         let name = Box::from_raw(name);
+        if !given.is_null() && !text(given).ends_with(name.as_str()) {
+            STATE.lock().unwrap().log.push(vec!["freed".to_owned(), name.to_string()]);
+        }
         // The block of the real file stays: its size is not known here, and these programs are short.
         call("close", &name, &[], || ((*(*real).methods).close)(real))
     }
