@@ -3,7 +3,8 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+
+use crate::storage::liveness::ForkMutex;
 
 /// What a sentence is, in SQLite's terms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,13 +23,22 @@ struct Messages {
     last: Option<String>,
 }
 
-static MESSAGES: Mutex<Messages> = Mutex::new(Messages { queue: VecDeque::new(), last: None });
+static MESSAGES: ForkMutex<Messages> =
+    ForkMutex::new(Messages { queue: VecDeque::new(), last: None }, before_fork, after_fork);
+
+extern "C" fn before_fork() {
+    MESSAGES.hold();
+}
+
+extern "C" fn after_fork() {
+    MESSAGES.release();
+}
 
 /// Something is queued: who has nothing to log need not wait for the mutex to learn that.
 static WAITING: AtomicBool = AtomicBool::new(false);
 
 fn with<R>(work: impl FnOnce(&mut Messages) -> R) -> R {
-    work(&mut MESSAGES.lock().unwrap_or_else(PoisonError::into_inner))
+    work(&mut MESSAGES.lock())
 }
 
 /// Queues a sentence; a warning becomes `coord_last_error()`.
@@ -63,4 +73,17 @@ pub fn take() -> Vec<(Weight, String)> {
 /// The last warning.
 pub fn last() -> Option<String> {
     with(|messages| messages.last.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A thread has it locked at the fork, and the child has no such thread.
+    #[test]
+    fn no_child_waits_for_a_thread_of_its_parents() {
+        let test = "lock::messages::tests::no_child_waits_for_a_thread_of_its_parents";
+        let hold = |locked: &dyn Fn()| with(|_| locked());
+        assert!(crate::storage::liveness::child_gets(test, hold, || with(|_| ())));
+    }
 }

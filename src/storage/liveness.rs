@@ -17,8 +17,10 @@ mod judge;
 mod memory;
 mod runtime;
 
-pub use forks::fork_generation;
+#[cfg(test)]
+pub(crate) use forks::child_gets;
 pub(crate) use forks::watch_forks;
+pub use forks::{ForkMutex, fork_generation};
 pub use identity::{retire, this_process};
 pub use judge::judge;
 

@@ -5,10 +5,11 @@
 use std::collections::BTreeMap;
 use std::ffi::{CStr, c_char};
 use std::ptr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use super::database_file::DatabaseFile;
+use crate::storage::liveness::ForkMutex;
 
 /// Longest distance between a database's name and its journal's: two paths and the parameters of a URI.
 const BLOCK_MAX: usize = 1 << 17;
@@ -24,7 +25,16 @@ struct Open {
 // SAFETY: only handed out again to the thread that runs the owning connection.
 unsafe impl Send for Open {}
 
-static OPEN: Mutex<BTreeMap<usize, Open>> = Mutex::new(BTreeMap::new());
+/// A child needs it too: what it has inherited must not go past us to the platform's VFS.
+static OPEN: ForkMutex<BTreeMap<usize, Open>> = ForkMutex::new(BTreeMap::new(), before_fork, after_fork);
+
+extern "C" fn before_fork() {
+    OPEN.hold();
+}
+
+extern "C" fn after_fork() {
+    OPEN.release();
+}
 
 /// What a name is to its database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,17 +49,17 @@ pub unsafe fn add(name: *const c_char, file: *mut DatabaseFile, writing: Arc<Ato
     // SAFETY: the caller's promise.
     let path = unsafe { CStr::from_ptr(name) }.to_bytes().to_vec();
     let open = Open { file, path, writing };
-    OPEN.lock().unwrap_or_else(PoisonError::into_inner).insert(name.addr(), open);
+    OPEN.lock().insert(name.addr(), open);
 }
 
 pub fn remove(name: *const c_char) {
-    OPEN.lock().unwrap_or_else(PoisonError::into_inner).remove(&name.addr());
+    OPEN.lock().remove(&name.addr());
 }
 
 /// Whether another open database file has begun to write in a transaction of this connection. Asked of what the files have told,
 /// as another thread may be closing them.
 pub fn another_writes(file: *const DatabaseFile, connection: usize) -> bool {
-    let open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+    let open = OPEN.lock();
     let mut others = open.values().filter(|open| !ptr::eq(open.file, file));
     connection != 0 && others.any(|open| open.writing.load(Ordering::Acquire) == connection)
 }
@@ -63,7 +73,7 @@ pub unsafe fn owner(name: *const c_char) -> Option<(*mut DatabaseFile, Part)> {
     if name.is_null() {
         return None;
     }
-    let open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+    let open = OPEN.lock();
     let (address, found) = open.range(..name.addr()).next_back()?;
     if name.addr() - address > BLOCK_MAX {
         return None;
@@ -75,5 +85,21 @@ pub unsafe fn owner(name: *const c_char) -> Option<(*mut DatabaseFile, Part)> {
         b"-journal" => Some((found.file, Part::Journal)),
         b"-wal" => Some((found.file, Part::Wal)),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A thread has it locked at the fork, and the child has no such thread.
+    #[test]
+    fn no_child_waits_for_a_thread_of_its_parents() {
+        let test = "vfs::connections::tests::no_child_waits_for_a_thread_of_its_parents";
+        let hold = |locked: &dyn Fn()| {
+            let _open = OPEN.lock();
+            locked();
+        };
+        assert!(crate::storage::liveness::child_gets(test, hold, || drop(OPEN.lock())));
     }
 }

@@ -1,6 +1,8 @@
-//! Noticing that this process is a fork of the one that made the identity.
+//! Noticing that this process is a fork of the one that made the identity, and what no fork may find half done.
 
+use std::cell::UnsafeCell;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 static GENERATION: AtomicU32 = AtomicU32::new(0);
 static WATCHED: AtomicBool = AtomicBool::new(false);
@@ -47,6 +49,86 @@ pub(super) fn close_held() {
         // SAFETY: `hold` took the descriptor over and nobody else closes it.
         unsafe { libc::close(fd) };
     }
+}
+
+/// A mutex of the library's own that a child uses as well. Whoever forks holds it meanwhile: else a child could find it locked for
+/// ever, by a thread that it has not got. Nothing else may be waited for while it is locked.
+pub struct ForkMutex<T: 'static> {
+    value: Mutex<T>,
+    /// Of whoever forks.
+    held: UnsafeCell<Option<MutexGuard<'static, T>>>,
+    watched: AtomicBool,
+    /// [`ForkMutex::hold`] and [`ForkMutex::release`] on this very one, as the C library takes no argument along.
+    handlers: [extern "C" fn(); 2],
+}
+
+// SAFETY: `held` is touched by nobody but who has locked the mutex for a fork, and by his child.
+unsafe impl<T: Send> Sync for ForkMutex<T> {}
+
+impl<T> ForkMutex<T> {
+    pub const fn new(value: T, hold: extern "C" fn(), release: extern "C" fn()) -> ForkMutex<T> {
+        ForkMutex {
+            value: Mutex::new(value),
+            held: UnsafeCell::new(None),
+            watched: AtomicBool::new(false),
+            handlers: [hold, release],
+        }
+    }
+
+    pub fn lock(&self) -> MutexGuard<'_, T> {
+        if !self.watched.load(Ordering::Acquire) && !self.watched.swap(true, Ordering::AcqRel) {
+            let [hold, release] = self.handlers;
+            // SAFETY: as in `watch_forks`; the handlers lock and unlock, and call nothing.
+            unsafe { libc::pthread_atfork(Some(hold), Some(release), Some(release)) };
+        }
+        self.value.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Right before a fork.
+    pub fn hold(&'static self) {
+        let guard = self.value.lock().unwrap_or_else(PoisonError::into_inner);
+        // SAFETY: the mutex is locked, and by this thread.
+        unsafe { *self.held.get() = Some(guard) };
+    }
+
+    /// Right after a fork, in both processes.
+    pub fn release(&'static self) {
+        // SAFETY: the thread that forked has locked it, and in the child it is the only one.
+        drop(unsafe { (*self.held.get()).take() });
+    }
+}
+
+/// Forks while another thread is in `hold`, which calls what it is given once it has locked something, and has the child lock it too:
+/// whether the child comes to its end. In a process that has this `test` alone, as the child has copies of all descriptors.
+#[cfg(test)]
+pub(crate) fn child_gets(test: &str, hold: fn(&dyn Fn()), lock: fn()) -> bool {
+    const ALONE: &str = "COORD_TEST_FORKS_ALONE";
+    if std::env::var_os(ALONE).is_none() {
+        let mut again = std::process::Command::new(std::env::current_exe().expect("a test knows its path"));
+        return again.args(["--exact", test]).env(ALONE, "1").status().expect("it runs again").success();
+    }
+    let (told, tell) = std::sync::mpsc::channel();
+    let holder = std::thread::spawn(move || {
+        hold(&|| {
+            told.send(()).expect("it is waited for");
+            std::thread::sleep(std::time::Duration::from_millis(500));
+        });
+    });
+    tell.recv().expect("it is locked");
+    // SAFETY: the child does nothing but lock, and ends; one that waits for ever is ended by the alarm.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        // SAFETY: plain calls.
+        unsafe { libc::alarm(10) };
+        lock();
+        // SAFETY: as above.
+        unsafe { libc::_exit(0) };
+    }
+    let mut status = -1;
+    // SAFETY: a child of ours, and a place for its status.
+    unsafe { libc::waitpid(child, &raw mut status, 0) };
+    holder.join().expect("it ends");
+    status == 0
 }
 
 /// A second descriptor of the same lock, unknown to the handler: for the test that shows what the handler is for.
