@@ -61,7 +61,8 @@ impl DatabaseFile {
                 SQLITE_FCNTL_SYNC if self.is_one_of_several(!argument.is_null()) => {
                     let text = format!(
                         "coord: a transaction that writes {} and another database file at once cannot be committed: the moment in \
-                         which both count is outside of what the lock protocol guards. Write them in two transactions",
+                         which both count is outside of what the lock protocol guards. Write them in two transactions, or begin with BEGIN \
+                         if only one is written: BEGIN IMMEDIATE counts all attached files",
                         self.paths().database.display()
                     );
                     self.fail(SQLITE_ERROR, text)
