@@ -207,7 +207,7 @@ fn as_text(options: &args::Detach, path: &Path, outcome: &Outcome) -> String {
     let ending = match (outcome.refused.is_empty(), options.dry_run) {
         (false, _) => "REFUSED: it stays in network-exclusive mode",
         (true, true) => "nothing was changed",
-        (true, false) => "plain SQLite may use it",
+        (true, false) => "done: it is a plain SQLite database again",
     };
     let lines = std::iter::once(path.display().to_string())
         .chain(outcome.notes.iter().map(|note| format!("  {note}")))

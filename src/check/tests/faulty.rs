@@ -193,7 +193,7 @@ impl Storage for Faulty {
             name.starts_with("replace.") || name.starts_with("live.")
         });
         match self.defect {
-            Defect::NoReplace if is_open => Err(ErrorKind::PermissionDenied.into()),
+            Defect::NoReplace | Defect::NoReplaceWriteByName if is_open => Err(ErrorKind::PermissionDenied.into()),
             Defect::AsideFails if is_open => Err(io::Error::from_raw_os_error(libc::EIO)),
             Defect::RenameInPlace if to.exists() => {
                 let content = std::fs::read(from)?;

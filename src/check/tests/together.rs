@@ -55,6 +55,8 @@ fn each_defect_between_two_hosts_is_found_by_its_step_and_refused() {
         (Defect::DropNothing, "two hosts, data after a hand-over", "gave old data"),
         (Defect::RenameInPlace, "two hosts, late writes to a replaced file", "reached the new file"),
         (Defect::WriteByName, "two hosts, late writes to a replaced file", "reached the new file"),
+        // Where this host replaces nothing, the rounds of the other one are judged all the same.
+        (Defect::NoReplaceWriteByName, "two hosts, late writes to a replaced file", "reached the new file"),
         (Defect::AsideFails, "two hosts, late writes to a replaced file", "cannot move a file aside"),
         (Defect::OpenStale, "two hosts, late writes to a replaced file", "led to the old file"),
         (Defect::MissingStays, "two hosts, a file that was not there, and is gone again", "were wrong"),

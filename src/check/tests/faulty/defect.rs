@@ -18,6 +18,8 @@ pub enum Defect {
     AsideFails,
     /// A handle is a name: what is written through it goes to the file that has the name by then.
     WriteByName,
+    /// Both: this host cannot replace files, and writes by name to those that another one replaces.
+    NoReplaceWriteByName,
     /// A link to a name that is taken replaces it.
     LinkReplaces,
     NoLinks,

@@ -54,7 +54,7 @@ impl DataFile for FaultyFile {
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
         let file = self.file.lock().unwrap();
         self.pages.lock().unwrap().remove(&file.id()?);
-        if self.defect == Defect::WriteByName {
+        if matches!(self.defect, Defect::WriteByName | Defect::NoReplaceWriteByName) {
             let file = std::fs::File::options().write(true).open(&self.path)?;
             return std::os::unix::fs::FileExt::write_all_at(&file, buf, offset);
         }
