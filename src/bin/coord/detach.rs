@@ -85,9 +85,8 @@ fn look(paths: &Paths, outcome: &mut Outcome) -> Result<(), Halt> {
         outcome.notes.push(
             "what a process that died has left would be carried through or rolled back first, by opening it through coord".to_string(),
         );
-    } else {
-        survey.nobody_is_there()?;
     }
+    survey.nobody_else_is_there()?;
     outcome.removed = survey.names.iter().map(|path| path.display().to_string()).collect();
     outcome.removed.extend(journal(paths, survey.has_leavings())?.then(|| paths.journal.display().to_string()));
     outcome.removed.push(paths.registry.display().to_string());

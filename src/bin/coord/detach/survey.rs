@@ -58,17 +58,20 @@ impl Survey {
 
     /// Whether whoever next takes the lock has to clear something up.
     pub fn has_leavings(&self) -> bool {
-        self.rows.iter().any(|row| is_holding(row) || matches!(row.kind.as_str(), "aside" | "fence"))
+        self.rows.iter().any(is_leaving)
     }
 
     /// Refuses where anybody may have the database open, holds anything, or has left what must be carried through.
     pub fn nobody_is_there(&self) -> Result<(), Halt> {
-        let stays = |row: &&LockRow| match row.kind.as_str() {
-            "deposed" | "epoch" => false,
-            "beat" | "new" => !is(row, "dead"),
-            _ => true,
-        };
-        refuse(self.rows.iter().filter(stays).map(|row| self.sentence(row)))
+        refuse(self.rows.iter().filter(|row| stays(row)).map(|row| self.sentence(row)))
+    }
+
+    /// The same, but for those after whom whoever next takes the lock clears up.
+    pub fn nobody_else_is_there(&self) -> Result<(), Halt> {
+        let leaving: BTreeSet<&str> =
+            self.rows.iter().filter(|row| is_leaving(row)).map(|row| row.node.as_str()).collect();
+        let others = self.rows.iter().filter(|row| stays(row) && !leaving.contains(row.node.as_str()));
+        refuse(others.map(|row| self.sentence(row)))
     }
 
     fn sentence(&self, row: &LockRow) -> String {
@@ -108,8 +111,17 @@ fn is_alive(row: &LockRow) -> bool {
     is(row, "alive") || is(row, "silent") && row.verdict.contains("its process on this host stands still")
 }
 
-fn is_holding(row: &LockRow) -> bool {
-    matches!(row.kind.as_str(), "write" | "exclusive" | "reader")
+/// What a takeover ends, or must be carried through.
+fn is_leaving(row: &LockRow) -> bool {
+    matches!(row.kind.as_str(), "write" | "exclusive" | "reader" | "aside" | "fence")
+}
+
+fn stays(row: &LockRow) -> bool {
+    match row.kind.as_str() {
+        "deposed" | "epoch" => false,
+        "beat" | "new" => !is(row, "dead"),
+        _ => true,
+    }
 }
 
 fn refuse(sentences: impl Iterator<Item = String>) -> Result<(), Halt> {

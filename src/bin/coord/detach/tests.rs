@@ -60,6 +60,33 @@ fn whatever_is_not_provably_over_is_refused_with_what_to_do() {
     assert_eq!(refusals(survey.nobody_is_there()), [""; 0]);
 }
 
+/// From a process of this host that stands still the lock could be taken, but it would go on some time.
+#[test]
+fn who_is_known_to_be_there_is_not_broken_off() {
+    let (_dir, paths) = paths();
+    for (verdict, there) in [
+        ("alive: its process runs on this host", true),
+        ("silent: no heartbeat for 4 s; its process on this host stands still; the next writer takes over", true),
+        ("silent: no heartbeat for 4 s; the next writer takes over", false),
+        ("dead: its process on this host has ended", false),
+    ] {
+        let survey = Survey::new(&paths, vec![row("write", verdict)]).unwrap();
+        assert_eq!(refusals(survey.nobody_is_alive()).len(), usize::from(there), "{verdict}");
+    }
+}
+
+#[test]
+fn a_dry_run_tells_of_those_after_whom_nobody_clears_up() {
+    let (_dir, paths) = paths();
+    let other = LockRow { node: "right-9-00000000000000cc".into(), pid: Some(9), ..row("beat", "unknown: look again") };
+    let left = [row("write", "silent"), row("beat", "silent")];
+    let survey = Survey::new(&paths, left.to_vec()).unwrap();
+    assert!(survey.has_leavings() && refusals(survey.nobody_else_is_there()).is_empty());
+    let survey = Survey::new(&paths, left.into_iter().chain([other]).collect()).unwrap();
+    let why = refusals(survey.nobody_else_is_there());
+    assert!(why.len() == 1 && why[0].contains("pid 9"), "{why:?}");
+}
+
 #[test]
 fn only_names_that_nobody_needs_are_removed() {
     let (_dir, paths) = paths();
