@@ -265,15 +265,6 @@ fn without_rolling_a_complete_pair_forward() {
     caught("without_rolling_a_complete_pair_forward", ENOUGH, plan);
 }
 
-/// It takes one who replaces the journal alone while this client still remembers a database that somebody else has replaced.
-#[test]
-fn without_listing_what_was_replaced() {
-    // No seed before 42,911 has shown it.
-    let plan =
-        |seed| Plan { profile: Some(Profile::Nfs3), without: Some(Guard::FreshReplaced), ..siege(42_900 + seed) };
-    caught("without_listing_what_was_replaced", ENOUGH, plan);
-}
-
 /// It takes one who dies between the end of his journal and its sync, and a loss of power before anybody else syncs it.
 #[test]
 fn without_syncing_what_the_dead_have_ended() {
@@ -285,14 +276,6 @@ fn without_syncing_what_the_dead_have_ended() {
         ..Plan::of(15_900 + seed)
     };
     caught("without_syncing_what_the_dead_have_ended", ENOUGH, plan);
-}
-
-/// It takes a takeover's step that is carried out once more, late, between two steps of a transaction, and a takeover within it.
-#[test]
-fn with_another_journal_than_its_own() {
-    // No seed before 9,007,786 has shown it.
-    let plan = |seed| Plan { without: Some(Guard::SameJournal), ..Plan::of(9_007_780 + seed) };
-    caught("with_another_journal_than_its_own", ENOUGH, plan);
 }
 
 /// Where hosts take over from one another again and again, nothing breaks with all guards in their places.

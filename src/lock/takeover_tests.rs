@@ -188,3 +188,40 @@ fn without_the_guard_a_takeover_is_taken_for_an_intruder() {
     let said = run_without("taken-over", "lock::takeover_tests::others_of_the_program_join_who_reads_the_old_files");
     assert!(said.contains("STATE false"), "{said}");
 }
+
+/// Somebody else has replaced the database, which this client does not know yet, and then a takeover of ours replaces the journal alone:
+/// its epoch stands for both.
+#[test]
+fn it_opens_anew_what_somebody_else_has_replaced_before() {
+    let place = Place::new();
+    let (here, mut mine) = host_on(&place.paths, "test", LEASE_MS);
+    mine.client.clock.begin();
+    let mut seat = here.sit(0, at_once());
+    here.lock(&mut seat, Level::Shared, &mut mine).unwrap();
+    let old = place.paths.parent.join("old");
+    std::fs::rename(&place.paths.database, &old).unwrap();
+    std::fs::write(&place.paths.database, [2; 64]).unwrap();
+    place.replaced_elsewhere();
+    *mine.client.remembers.lock().unwrap() = Some(old);
+    // Who had the write lock was deposed.
+    let name = |n, kind| Name { node: NodeId::new("dead", "00000000", 1, 1), n, kind }.to_string();
+    std::fs::create_dir(&place.paths.lock).unwrap();
+    std::fs::write(place.paths.lock.join(name(1, Kind::Write)), []).unwrap();
+    std::fs::write(place.paths.registry.join(name(2, Kind::Deposed { by: 2, m: 1 })), []).unwrap();
+    while let Err(error) = here.lock(&mut seat, Level::Reserved, &mut mine) {
+        assert!(matches!(error, LockError::Busy), "{error:?}");
+        mine.client.clock.goes_on(Duration::from_secs(1));
+    }
+    println!("STATE {}", mine.first_byte());
+    assert_eq!(mine.first_byte(), 2, "what others have committed since is lost");
+    here.unlock(&mut seat, Level::None, &mut mine);
+    here.stand_up(&mut seat, &mut mine);
+}
+
+/// The negative control.
+#[test]
+fn without_a_listing_it_opens_the_old_one() {
+    let test = "lock::takeover_tests::it_opens_anew_what_somebody_else_has_replaced_before";
+    let said = run_without("fresh-replaced", test);
+    assert!(said.contains("STATE 1"), "{said}");
+}

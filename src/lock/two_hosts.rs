@@ -2,19 +2,21 @@
 //! knows of their managers, so a test itself lets each look after its locks.
 
 mod clock;
+mod program;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::ffi::OsString;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use clock::Clock;
+pub(super) use program::Program;
 
-use super::{Base, Database, Level, LockError, Mode, Seat, Wishes};
+use super::{Database, Level, LockError, Mode, Seat, Wishes};
 use crate::protocol::Paths;
 use crate::protocol::names::{self, Name, NodeId};
 use crate::storage::disk::Disk;
@@ -38,6 +40,8 @@ pub(super) struct Client {
     /// What happens before its next reader's name is made.
     pub before_reader: Mutex<Option<Act>>,
     pub clock: Arc<Clock>,
+    /// It has not learned that the database was replaced by somebody else, and goes on to give what is here under its name.
+    pub remembers: Mutex<Option<PathBuf>>,
 }
 
 /// What a server needs to copy a mebibyte within itself.
@@ -54,6 +58,12 @@ struct CachedFile {
 impl Client {
     fn cached(&self, file: Box<dyn DataFile>) -> Box<dyn DataFile> {
         Box::new(CachedFile { file, pages: self.pages.clone(), clock: self.clock.clone() })
+    }
+
+    /// What this client takes the name for.
+    fn known(&self, path: &Path) -> PathBuf {
+        let old = self.remembers.lock().unwrap().clone().filter(|_| path.ends_with("db"));
+        old.unwrap_or_else(|| path.to_path_buf())
     }
 }
 
@@ -115,13 +125,13 @@ impl Storage for Client {
         self.server.incarnation(dir)
     }
     fn attributes(&self, path: &Path) -> io::Result<Attributes> {
-        self.server.attributes(path)
+        self.server.attributes(&self.known(path))
     }
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         self.server.sync_dir(dir)
     }
     fn open(&self, path: &Path, access: Access) -> io::Result<Box<dyn DataFile>> {
-        Ok(self.cached(self.server.open(path, access)?))
+        Ok(self.cached(self.server.open(&self.known(path), access)?))
     }
     fn read_uncached(&self, path: &Path, limit: usize) -> io::Result<Vec<u8>> {
         self.server.read_uncached(path, limit)
@@ -129,6 +139,9 @@ impl Storage for Client {
     fn open_listed(&self, path: &Path, access: Access, scratch: &Path) -> io::Result<Box<dyn DataFile>> {
         if self.held.load(Ordering::Relaxed) {
             return Err(io::ErrorKind::StaleNetworkFileHandle.into());
+        }
+        if self.known(path) != path {
+            *self.remembers.lock().unwrap() = None;
         }
         Ok(self.cached(self.server.open_listed(path, access, scratch)?))
     }
@@ -207,85 +220,6 @@ impl DataFile for CachedFile {
     }
 }
 
-/// What stands for SQLite on a client: handles of its own, on the same cache.
-pub(super) struct Program {
-    pub client: Arc<Client>,
-    paths: Arc<Paths>,
-    pub database: Option<Box<dyn DataFile>>,
-    pub journal: Option<Box<dyn DataFile>>,
-    /// What somebody else does just before the database is opened next.
-    pub before_opening: Option<Box<dyn FnOnce() + Send>>,
-}
-
-impl Program {
-    /// Another connection on the same host.
-    pub(super) fn another(&self) -> Program {
-        let (client, paths) = (self.client.clone(), self.paths.clone());
-        let mut program = Program { client, paths, database: None, journal: None, before_opening: None };
-        program.reopen(false, false).unwrap();
-        program
-    }
-
-    /// This client remembers no page.
-    pub(super) fn forget(&self) {
-        self.client.pages.lock().unwrap().clear();
-    }
-
-    pub(super) fn first_byte(&self) -> u8 {
-        let mut byte = [0];
-        self.database.as_ref().unwrap().read_at(&mut byte, 0).unwrap();
-        byte[0]
-    }
-}
-
-impl Base for Program {
-    fn reopen(&mut self, _: bool, _: bool) -> io::Result<()> {
-        if let Some(act) = self.before_opening.take() {
-            act();
-        }
-        self.database = Some(self.client.open(&self.paths.database, Access::ReadWrite)?);
-        Ok(())
-    }
-    fn close(&mut self) {
-        self.database = None;
-    }
-    fn is_open(&self) -> bool {
-        self.database.is_some()
-    }
-    fn open_journal(&mut self, make: bool) -> io::Result<()> {
-        if make {
-            std::fs::OpenOptions::new().append(true).create(true).open(&self.paths.journal)?;
-        }
-        self.journal = Some(self.client.open(&self.paths.journal, Access::ReadWrite)?);
-        Ok(())
-    }
-    fn close_journal(&mut self) {
-        self.journal = None;
-    }
-    fn has_journal(&self) -> bool {
-        self.journal.is_some()
-    }
-    fn is_writable(&self) -> bool {
-        true
-    }
-    fn may_create(&self) -> bool {
-        false
-    }
-    fn sync(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-    fn native_lock(&mut self, _: Level) -> Result<(), LockError> {
-        Ok(())
-    }
-    fn native_unlock(&mut self, _: Level) {}
-    fn is_interrupted(&self) -> bool {
-        false
-    }
-    fn client(&self) -> String {
-        "test".to_string()
-    }
-}
-
 /// No lock is kept: nobody ticks here.
 pub(super) fn at_once() -> Wishes {
     Wishes { unlock_asap: true, ..Wishes::default() }
@@ -300,7 +234,16 @@ pub(super) fn host_on(paths: &Arc<Paths>, filesystem: &str, lease_ms: u64) -> (D
     let (server, pages) = (Disk::new(), Pages::default());
     let (before_reader, clock) = (Mutex::default(), Arc::default());
     process_of(
-        Arc::new(Client { server, pages, held, no_links, no_copies, before_reader, clock }),
+        Arc::new(Client {
+            server,
+            pages,
+            held,
+            no_links,
+            no_copies,
+            before_reader,
+            clock,
+            remembers: Mutex::default(),
+        }),
         paths,
         filesystem,
         lease_ms,

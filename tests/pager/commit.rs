@@ -222,6 +222,25 @@ fn with_a_shared_cache_it_is_the_transaction_that_counts() {
     }
 }
 
+/// SQLite takes the lock of every attached file then, and counts it as written; the sentence says what to do.
+#[test]
+fn begin_immediate_counts_a_file_that_is_not_written() {
+    for sqlite in [Sqlite::Floor, Sqlite::Newest] {
+        let room = Room::with_rows();
+        let second = room.dir.path().join("second.sqlite");
+        let mut host = host_of(sqlite, &[]);
+        host.open("db", &room.uri(NETWORK)).ok();
+        host.exec("db", &format!("ATTACH '{}' AS s; CREATE TABLE s.u(a)", uri(&second, NETWORK))).ok();
+        let answer = host.exec("db", "BEGIN IMMEDIATE; UPDATE t SET v = 3; COMMIT");
+        assert_eq!(answer.error().primary(), 1, "{answer:?}");
+        let told = host.exec("db", "SELECT coord_last_error()").value();
+        assert!(told.contains("begin with BEGIN if only one is written"), "{told}");
+        host.exec("db", "ROLLBACK");
+        host.exec("db", "BEGIN; UPDATE t SET v = 3; COMMIT").ok();
+        assert_eq!(host.exec("db", "SELECT sum(v) FROM t").value(), "600");
+    }
+}
+
 fn fresh(host: &mut Host, uri: &str, sql: &str) -> String {
     host.open("fresh", uri).ok();
     let value = host.exec("fresh", sql).value();

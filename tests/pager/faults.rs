@@ -1,7 +1,7 @@
 //! Calls of the platform's VFS that fail: an error, nothing lost, nothing left behind.
 
 use crate::common::host::{Host, Sqlite};
-use crate::room::{NETWORK, Room, SUM, TRUSTED, host, host_of, sum, without};
+use crate::room::{NETWORK, Room, SHORT, SUM, TRUSTED, dies_at, host, host_of, open_waiting, sum, without};
 
 /// Changes eighty rows, over more pages than the cache holds.
 fn transaction(round: u32) -> String {
@@ -161,5 +161,39 @@ fn a_journals_end_that_was_not_synced_is_written_again() {
             let journal: Vec<&str> = journal.map(|call| call[0].as_str()).collect();
             assert_eq!(journal.starts_with(&["write", "sync"]), guarded, "{query}: {rest:?}");
         }
+    }
+}
+
+/// A full disk is told to a sync of the journal, and what was lost of it cannot be cut off: the cut may still be carried out, late, into
+/// the journal of whoever comes next. So the node gives itself up, and the next one has another journal.
+#[test]
+fn a_cut_that_comes_late_hits_nobodys_journal() {
+    for (guards, expected) in [("", "200"), ("late-cut", "torn")] {
+        let room = Room::with_rows();
+        // Known to coord already: nobody has to wait for earlier readers.
+        std::fs::create_dir(room.beside(".readers")).unwrap();
+        let env = [("COORD_TEST_SHARED", "1"), ("COORD_TEST_WITHOUT", guards)];
+        let mut failing = host(&env);
+        failing.open("db", &room.uri(SHORT)).ok();
+        failing.exec("db", "UPDATE t SET v = 1").ok();
+        let late = std::fs::OpenOptions::new().write(true).open(room.beside("-journal")).unwrap();
+        failing.call(&["trap", "sync", "-journal", "1", "13 then truncate 1546"]).ok();
+        let answer = failing.exec("db", "BEGIN IMMEDIATE; UPDATE t SET v = 2; COMMIT");
+        assert_eq!(answer.error().primary(), 13, "{answer:?}");
+        failing.exec("db", "ROLLBACK");
+        let mut next = host(&env);
+        open_waiting(&mut next, &room.uri(SHORT));
+        next.exec("db", "PRAGMA cache_size=2; SELECT sum(v) FROM t").ok();
+        dies_at(next, "db", "UPDATE t SET v = 3", ("sync", "-journal", 4));
+        assert!(room.is_torn());
+        late.set_len(0).unwrap();
+        let mut after = host(&env);
+        open_waiting(&mut after, &room.uri(SHORT));
+        let found = sum(&mut after, "db");
+        assert_eq!(
+            if ["200", "600"].contains(&found.as_str()) { &found } else { "torn" },
+            expected,
+            "{guards}: {found}"
+        );
     }
 }

@@ -104,8 +104,8 @@ pub fn log() -> Answer {
 }
 
 /// At the `nth` coming call of `op` (`change`: any that changes a file) on a file whose name has `file` in it: `kill`, `stop`,
-/// a result code in its place, or `late` and a code to be given after it was done. Says how many calls are still to come of
-/// the last trap.
+/// a result code in its place, or `late` and a code to be given after it was done; with ` then OP ACTION` after it the next call of
+/// that kind on such a file is trapped as well. Says how many calls are still to come of the last trap.
 pub fn trap(op: &str, file: &str, nth: &str, action: &str) -> Result<Answer, Error> {
     let left = nth.parse().map_err(|_| Error::usage("trap OP FILE NTH ACTION"))?;
     let trap = Trap { op: op.to_owned(), file: file.to_owned(), left, action: action.to_owned() };
@@ -122,6 +122,11 @@ fn call(op: &str, file: &str, arguments: &[String], act: impl FnOnce() -> c_int)
         if trap.left > 0 && (trap.op == op || (trap.op == "change" && change)) && file.contains(trap.file.as_str()) {
             trap.left -= 1;
             action = (trap.left == 0).then(|| trap.action.clone());
+            let first = action.as_deref().and_then(|action| action.split_once(" then "));
+            if let Some((first, (op, second))) = first.and_then(|(first, next)| Some((first, next.split_once(' ')?))) {
+                (trap.op, trap.left, trap.action) = (op.to_owned(), 1, second.to_owned());
+                action = Some(first.to_owned());
+            }
         }
     }
     drop(state);

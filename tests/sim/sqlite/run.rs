@@ -113,7 +113,7 @@ pub fn run(plan: &Plan) -> Outcome {
     let native = plan.workload.has_native_locks();
     let bank = Bank {
         uri: format!("file:{}?vfs=coord&coord_lease_ms={LEASE_MS}", database().display()),
-        raw: (plan.workload == Workload::Trusted).then(|| format!("file:{}?vfs=simulated", database().display())),
+        raw: (plan.workload == Workload::Trusted).then(|| format!("file:{}?vfs=unix-simulated", database().display())),
         auto_vacuum: rng.below(2) == 0,
         // In some worlds nobody but the shim ever asks for a sync.
         never_syncs: rng.below(4) == 0,

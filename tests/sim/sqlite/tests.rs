@@ -71,8 +71,6 @@ macro_rules! full_disk_controls {
 full_disk_controls! {
     with_a_journal_read_back_unsynced => Guard::ReadBack, after 10_685;
     without_taking_a_failed_write_for_a_failed_sync => Guard::LostRecord, after 1610;
-    with_a_journal_that_was_moved_aside_late_taken_for_none => Guard::LateAside, after 342_320;
-    with_a_cut_of_a_journal_that_comes_late => Guard::LateCut, after 72_270;
 }
 
 /// It takes a connection that closes beside a hot journal, and one that asks at that moment whether it is hot.

@@ -109,7 +109,7 @@ pub fn register() {
             szOsFile: size_of::<File>() as c_int,
             mxPathname: 512,
             pNext: std::ptr::null_mut(),
-            zName: c"simulated".as_ptr(),
+            zName: c"unix-simulated".as_ptr(),
             pAppData: std::ptr::null_mut(),
             xOpen: Some(x_open),
             xDelete: Some(x_delete),
