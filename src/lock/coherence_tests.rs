@@ -213,3 +213,20 @@ fn without_the_second_look_for_a_journal_half_a_transaction_is_read() {
     let said = run_without("late-journal", test);
     assert!(said.contains("STATE 2 false"), "{said}");
 }
+
+/// The name that stands for readers on the server could not be made: then the database is not shared yet, and the next one puts it up.
+#[test]
+fn a_registry_without_the_stand_in_does_not_stay() {
+    let place = Place::new();
+    std::fs::remove_dir(&place.paths.registry).unwrap();
+    let (here, mut mine) = host(&place.paths);
+    let mut seat = here.sit(0, at_once());
+    mine.client.no_readers.store(true, std::sync::atomic::Ordering::Relaxed);
+    assert!(matches!(here.lock(&mut seat, Level::Shared, &mut mine), Err(LockError::Full(_))));
+    assert!(!place.paths.registry.exists() && !place.paths.lock.exists());
+    mine.client.no_readers.store(false, std::sync::atomic::Ordering::Relaxed);
+    here.lock(&mut seat, Level::Shared, &mut mine).unwrap();
+    assert!(place.names().iter().any(|name| name.node.is_nobody()), "{:?}", place.names());
+    here.unlock(&mut seat, Level::None, &mut mine);
+    here.stand_up(&mut seat, &mut mine);
+}

@@ -156,7 +156,12 @@ impl Database {
     fn stand_in_for_readers(&self, owner: crate::storage::Owner) -> Result<(), Failure> {
         let name = Name { node: self.nobody(), n: 1, kind: Kind::Reader };
         let path = self.paths.registry.join(name.to_string());
-        self.storage.create_new(&path, b"", owner).map_err(Denied::io("announce earlier readers at", &path))?;
+        if let Err(error) = self.storage.create_new(&path, b"", owner) {
+            // Whoever comes next must find that nobody has put one up: the name may have landed, so that goes first.
+            let _ = self.storage.unlink(&path);
+            let _ = self.storage.remove_dir(&self.paths.registry);
+            return Err(Denied::io("announce earlier readers at", &path)(error).into());
+        }
         messages::say(
             Weight::Notice,
             format!(

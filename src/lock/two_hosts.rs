@@ -37,6 +37,8 @@ pub(super) struct Client {
     pub no_links: AtomicBool,
     /// No file of somebody else's can be made.
     pub no_copies: AtomicBool,
+    /// There is no room for a reader's name.
+    pub no_readers: AtomicBool,
     /// What happens before its next reader's name is made.
     pub before_reader: Mutex<Option<Act>>,
     pub clock: Arc<Clock>,
@@ -94,6 +96,9 @@ impl Storage for Client {
         let act = if reader { self.before_reader.lock().unwrap().take() } else { None };
         if let Some(act) = act {
             act();
+        }
+        if reader && self.no_readers.load(Ordering::Relaxed) {
+            return Err(io::ErrorKind::StorageFull.into());
         }
         self.server.create_new(path, contents, owner)
     }
@@ -230,7 +235,7 @@ pub(super) fn host(paths: &Arc<Paths>) -> (Database, Program) {
 }
 
 pub(super) fn host_on(paths: &Arc<Paths>, filesystem: &str, lease_ms: u64) -> (Database, Program) {
-    let [held, no_links, no_copies] = [(); 3].map(|()| AtomicBool::new(false));
+    let [held, no_links, no_copies, no_readers] = [(); 4].map(|()| AtomicBool::new(false));
     let (server, pages) = (Disk::new(), Pages::default());
     let (before_reader, clock) = (Mutex::default(), Arc::default());
     process_of(
@@ -240,6 +245,7 @@ pub(super) fn host_on(paths: &Arc<Paths>, filesystem: &str, lease_ms: u64) -> (D
             held,
             no_links,
             no_copies,
+            no_readers,
             before_reader,
             clock,
             remembers: Mutex::default(),
