@@ -36,7 +36,8 @@ impl Inner {
         };
         // A busy writer has no baseline, but remembers what it wrote.
         let before = self.baseline.unwrap_or_else(|| self.expected(now));
-        if before.id != now.id && self.was_taken_over() {
+        // What cannot be found out accuses nobody.
+        if before.id != now.id && self.was_taken_over().unwrap_or(true) {
             self.baseline = None;
             return;
         }
@@ -62,10 +63,10 @@ impl Inner {
         }
     }
 
-    /// Whether a takeover has replaced the file, which is no intruder's work. What cannot be found out accuses nobody.
-    pub(super) fn was_taken_over(&mut self) -> bool {
+    /// Whether a takeover has replaced the file, which is no intruder's work; none if that cannot be found out.
+    pub(super) fn was_taken_over(&mut self) -> Option<bool> {
         let node = self.node.as_mut().filter(|_| !switches::off(Guard::TakenOver));
-        node.is_some_and(|node| node.sees_replacement().unwrap_or(true))
+        node.map_or(Some(false), |node| node.sees_replacement().ok())
     }
 
     /// What was seen just now, but as far as it is known by what our connections read and wrote.

@@ -104,7 +104,7 @@ impl Database {
             seat.generation = inner.generation;
         }
         let joins = joining && !replaced && !seat.confirmed && !switches::off(Guard::JoinedFile);
-        if joins && inner.own.has_moved(&*self.storage, &self.paths) && !inner.was_taken_over() {
+        if joins && inner.own.has_moved(&*self.storage, &self.paths) && inner.was_taken_over() != Some(true) {
             // Replaced by hand, and opened since: not the file that our lock was taken with, and that is known. What a takeover has
             // put there is the same, as nobody writes while we read.
             inner.linger.spoil();
