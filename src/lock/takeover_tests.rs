@@ -106,9 +106,13 @@ fn what_the_idle_leave_goes_in_the_end() {
     let place = Place::new();
     let (_, first) = host_on(&place.paths, "test", LEASE_MS);
     first.client.clock.begin();
-    let beat = Name::parse(std::ffi::OsStr::new("beat.elsewhere-00000000-7-00000000000000aa.1.30000")).unwrap();
-    let path = place.paths.registry.join(beat.to_string());
+    let beat = |text: &str| Name::parse(std::ffi::OsStr::new(text)).unwrap();
+    let gone = beat("beat.elsewhere-00000000-7-00000000000000aa.1.30000");
+    // By its own clock this one has its lease still, and need not say so before it reads.
+    let patient = beat("beat.elsewhere-00000000-8-00000000000000bb.1.3600000");
+    let [path, stays] = [&gone, &patient].map(|beat| place.paths.registry.join(beat.to_string()));
     std::fs::write(&path, []).unwrap();
+    std::fs::write(&stays, []).unwrap();
     for turn in 0..140 {
         let (here, mut mine) = process_of(first.client.clone(), &place.paths, "test", LEASE_MS);
         let mut seat = here.sit(0, at_once());
@@ -120,8 +124,17 @@ fn what_the_idle_leave_goes_in_the_end() {
         assert!(path.exists() || turn >= 60, "it may live: {turn}");
         first.client.clock.goes_on(Duration::from_secs(10));
     }
-    let left = place.names().into_iter().filter(|name| name.node == beat.node).count();
+    let left = place.names().into_iter().filter(|name| name.node == gone.node).count();
     assert_eq!(left, 0, "{:?}", place.names());
+    println!("STATE {}", stays.exists());
+    assert!(stays.exists(), "deposed within its lease: {:?}", place.names());
+}
+
+/// The negative control.
+#[test]
+fn without_its_own_lease_an_idle_node_is_deposed_that_may_read() {
+    let said = run_without("idle-lease", "lock::takeover_tests::what_the_idle_leave_goes_in_the_end");
+    assert!(said.contains("STATE false"), "{said}");
 }
 
 /// Somebody reads while the files are replaced by a takeover elsewhere.

@@ -12,6 +12,9 @@ use super::registry::Census;
 use crate::storage::{Liveness, Process};
 use crate::switches::{self, Guard};
 
+/// In leases, see [`Node::is_long_idle`].
+const IDLE_LEASES: u32 = 20;
+
 /// What stands between us and a name of another node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -54,7 +57,7 @@ impl Node {
     }
 
     /// Renames the beat that was watched to its node's tombstone. One of two wins: its node's next heartbeat, or this.
-    pub(super) fn depose(&mut self, beat: &Name) -> Result<Verdict, Denied> {
+    fn depose(&mut self, beat: &Name) -> Result<Verdict, Denied> {
         let m = self.next(Kind::New).n;
         let stone = Name { node: beat.node.clone(), n: beat.n, kind: Kind::Deposed { by: self.id().key, m } };
         match self.storage.rename(&self.in_registry(beat), &self.in_registry(&stone)) {
@@ -124,6 +127,45 @@ impl Node {
             Some(process) => self.storage.liveness(&process) == Liveness::Dead,
             None => false,
         }
+    }
+
+    /// Dead nodes without presence hinder nobody; whoever holds L deposes those that are known dead, once in its life. A program that
+    /// lives for a moment watches nobody for a lease, so what this host has known for long without a change counts as well.
+    pub(super) fn depose_idle(&mut self, census: &Census) -> Result<(), Denied> {
+        if std::mem::replace(&mut self.looked_for_idle, true) {
+            return Ok(());
+        }
+        let mut idle: Vec<Name> = census.beats().map(|(node, n, ms)| Name::beat(node, n, ms)).collect();
+        idle.retain(|beat| beat.node != *self.id());
+        for beat in idle {
+            self.heartbeat_if_due()?;
+            let stays = matches!(self.judge(&beat.node, census)?, Verdict::Alive);
+            if stays && !census.has_presence(&beat.node) && self.is_long_idle(&beat) && !self.is_provably_alive(&beat) {
+                self.depose(&beat)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether this host has known a heartbeat, or a tombstone, unchanged for so long that its node's own lease has run out many times:
+    /// whatever that node does next it has to send a heartbeat first.
+    pub(super) fn is_long_idle(&mut self, name: &Name) -> bool {
+        let known = self.storage.known_for(&format!("idle {} {name}", self.paths.registry.display()));
+        let is_long = |lease: Duration| known >= lease * IDLE_LEASES;
+        if !is_long(self.lease_span()) || switches::off(Guard::IdleLease) {
+            return is_long(self.lease_span());
+        }
+        let theirs = match name.kind {
+            Kind::Beat { lease_ms } => lease::clamp(lease_ms),
+            _ => self.lease_of(name),
+        };
+        is_long(theirs)
+    }
+
+    /// Same host, and its process runs.
+    fn is_provably_alive(&mut self, beat: &Name) -> bool {
+        let process = self.identity(&beat.node, Some(beat.clone()));
+        process.is_some_and(|process| self.storage.liveness(&process) == Liveness::Alive)
     }
 
     /// Two versions of the protocol must not meet on one database: whoever comes second looks at everybody's beat file,

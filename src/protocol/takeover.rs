@@ -35,9 +35,6 @@ impl Scope {
 /// A takeover that could not be fenced counts as safe after this many leases: no client keeps a request alive for longer.
 const UNFENCED_LEASES: u32 = 10;
 
-/// In leases, see [`Node::long_idle`].
-const IDLE_LEASES: u32 = 20;
-
 /// Everything that one deposed node left.
 struct Remains {
     stone: Name,
@@ -110,7 +107,7 @@ impl Node {
             let provably_dead = match self.verdict_of(stone) {
                 Verdict::Deposed { provably_dead } => provably_dead,
                 // Nothing of its node rests on it.
-                _ if !census.has_presence(node) && self.long_idle(stone) => false,
+                _ if !census.has_presence(node) && self.is_long_idle(stone) => false,
                 _ => continue,
             };
             let of =
@@ -371,30 +368,5 @@ impl Node {
             }
         }
         Ok(())
-    }
-
-    /// Dead nodes without presence hinder nobody; whoever holds L deposes those that are known dead, once in its life. A program that
-    /// lives for a moment watches nobody for a lease, so what this host has known for long without a change counts as well: an idle
-    /// node has nothing to lose, and deposed it registers again.
-    pub(super) fn depose_idle(&mut self, census: &Census) -> Result<(), Denied> {
-        if std::mem::replace(&mut self.looked_for_idle, true) {
-            return Ok(());
-        }
-        let mut idle: Vec<Name> = census.beats().map(|(node, n, ms)| Name::beat(node, n, ms)).collect();
-        idle.retain(|beat| beat.node != *self.id());
-        for beat in idle {
-            self.heartbeat_if_due()?;
-            let alive = matches!(self.judge(&beat.node, census)?, Verdict::Alive);
-            if alive && !census.has_presence(&beat.node) && self.long_idle(&beat) {
-                self.depose(&beat)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether this host has known a heartbeat, or a tombstone, unchanged for so long that its node is gone or may register again.
-    fn long_idle(&self, name: &Name) -> bool {
-        let known = self.storage.known_for(&format!("idle {} {name}", self.paths.registry.display()));
-        known >= self.lease_span() * IDLE_LEASES
     }
 }

@@ -200,6 +200,8 @@ guards! {
     KeptCut = "kept-cut",
     /// In trusted mode, no journal opened or removed by name once there is a registry.
     UsurpedJournal = "usurped-journal",
+    /// Going by a node's own lease before it is taken for gone as it has been idle for long.
+    IdleLease = "idle-lease",
     /// In trusted mode, no use of a journal in a forked child.
     ForkedJournal = "forked-journal",
     /// Taking no takeover for the work of a program without coord, nor its files for others than were read.
