@@ -14,7 +14,7 @@ use super::names::{Copy, Kind, Name};
 use super::node::Node;
 use super::registry::Census;
 use super::takeover::Scope;
-use crate::storage::{Access, has_no_links};
+use crate::storage::{Access, Storage, has_no_links};
 use crate::switches::{self, Guard};
 
 /// Who made the copies of a replacement.
@@ -29,6 +29,21 @@ pub(super) enum Maker {
 struct Placed<'a> {
     path: &'a Path,
     maker: Maker,
+}
+
+/// Gives a file a live name that is free: by a link, which replaces nothing, or where links are refused for good by renaming it. Then says
+/// how they were refused.
+pub(crate) fn put(storage: &dyn Storage, file: &Path, live: &Path) -> io::Result<Option<io::Error>> {
+    let Err(error) = storage.link(file, live) else { return Ok(None) };
+    let id = |path: &Path| storage.attributes(path).ok().map(|found| found.id);
+    if id(file).is_some() && id(file) == id(live) {
+        // Carried out all the same, or by somebody before us.
+        return Ok(None);
+    }
+    match has_no_links(&error) && id(live).is_none() {
+        true => storage.rename(file, live).map(|()| Some(error)),
+        false => Err(error),
+    }
 }
 
 impl Node {
@@ -69,18 +84,8 @@ impl Node {
         }
     }
 
-    /// Gives a file a live name that is free.
     fn put(&self, file: &Path, live: &Path) -> io::Result<()> {
-        let Err(error) = self.storage.link(file, live) else { return Ok(()) };
-        let id = |path: &Path| self.storage.attributes(path).ok().map(|found| found.id);
-        if id(file).is_some() && id(file) == id(live) {
-            // Carried out all the same, or by somebody before us.
-            return Ok(());
-        }
-        match has_no_links(&error) && id(live).is_none() {
-            true => self.storage.rename(file, live),
-            false => Err(error),
-        }
+        put(&*self.storage, file, live).map(drop)
     }
 
     /// What lies aside is removed, unless it is what should be live: then it was moved there late, by a node that had been

@@ -22,6 +22,7 @@ pub mod registry;
 pub mod takeover;
 pub mod write_lock;
 
+pub(crate) use aside::put;
 pub use error::{Denied, Holder};
 pub use lease::Lease;
 pub use names::{Name, NodeId};

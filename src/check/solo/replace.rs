@@ -3,13 +3,14 @@
 //! under its name, or renamed where there are no links.
 
 use std::io::{self, ErrorKind};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
 use super::data::{ADVICE_REPLACE, PAGES, content, make, whole};
 use crate::check::bench::{Bench, Halt, Seen, Trouble, failed, fails, holds, note};
 use crate::check::report::Finding;
+use crate::protocol;
 use crate::storage::{Access, Kind, has_no_links};
 
 const ADVICE_LINK: &str = "keep the database elsewhere: where a link replaces a name that is taken, a takeover could take away what others have committed";
@@ -69,8 +70,9 @@ pub(in crate::check) fn replace(bench: &Bench, files: &Files) -> Result<Result<W
     }
     let moved = storage.rename(live, aside);
     // If it was not moved, its name is taken still.
-    let way = match (put(bench, copy, live), moved) {
-        (Ok(way), _) => way,
+    let way = match (protocol::put(storage, copy, live), moved) {
+        (Ok(None), _) => Way::Linked,
+        (Ok(Some(why)), _) => Way::Renamed(why.to_string()),
         (Err(_), Err(error)) => return refused("move a file aside", error),
         (Err(error), Ok(())) => return Err(failed("put a copy under the name of a file that was moved aside")(error)),
     };
@@ -80,21 +82,6 @@ pub(in crate::check) fn replace(bench: &Bench, files: &Files) -> Result<Result<W
         storage.unlink(copy).map_err(failed("remove the first of a file's two names"))?;
     }
     Ok(Ok(way))
-}
-
-/// Gives a file a live name that is free.
-fn put(bench: &Bench, file: &Path, live: &Path) -> io::Result<Way> {
-    let storage = bench.storage;
-    let Err(error) = storage.link(file, live) else { return Ok(Way::Linked) };
-    let id = |path: &Path| storage.attributes(path).ok().map(|found| found.id);
-    if id(file).is_some() && id(file) == id(live) {
-        // Carried out all the same.
-        return Ok(Way::Linked);
-    }
-    match has_no_links(&error) && id(live).is_none() {
-        true => storage.rename(file, live).map(|()| Way::Renamed(error.to_string())),
-        false => Err(error),
-    }
 }
 
 /// A refusal that is final is the filesystem's nature; any other error is a failure.
