@@ -48,6 +48,28 @@ fn the_demo_finds_out_where_locks_do_not_work() {
     assert!(dir.path().join("demo.sqlite").exists());
 }
 
+/// What a program reads that asked for JSON must be JSON when nothing came of it, too.
+#[test]
+fn with_json_a_failure_is_told_as_an_object() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("demo.sqlite"), "precious").unwrap();
+    let (dir, nowhere) = (dir.path().to_str().unwrap(), "/nowhere/at/all");
+    for args in [
+        ["inspect", "--json", nowhere].as_slice(),
+        &["detach", "--json", nowhere],
+        &["check", "--json", nowhere],
+        &["bench", "--json", "--dir", nowhere],
+        &["demo", "--json", "--dir", dir],
+    ] {
+        let output = coord(args);
+        assert_eq!(output.status.code(), Some(2), "{args:?}");
+        let json: serde_json::Value =
+            serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{args:?}: {error}"));
+        let error = json["error"].as_str().expect("a sentence");
+        assert!(stderr(&output).contains(error) && error.contains(args.last().unwrap()), "{args:?}: {error}");
+    }
+}
+
 #[test]
 fn the_demo_overwrites_nothing() {
     let dir = tempfile::tempdir().unwrap();

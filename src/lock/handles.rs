@@ -45,13 +45,19 @@ impl OwnHandles {
 
     /// With the reader's name up: opens a journal that was not there before, and says whether it did. A client may remember for a
     /// minute that there was none, so only a fresh listing (made with `node`'s next name) says so; and one that was looked for before
-    /// the name was up may have been made, and left hot, by somebody who has gone since.
-    pub fn look_for_journal(&mut self, storage: &dyn Storage, paths: &Paths, node: &mut Node) -> Result<bool, Denied> {
+    /// the name was up may have been made, and left hot, by somebody who has gone since. `held`: see [`Denied::opening`].
+    pub fn look_for_journal(
+        &mut self,
+        storage: &dyn Storage,
+        paths: &Paths,
+        node: &mut Node,
+        held: bool,
+    ) -> Result<bool, Denied> {
         if self.journal.is_some() {
             return Ok(false);
         }
         let opened = found(storage.open_listed(&paths.journal, Access::Read, &node.scratch()));
-        self.journal = opened.map_err(Denied::opening(&paths.journal, node.lease_span(), false))?;
+        self.journal = opened.map_err(Denied::opening(&paths.journal, node.lease_span(), held))?;
         Ok(self.journal.is_some())
     }
 

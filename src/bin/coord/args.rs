@@ -21,6 +21,20 @@ pub enum Command {
     BenchWorker(BenchWorker),
 }
 
+impl Command {
+    /// Whether `--json` was given: then a failure is told on stdout too, as one object.
+    pub fn wants_json(&self) -> bool {
+        match self {
+            Command::Demo(options) => options.json,
+            Command::Inspect(options) => options.json,
+            Command::Check(options) => options.json,
+            Command::Detach(options) => options.json,
+            Command::Bench(options) => options.json,
+            Command::Help(_) | Command::Version | Command::DemoWorker(_) | Command::BenchWorker(_) => false,
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Topic {
     All,

@@ -26,6 +26,7 @@ Usage:
   coord --version
 
 Exit status: 0 all is well; 1 something is not; 2 the command could not run. `coord check` has more.
+With --json, a command that could not run says {\"error\": \"…\"} on stdout as well; wrong usage is told on stderr only.
 ";
 
 const DEMO: &str = "\

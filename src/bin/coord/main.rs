@@ -22,20 +22,28 @@ use std::process::ExitCode;
 const COULD_NOT_RUN: u8 = 2;
 
 fn main() -> ExitCode {
-    let status = match args::parse(std::env::args_os().skip(1)) {
-        Ok(args::Command::Help(topic)) => out::print(help::text(topic)),
-        Ok(args::Command::Version) => out::print(&format!("coord {}\n", env!("CARGO_PKG_VERSION"))),
-        Ok(args::Command::Inspect(options)) => inspect::run(&options),
-        Ok(args::Command::Check(options)) => check::run(&options),
-        Ok(args::Command::Detach(options)) => detach::run(&options),
-        Ok(args::Command::Demo(options)) => demo::run(&options),
-        Ok(args::Command::Bench(options)) => bench::run(&options),
-        Ok(args::Command::BenchWorker(options)) => bench::worker::run(&options),
-        Ok(args::Command::DemoWorker(options)) => demo::worker::run(&options),
-        Err(sentence) => Err(sentence),
-    };
-    ExitCode::from(status.unwrap_or_else(|sentence| {
+    let command = args::parse(std::env::args_os().skip(1));
+    let json = command.as_ref().is_ok_and(args::Command::wants_json);
+    ExitCode::from(command.and_then(run).unwrap_or_else(|sentence| {
+        if json {
+            // Where stdout cannot be written to, the sentence on stderr says so; there is no third place.
+            let _ = out::print(&format!("{}\n", serde_json::json!({ "error": sentence })));
+        }
         out::complain(&format!("coord: {sentence}"));
         COULD_NOT_RUN
     }))
+}
+
+fn run(command: args::Command) -> Result<u8, String> {
+    match command {
+        args::Command::Help(topic) => out::print(help::text(topic)),
+        args::Command::Version => out::print(&format!("coord {}\n", env!("CARGO_PKG_VERSION"))),
+        args::Command::Inspect(options) => inspect::run(&options),
+        args::Command::Check(options) => check::run(&options),
+        args::Command::Detach(options) => detach::run(&options),
+        args::Command::Demo(options) => demo::run(&options),
+        args::Command::Bench(options) => bench::run(&options),
+        args::Command::BenchWorker(options) => bench::worker::run(&options),
+        args::Command::DemoWorker(options) => demo::worker::run(&options),
+    }
 }
