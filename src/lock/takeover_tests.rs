@@ -49,7 +49,7 @@ fn it_goes_through_where_a_file_has_one_name_only() {
 
 /// Who copies a large database and gives no sign of life meanwhile is taken over from himself.
 #[test]
-fn it_is_never_silent_for_a_lease_while_a_server_copies() {
+fn it_is_never_silent_for_a_lease_while_it_copies() {
     let place = Place::new();
     std::fs::OpenOptions::new().write(true).open(&place.paths.database).unwrap().set_len(24 << 20).unwrap();
     let (_silent, (here, mut heir)) = silent(&place);
@@ -65,8 +65,8 @@ fn it_is_never_silent_for_a_lease_while_a_server_copies() {
 
 /// The negative control.
 #[test]
-fn without_portions_it_is_silent_for_longer() {
-    let said = run_without("copy-beats", "lock::takeover_tests::it_is_never_silent_for_a_lease_while_a_server_copies");
+fn without_heartbeats_between_portions_it_is_silent_for_longer() {
+    let said = run_without("copy-beats", "lock::takeover_tests::it_is_never_silent_for_a_lease_while_it_copies");
     let seconds = said.split("STATE ").nth(1).and_then(|rest| rest.split_whitespace().next()?.parse().ok());
     assert!(seconds.is_some_and(|seconds: u64| seconds * 1000 > LEASE_MS), "{said}");
 }

@@ -55,36 +55,22 @@ impl Node {
     pub(super) fn copy_pair(&mut self, Pair { source, copy, from, to }: &Pair, first: bool) -> Result<(), Denied> {
         let Some(from) = from else { return Ok(()) };
         from.drop_cache().map_err(Denied::io("copy", source))?;
-        let done = first && ((**to).clone_from(&**from) || self.copy_within_server(&**from, &**to)?);
+        let done = first && (**to).clone_from(&**from);
         if !done {
             self.copy_once(&**from, &**to).map_err(|error| error.at(source, copy))?;
         }
         to.sync().map_err(Denied::io("sync", copy))
     }
 
-    /// Without moving the data through this host, where the server can. False if it must be copied otherwise, from the beginning.
-    fn copy_within_server(&mut self, source: &dyn DataFile, target: &dyn DataFile) -> Result<bool, Denied> {
-        let (mut portion, mut offset) = (self.portion(), 0);
-        loop {
-            let begun = self.storage.now();
-            let most = if switches::off(Guard::CopyBeats) { u64::MAX } else { portion.bytes };
-            // Where the client copies by reading and writing after all, what it has written waits for the sync.
-            match target.copy_from(source, offset, most).and_then(|copied| target.sync().map(|()| copied)) {
-                Ok(0) => break,
-                Ok(copied) => offset += copied,
-                Err(_) => return Ok(false),
-            }
-            portion.took(self.storage.now().since(begun));
-            self.heartbeat_if_due()?;
-        }
-        Ok(offset > 0 && [source.size(), target.size()].into_iter().all(|size| size.is_ok_and(|size| size == offset)))
-    }
-
+    /// Through this host, always. A server that copies within itself (NFS 4.2's COPY, `copy_file_range`) says by a call of its own
+    /// when it is done; Linux servers lose that call when a connection breaks, and Linux clients wait for it for ever.
     fn copy_once(&mut self, source: &dyn DataFile, target: &dyn DataFile) -> Result<(), Failed> {
         let mut buf = vec![0; CHUNK];
         let (mut portion, mut offset, mut unsynced, mut begun) = (self.portion(), 0, 0, self.storage.now());
         loop {
-            self.heartbeat_if_due().map_err(Failed::Denied)?;
+            if !switches::off(Guard::CopyBeats) {
+                self.heartbeat_if_due().map_err(Failed::Denied)?;
+            }
             let got = source.read_at(&mut buf, offset).map_err(Failed::Source)?;
             if got == 0 {
                 return target.set_len(offset).map_err(Failed::Copy);

@@ -104,12 +104,6 @@ fn pretended() -> Option<std::ffi::OsString> {
     if cfg!(debug_assertions) { std::env::var_os("COORD_TEST_SHARED") } else { None }
 }
 
-/// Whether the server of this open file may copy within itself (`copy_file_range` on NFS 4.2 and SMB).
-#[cfg(target_os = "linux")]
-pub(crate) fn copies_on_server(file: &File) -> bool {
-    platform::copies_on_server(file)
-}
-
 /// `path` without symbolic links, cut back to what exists.
 fn existing(path: &Path) -> Option<PathBuf> {
     path.ancestors().find_map(|part| match part.canonicalize() {

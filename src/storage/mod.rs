@@ -187,12 +187,7 @@ pub trait DataFile: Send {
     /// Tries to fill this (empty) file with `source`'s content in one step that copies nothing (reflink): true if it is now
     /// complete, false if the caller must copy.
     fn clone_from(&self, source: &dyn DataFile) -> bool;
-    /// Copies at most so many bytes of `source` from `offset` on to the same place here, within the server: how many. An error where
-    /// that cannot be done.
-    fn copy_from(&self, _source: &dyn DataFile, _offset: u64, _most: u64) -> io::Result<u64> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-    /// The descriptor, where there is one (for copies between files of the same storage).
+    /// The descriptor, where there is one (for reflinks between files of the same storage).
     fn raw_fd(&self) -> Option<i32> {
         None
     }

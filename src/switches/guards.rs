@@ -206,7 +206,7 @@ guards! {
     ForkedJournal = "forked-journal",
     /// Taking no takeover for the work of a program without coord, nor its files for others than were read.
     TakenOver = "taken-over",
-    /// Heartbeats while a server copies a database within itself.
+    /// Heartbeats while a database is copied.
     CopyBeats = "copy-beats",
     /// Network-exclusive mode only on a VFS of the platform's own.
     OwnBase = "own-base",

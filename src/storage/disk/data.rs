@@ -77,12 +77,6 @@ impl DataFile for DiskFile {
         clone(&self.file, unsafe { BorrowedFd::borrow_raw(source) }).unwrap_or(false)
     }
 
-    fn copy_from(&self, source: &dyn DataFile, offset: u64, most: u64) -> io::Result<u64> {
-        let source = source.raw_fd().ok_or(ErrorKind::Unsupported)?;
-        // SAFETY: as in `clone_from`.
-        copy(&self.file, unsafe { BorrowedFd::borrow_raw(source) }, offset, most)
-    }
-
     fn raw_fd(&self) -> Option<i32> {
         Some(self.file.as_raw_fd())
     }
@@ -245,28 +239,9 @@ fn clone(to: &File, from: BorrowedFd<'_>) -> io::Result<bool> {
     Ok(to.metadata()?.len() == size)
 }
 
-/// A copy within the server.
-#[cfg(target_os = "linux")]
-fn copy(to: &File, from: BorrowedFd<'_>, offset: u64, most: u64) -> io::Result<u64> {
-    if !kind::copies_on_server(to) {
-        return Err(ErrorKind::Unsupported.into());
-    }
-    let most = usize::try_from(most).unwrap_or(usize::MAX).min(1 << 30);
-    let copied = rustix::io::retry_on_intr(|| {
-        let (mut read, mut written) = (offset, offset);
-        rustix::fs::copy_file_range(from, Some(&mut read), to, Some(&mut written), most)
-    })?;
-    Ok(copied as u64)
-}
-
 #[cfg(not(target_os = "linux"))]
 fn clone(_to: &File, _from: BorrowedFd<'_>) -> io::Result<bool> {
     Ok(false)
-}
-
-#[cfg(not(target_os = "linux"))]
-fn copy(_to: &File, _from: BorrowedFd<'_>, _offset: u64, _most: u64) -> io::Result<u64> {
-    Err(ErrorKind::Unsupported.into())
 }
 
 #[cfg(all(test, target_os = "linux"))]

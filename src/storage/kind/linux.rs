@@ -120,10 +120,6 @@ pub(super) fn is_local(file: &File, path: &Path) -> bool {
     local
 }
 
-pub(super) fn copies_on_server(file: &File) -> bool {
-    matches!(magic_of(file), Some(NFS | CIFS | SMB2))
-}
-
 fn magic_of(file: &File) -> Option<u32> {
     rustix::fs::fstatfs(file).ok().map(|found| found.f_type as u32)
 }
