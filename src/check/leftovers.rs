@@ -57,7 +57,7 @@ fn is_dead(storage: &dyn Storage, dir: &Path, node: &NodeId) -> bool {
             let mut beats: Vec<_> = storage.list(dir).unwrap_or_default();
             beats.retain(|name| name.as_encoded_bytes().starts_with(b"beat."));
             let beat = beats.first().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-            storage.known_for(&format!("{}/{beat}", dir.display())) >= STANDS_STILL
+            storage.known_for(&dir.display().to_string(), &beat) >= STANDS_STILL
         }
     }
 }

@@ -12,9 +12,10 @@
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::mem::{MaybeUninit, offset_of, size_of, transmute};
 use std::ptr::{copy_nonoverlapping, null, null_mut};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::OnceLock;
 
 use super::ffi::*;
+use crate::storage::liveness::ForkMutex;
 
 /// The oldest host that coord serves: the SQLite of RHEL 8.
 pub const OLDEST_VERSION: i32 = 3_026_000;
@@ -39,7 +40,15 @@ pub const HOSTS_MAX: usize = 16;
 static HOSTS: [OnceLock<Api>; HOSTS_MAX] = [const { OnceLock::new() }; HOSTS_MAX];
 
 /// Held while a host is added, so that each is added once.
-static ADDING: Mutex<()> = Mutex::new(());
+static ADDING: ForkMutex<()> = ForkMutex::new((), before_fork, after_fork);
+
+extern "C" fn before_fork() {
+    ADDING.hold();
+}
+
+extern "C" fn after_fork() {
+    ADDING.release();
+}
 
 /// The host with that [`Api::slot`]. No lock, no I/O.
 pub fn in_slot(slot: usize) -> Option<&'static Api> {
@@ -75,7 +84,7 @@ pub unsafe fn capture(raw: *const sqlite3_api_routines) -> Result<&'static Api, 
         ));
     }
 
-    let adding = ADDING.lock().unwrap_or_else(PoisonError::into_inner);
+    let adding = ADDING.lock();
     let known = HOSTS.iter().map_while(OnceLock::get);
     if let Some(api) = known.clone().find(|api| api.address == raw.addr() && api.version == version) {
         return Ok(api);
@@ -131,7 +140,7 @@ macro_rules! needed {
 needed! {
     auto_extension cancel_auto_extension context_db_handle create_function_v2 create_module_v2 db_filename declare_vtab
     file_control free libversion log malloc64 result_error result_error_code result_int64 result_null result_text64
-    user_data value_bytes value_int64 value_text value_type vfs_find vfs_register vtab_config xthreadsafe
+    uri_boolean user_data value_bytes value_int64 value_text value_type vfs_find vfs_register vtab_config xthreadsafe
 }
 
 /// Calls a function that [`missing`] has looked at.
@@ -183,6 +192,15 @@ impl Api {
 
 /// # VFS and files
 impl Api {
+    /// Whether a database's URI says yes to `key`, as this host itself reads it: versions differ.
+    ///
+    /// # Safety
+    /// `name` is a main database's name as the host has handed it to `xOpen`.
+    pub unsafe fn uri_says(&self, name: *const c_char, key: &CStr) -> bool {
+        // SAFETY: the caller's promise.
+        unsafe { call!(self.uri_boolean(name, key.as_ptr(), 0)) != 0 }
+    }
+
     /// The VFS of that name, or the default VFS; null if there is none.
     pub fn vfs_find(&self, name: Option<&CStr>) -> *mut sqlite3_vfs {
         // SAFETY: null or a C text that outlives the call.

@@ -458,7 +458,7 @@ structures! {
         pub stmt_busy: Option<Unused>,
         pub stmt_readonly: Option<Unused>,
         pub stricmp: Option<Unused>,
-        pub uri_boolean: Option<Unused>,
+        pub uri_boolean: Option<unsafe extern "C" fn(*const c_char, *const c_char, c_int) -> c_int>,
         pub uri_int64: Option<Unused>,
         pub uri_parameter: Option<Unused>,
         pub xvsnprintf: Option<Unused>,

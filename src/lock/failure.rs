@@ -87,7 +87,7 @@ impl Database {
     pub(super) fn usurped_text(&self) -> String {
         format!(
             "coord: another host has put {} into network-exclusive mode (its registry {} has appeared), so the native locks of this \
-             transaction protect nothing. Roll back and run it again",
+             transaction protect nothing. Roll back; if it was at its COMMIT, look whether that took effect before you run it again",
             self.paths.database.display(),
             self.paths.registry.display()
         )

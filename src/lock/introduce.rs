@@ -106,8 +106,8 @@ impl Database {
             true => self.storage.incarnation(&self.paths.lock).unwrap_or_default().text,
             false => format!("{names:?}"),
         };
-        let key = format!("unregistered {} {which}", self.paths.lock.display());
-        if self.storage.known_for(&key) >= lease * 10 && self.still_in_lock(&names)? {
+        let what = format!("unregistered {}", self.paths.lock.display());
+        if self.storage.known_for(&what, &which) >= lease * 10 && self.still_in_lock(&names)? {
             return Ok(false);
         }
         let doing = "locked by a program on the server that does not share it over the network yet (or left so: then remove its \

@@ -6,7 +6,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -62,8 +62,8 @@ impl Process {
 static PROCESS: AtomicPtr<Process> = AtomicPtr::new(std::ptr::null_mut());
 /// The program is ending: nothing may be locked or written any more.
 static CLOSED: AtomicBool = AtomicBool::new(false);
-/// Calls that write to a database at this moment.
-static WRITING: AtomicU32 = AtomicU32::new(0);
+/// Calls that write to a database at this moment, and above them the fork that they are of: a child has none of its parent's threads.
+static WRITING: AtomicU64 = AtomicU64::new(0);
 static LOCKS_TAKEN: AtomicU64 = AtomicU64::new(0);
 
 pub fn fork_generation() -> u32 {
@@ -138,7 +138,7 @@ pub struct Writing(());
 
 impl Writing {
     pub fn begin(fork: u32) -> Result<Writing, String> {
-        WRITING.fetch_add(1, Ordering::AcqRel);
+        count_writing(|calls| calls + 1);
         let writing = Writing(());
         check(fork)?;
         Ok(writing)
@@ -147,8 +147,22 @@ impl Writing {
 
 impl Drop for Writing {
     fn drop(&mut self) {
-        WRITING.fetch_sub(1, Ordering::AcqRel);
+        count_writing(|calls| calls.saturating_sub(1));
     }
+}
+
+fn count_writing(change: impl Fn(u32) -> u32) {
+    let change = |counted| Some(counted_now(change(writing_now(counted))));
+    let _ = WRITING.fetch_update(Ordering::AcqRel, Ordering::Acquire, change);
+}
+
+fn counted_now(calls: u32) -> u64 {
+    u64::from(fork_generation()) << 32 | u64::from(calls)
+}
+
+/// How many of this process's own calls write.
+fn writing_now(counted: u64) -> u32 {
+    if counted >> 32 == u64::from(fork_generation()) { counted as u32 } else { 0 }
 }
 
 /// Why a database is not to be used.
@@ -313,7 +327,7 @@ fn release_all() {
         }
         false
     };
-    let quiet = patient(&|| WRITING.load(Ordering::Acquire) == 0);
+    let quiet = patient(&|| writing_now(WRITING.load(Ordering::Acquire)) == 0);
     let Ok(databases) = process.databases.try_lock() else { return };
     let mut released = quiet;
     for database in databases.iter().filter_map(Weak::upgrade) {

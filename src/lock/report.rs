@@ -13,6 +13,11 @@ use crate::protocol::registry::Census;
 use crate::protocol::{Paths, lease};
 use crate::storage::{Liveness, Storage};
 
+/// What a node's heartbeat is remembered by on this host.
+pub(super) fn known(registry: &Path, node: Option<&NodeId>) -> String {
+    format!("{} {}", registry.display(), node.map(ToString::to_string).unwrap_or_default())
+}
+
 /// One row of `coord_locks(path)`: one name found in the lock directory or the registry.
 #[derive(Clone, Debug, Default, serde::Serialize)]
 pub struct LockRow {
@@ -128,12 +133,8 @@ impl Inspector<'_> {
         let own = self.storage.process();
         let heartbeat = self.census.beat(node);
         let known_ms = heartbeat.map(|(n, lease_ms)| {
-            let key = format!(
-                "{} {}",
-                self.paths.registry.display(),
-                Name { node: node.clone(), n, kind: Kind::Beat { lease_ms } }
-            );
-            self.storage.known_for(&key).as_millis() as u64
+            let beat = Name { node: node.clone(), n, kind: Kind::Beat { lease_ms } };
+            self.storage.known_for(&known(&self.paths.registry, Some(node)), &beat.to_string()).as_millis() as u64
         });
         let lease_ms = heartbeat.map(|(_, lease_ms)| lease::clamp(lease_ms).as_millis() as u64);
         LockRow {

@@ -125,6 +125,11 @@ impl Seat {
         std::mem::take(&mut self.fresh_journal)
     }
 
+    /// It was not looked at after all.
+    pub fn keep_fresh_journal(&mut self) {
+        self.fresh_journal = true;
+    }
+
     /// In which process, counted by forks, it was taken.
     pub fn fork(&self) -> u32 {
         self.fork

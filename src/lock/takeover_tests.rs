@@ -238,3 +238,109 @@ fn without_a_listing_it_opens_the_old_one() {
     let said = run_without("fresh-replaced", test);
     assert!(said.contains("STATE 1"), "{said}");
 }
+
+/// A host shares a database and reads it; a program on the server, in trusted mode still, leaves its journal hot then. Whether RESERVED
+/// is granted over that journal, by one who tries again after `pause`.
+fn reserved_over_a_hot_journal(pause: Duration) -> bool {
+    let place = Place::new();
+    let stand_in = Name { node: NodeId::new("maker", "00000000", 0, 7), n: 1, kind: Kind::Reader };
+    std::fs::write(place.paths.registry.join(stand_in.to_string()), []).unwrap();
+    let (here, mut program) = host_on(&place.paths, "test", LEASE_MS);
+    program.client.clock.begin();
+    let mut seat = here.sit(0, at_once());
+    here.lock(&mut seat, Level::Shared, &mut program).unwrap();
+    assert!(!here.journal_is_hot());
+    std::fs::write(&place.paths.journal, [0xd9; 512]).unwrap();
+    std::fs::write(&place.paths.database, [2; 64]).unwrap();
+    let granted = loop {
+        match here.lock(&mut seat, Level::Reserved, &mut program) {
+            Err(LockError::Busy) => program.client.clock.goes_on(pause),
+            granted => break granted.is_ok(),
+        }
+    };
+    here.unlock(&mut seat, Level::None, &mut program);
+    here.stand_up(&mut seat, &mut program);
+    granted
+}
+
+/// The name that stands for such programs is deposed as any other, and its tombstone has to stand for a while as any other.
+#[test]
+fn who_began_before_it_was_shared_is_waited_for_to_the_end() {
+    let granted = [250, 20_000].map(|pause| reserved_over_a_hot_journal(Duration::from_millis(pause)));
+    println!("STATE {granted:?}");
+    assert_eq!(granted, [false, false]);
+}
+
+/// The negative control.
+#[test]
+fn without_that_it_writes_over_their_journal() {
+    for guard in ["ghost-settles", "earlier-writers"] {
+        let said = run_without(guard, "lock::takeover_tests::who_began_before_it_was_shared_is_waited_for_to_the_end");
+        assert!(said.contains("STATE [true, true]"), "{guard}: {said}");
+    }
+}
+
+/// One takes the lock directory over after it has listed it; meanwhile a breaker of its own host, which is in there too, has come to
+/// the middle of a fence and been killed, and the zombie that was to be fenced off goes on for a moment.
+#[test]
+fn a_fence_that_was_begun_after_the_listing_is_carried_through() {
+    use crate::protocol::names::Copy;
+    use std::fs::{self, OpenOptions};
+    use std::io::Write;
+    use std::os::unix::fs::FileExt;
+
+    const DEAD: u32 = 4711;
+    let place = Place::new();
+    let paths = place.paths.clone();
+    let (zombie, breaker) = (NodeId::new("zombie", "00000000", 1, 1), NodeId::new("breaker", "00000000", DEAD, 2));
+    let text = |node: &NodeId, n, kind| Name { node: node.clone(), n, kind }.to_string();
+    fs::write(&paths.journal, [0xd9; 512]).unwrap();
+    fs::write(paths.registry.join(text(&zombie, 1, Kind::Exclusive)), []).unwrap();
+    fs::write(paths.registry.join(text(&zombie, 2, Kind::Deposed { by: 2, m: 1 })), []).unwrap();
+    let (here, mut program) = host_on(&paths, "test", LEASE_MS);
+    program.client.clock.begin();
+    let comes = {
+        let (paths, breaker) = (paths.clone(), breaker.clone());
+        move || {
+            let process = serde_json::json!({"pid": DEAD, "bootId": "b", "pidNamespace": "p", "liveness": "/x.alive"});
+            let beat = serde_json::json!({
+                "protocol": crate::protocol::beat::PROTOCOL, "ownerId": breaker.to_string(), "process": process
+            });
+            let kind = Kind::Beat { lease_ms: LEASE_MS };
+            fs::write(paths.registry.join(text(&breaker, 3, kind)), beat.to_string()).unwrap();
+            fs::write(paths.lock.join(text(&breaker, 4, Kind::Write)), []).unwrap();
+        }
+    };
+    let goes = {
+        let (paths, client) = (paths.clone(), program.client.clone());
+        move || {
+            fs::write(paths.registry.join(text(&breaker, 5, Kind::Exclusive)), []).unwrap();
+            let copy = paths.lock.join(text(&breaker, 6, Kind::Fence(Copy::Journal)));
+            fs::copy(&paths.journal, &copy).unwrap();
+            fs::copy(&paths.database, paths.lock.join(text(&breaker, 6, Kind::Fence(Copy::Ready)))).unwrap();
+            let aside = paths.registry.join(text(&breaker, 7, Kind::Aside(Copy::Journal)));
+            fs::rename(&paths.journal, &aside).unwrap();
+            fs::hard_link(&copy, &paths.journal).unwrap();
+            client.dead.store(DEAD, Ordering::Relaxed);
+            // The old content of a page into the journal that the zombie has open, and then the page.
+            OpenOptions::new().append(true).open(&aside).unwrap().write_all(b"page 0 was 1").unwrap();
+            OpenOptions::new().write(true).open(&paths.database).unwrap().write_all_at(&[9], 0).unwrap();
+        }
+    };
+    *program.client.around_listing.lock().unwrap() = Some((Box::new(comes), Box::new(goes)));
+    let mut seat = here.sit(0, at_once());
+    take_over(&here, &mut seat, &mut program);
+    let undone = fs::read(&place.paths.journal).unwrap().ends_with(b"page 0 was 1");
+    println!("STATE {} {undone}", program.first_byte());
+    assert!(program.first_byte() == 1 || undone, "nothing rolls the page back");
+    here.unlock(&mut seat, Level::None, &mut program);
+    here.stand_up(&mut seat, &mut program);
+}
+
+/// The negative control.
+#[test]
+fn without_a_new_listing_a_page_of_the_zombies_stays() {
+    let test = "lock::takeover_tests::a_fence_that_was_begun_after_the_listing_is_carried_through";
+    let said = run_without("fresh-view", test);
+    assert!(said.contains("STATE 9 false"), "{said}");
+}

@@ -9,7 +9,7 @@ use std::collections::hash_map::Entry;
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -42,6 +42,10 @@ pub(super) struct Client {
     /// What happens before its next reader's name is made.
     pub before_reader: Mutex<Option<Act>>,
     pub clock: Arc<Clock>,
+    /// Right before and after it lists the lock directory, with its own name in it.
+    pub around_listing: Mutex<Option<(Act, Act)>>,
+    /// A process of this host that is provably dead.
+    pub dead: AtomicU32,
     /// It has not learned that the database was replaced by somebody else, and goes on to give what is here under its name.
     pub remembers: Mutex<Option<PathBuf>>,
 }
@@ -118,6 +122,16 @@ impl Storage for Client {
         self.server.unlink(path)
     }
     fn list(&self, dir: &Path) -> io::Result<Vec<OsString>> {
+        let of_lock = dir.extension().is_some_and(|extension| extension == "lock");
+        if of_lock && self.server.list(dir).is_ok_and(|names| !names.is_empty()) {
+            let acts = self.around_listing.lock().unwrap().take();
+            if let Some((before, after)) = acts {
+                before();
+                let listed = self.server.list(dir);
+                after();
+                return listed;
+            }
+        }
         self.server.list(dir)
     }
     fn read_small(&self, path: &Path, limit: usize) -> io::Result<Vec<u8>> {
@@ -166,10 +180,13 @@ impl Storage for Client {
         self.server.process()
     }
     fn liveness(&self, process: &Process) -> Liveness {
+        if process.pid == self.dead.load(Ordering::Relaxed) {
+            return Liveness::Dead;
+        }
         self.server.liveness(process)
     }
-    fn known_for(&self, key: &str) -> Duration {
-        self.clock.known_for(key).unwrap_or_else(|| self.server.known_for(key))
+    fn known_for(&self, what: &str, state: &str) -> Duration {
+        self.clock.known_for(what, state).unwrap_or_else(|| self.server.known_for(what, state))
     }
     fn local_guard(&self, path: &Path) -> LocalGuard {
         self.server.local_guard(path)
@@ -242,6 +259,8 @@ pub(super) fn host_on(paths: &Arc<Paths>, filesystem: &str, lease_ms: u64) -> (D
             no_readers,
             before_reader,
             clock,
+            around_listing: Mutex::default(),
+            dead: AtomicU32::new(0),
             remembers: Mutex::default(),
         }),
         paths,

@@ -150,7 +150,8 @@ impl Node {
     /// Whether this host has known a heartbeat, or a tombstone, unchanged for so long that its node's own lease has run out many times:
     /// whatever that node does next it has to send a heartbeat first.
     pub(super) fn is_long_idle(&mut self, name: &Name) -> bool {
-        let known = self.storage.known_for(&format!("idle {} {name}", self.paths.registry.display()));
+        let known =
+            self.storage.known_for(&format!("idle {} {}", self.paths.registry.display(), name.node), &name.to_string());
         let is_long = |lease: Duration| known >= lease * IDLE_LEASES;
         if !is_long(self.lease_span()) || switches::off(Guard::IdleLease) {
             return is_long(self.lease_span());

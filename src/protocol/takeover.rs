@@ -254,7 +254,8 @@ impl Node {
                 // Each by itself: who comes to it later, or had nothing that needs a fence, does not make all wait anew.
                 let writers: Vec<&&Remains> = zombies.iter().filter(|one| one.had_presence()).collect();
                 let known = |one: &&&Remains| {
-                    self.storage.known_for(&format!("unfenced {} {}", self.paths.registry.display(), one.stone))
+                    let what = format!("unfenced {} {}", self.paths.registry.display(), one.stone.node);
+                    self.storage.known_for(&what, &one.stone.to_string())
                 };
                 let key = writers.iter().map(|one| one.stone.to_string()).collect::<Vec<_>>().join(" ");
                 let wait = self.lease_span() * UNFENCED_LEASES;

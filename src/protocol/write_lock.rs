@@ -188,7 +188,9 @@ impl Node {
                 self.confirm(&census)?;
             }
             *confirmed = true;
-            if round > 0 {
+            // A breaker that was in L with us may have begun to replace files after the listing, and have been deposed since.
+            let of_deposed = |name: &Name| census.tombstone(&name.node).is_some();
+            if round > 0 || (view.writes.iter().any(of_deposed) && !switches::off(Guard::FreshView)) {
                 view = self.lock_view()?;
             }
             self.depose_idle(&census)?;
@@ -225,8 +227,12 @@ impl Node {
         if !switches::waits_for_earlier() {
             return Ok(false);
         }
-        // Not one whose heartbeat was missed in this listing, nor one that was deposed, after whom others clear up.
-        let never_was = |name: &&Name| self.observer.is_ghost(&name.node) && census.tombstone(&name.node).is_none();
+        // Not one whose heartbeat was missed in this listing, nor one that had one and was deposed, after whom others clear up. A ghost's
+        // own tombstone has to stand for a while as any other.
+        let never_was = |name: &&Name| {
+            let had_none = |stone: &Name| stone.n == 0 && !switches::off(Guard::GhostSettles);
+            self.observer.is_ghost(&name.node) && census.tombstone(&name.node).is_none_or(had_none)
+        };
         let earlier: Vec<Name> = census.readers.iter().filter(never_was).cloned().collect();
         self.judge_all(&earlier, census, "used by programs on the server that do not share it yet")
     }

@@ -144,8 +144,8 @@ impl Storage for Disk {
         liveness::judge(process)
     }
 
-    fn known_for(&self, key: &str) -> Duration {
-        liveness::known_for(key)
+    fn known_for(&self, what: &str, state: &str) -> Duration {
+        liveness::known_for(what, state)
     }
 
     fn local_guard(&self, path: &Path) -> LocalGuard {

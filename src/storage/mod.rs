@@ -158,9 +158,10 @@ pub trait Storage: Send + Sync {
     /// Whether that process is provably dead: same host (boot, pid namespace), and its liveness lock can be taken. Any doubt
     /// is [`Liveness::Unknown`].
     fn liveness(&self, process: &Process) -> Liveness;
-    /// How long this host has known `key` (a foreign beat's path), remembered in a host-local file across short-lived
-    /// processes, or by this one alone where the host has no place for that; zero at the first call. A hint for waiting only.
-    fn known_for(&self, key: &str) -> Duration;
+    /// How long this host has known `what` (a foreign node of a database) to be as `state` says (its heartbeat's name), remembered in a
+    /// host-local file across short-lived processes, or by this one alone where the host has no place for that; zero at the first call.
+    /// One state of each is remembered, the last one asked for: a file for every heartbeat would fill the disk. A hint for waiting only.
+    fn known_for(&self, what: &str, state: &str) -> Duration;
     /// Waits for, and holds until it is dropped, a lock among this user's processes on this host that remembers which directory
     /// of that name is theirs.
     fn local_guard(&self, path: &Path) -> LocalGuard;

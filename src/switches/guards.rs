@@ -208,6 +208,12 @@ guards! {
     TakenOver = "taken-over",
     /// Heartbeats while a database is copied.
     CopyBeats = "copy-beats",
+    /// Listing the lock directory anew where one who stood in it was deposed since.
+    FreshView = "fresh-view",
+    /// Waiting for programs that began before the database was shared until their name's tombstone has stood, too.
+    GhostSettles = "ghost-settles",
+    /// No journal made, and nothing read, by a connection that was refused.
+    Refused = "refused",
     /// Network-exclusive mode only on a VFS of the platform's own.
     OwnBase = "own-base",
     /// Looking once more, with the reader's name up, for a journal that was not there before.

@@ -3,7 +3,6 @@
 use std::ffi::{c_int, c_void};
 
 use super::database_file::DatabaseFile;
-use super::transaction::ZERO_HEADER;
 use crate::host::ffi::*;
 use crate::lock::{self, Level};
 use crate::switches::{self, Guard};
@@ -73,8 +72,6 @@ impl JournalFile {
             // As in the database's `read`.
             return owner.fail(SQLITE_IOERR_READ, text);
         }
-        // Without syncs SQLite skips the magic at the beginning of the header.
-        owner.transaction.undoing |= offset < ZERO_HEADER as i64;
         let failed = owner.journal_read_back(offset);
         if failed != SQLITE_OK {
             return failed;
@@ -117,6 +114,8 @@ impl JournalFile {
 
     pub fn size(&mut self, out: &mut i64) -> c_int {
         let how = self.how;
+        // A whole rollback begins so; one to a savepoint does not, and a COMMIT may follow it.
+        self.owner().transaction.undoing |= how == Use::Full;
         let failed = if how == Use::Full { self.owner().journal_read_back(0) } else { SQLITE_OK };
         if failed != SQLITE_OK {
             return failed;

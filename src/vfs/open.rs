@@ -14,7 +14,7 @@ use super::refusals;
 use super::trusted_journal::TrustedJournal;
 use crate::host::ffi::*;
 use crate::host::{self};
-use crate::lock::{self, Base, Mode, Wishes};
+use crate::lock::{self, Base, Level, Mode, Wishes};
 use crate::switches::{self, Guard};
 
 /// Opens what is ours. `None`: the platform's VFS opens it, in SQLite's own block.
@@ -59,8 +59,14 @@ unsafe fn open_journal(
     if let Err(text) = lock::check(owner.seat.fork()) {
         return Some(owner.fail(SQLITE_CANTOPEN, text));
     }
-    if owner.refusal.is_some() {
-        return None;
+    let for_writing = flags & SQLITE_OPEN_READWRITE != 0;
+    // With `nolock` SQLite asks for no lock that would be refused, and would write its journal over somebody else's.
+    let refusal = match &owner.refusal {
+        None if for_writing && owner.seat.level() < Level::Reserved => Some(refusals::nolock(&owner.paths().database)),
+        refusal => refusal.clone(),
+    };
+    if let Some(text) = refusal.filter(|_| !switches::off(Guard::Refused)) {
+        return Some(owner.fail(SQLITE_CANTOPEN, text));
     }
     if owner.database.mode() == Mode::Trusted {
         let kept = flags & SQLITE_OPEN_CREATE != 0 && owner.journal_is_kept();
@@ -143,15 +149,16 @@ unsafe fn open_database(
     // is one also before it has the file.
     let resolved = lock::in_real_directory(path);
     let path = resolved.as_deref().unwrap_or(path);
-    let is_set = |key: &[u8]| parameters.iter().any(|(k, v)| k == key && refusals::is_true(v));
-    if is_set(b"immutable") {
+    // SAFETY: SQLite's own name.
+    let is_set = |key: &CStr| unsafe { copy.api.uri_says(name, key) };
+    if is_set(c"immutable") {
         // Nobody writes it, SQLite asks for no lock: there is nothing to coordinate.
         return None;
     }
     let wishes = Wishes::read(&parameters, |key| std::env::var(key).ok());
     let refusal = match &wishes {
         Err(text) => Some(text.clone()),
-        Ok(_) if is_set(b"nolock") => Some(refusals::nolock(path)),
+        Ok(_) if is_set(c"nolock") => Some(refusals::nolock(path)),
         Ok(_) => refusals::before_opening(path),
     };
     let attached = match (refusal, wishes) {

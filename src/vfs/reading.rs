@@ -18,6 +18,10 @@ impl DatabaseFile {
             // Before anything is read: a platform's VFS may move the place in the file, which a child shares with its parent.
             return self.fail(SQLITE_IOERR_READ, text);
         }
+        let beyond = offset.saturating_add(amount.into()) > HEADER as i64;
+        if let Some(text) = self.refusal.clone().filter(|_| beyond && !switches::off(Guard::Refused)) {
+            return self.fail(SQLITE_CANTOPEN, text);
+        }
         if self.transaction.poisoned {
             return self.fail(
                 SQLITE_IOERR_READ,

@@ -13,15 +13,6 @@ const NAME_MAX: usize = 255;
 /// The longest suffix that is put to a database's name.
 const SUFFIX: &str = ".readers";
 
-/// As SQLite reads a boolean of a URI.
-pub fn is_true(value: &[u8]) -> bool {
-    let value = value.to_ascii_lowercase();
-    match value.as_slice() {
-        b"yes" | b"true" | b"on" => true,
-        _ => std::str::from_utf8(&value).ok().and_then(|text| text.parse::<i64>().ok()).is_some_and(|n| n != 0),
-    }
-}
-
 pub fn nolock(path: &Path) -> String {
     format!(
         "coord: nolock=1 asks for no locks at all on {}, which is what coord is there for. Leave it out",

@@ -160,6 +160,12 @@ fn a_commit_over_several_files_without_a_super_journal_is_refused() {
         assert_eq!(answer.result.is_err(), guards.is_empty(), "{guards} {without_syncs:?}: {answer:?}");
         if guards.is_empty() {
             assert_eq!(host.exec("db", "SELECT sum(v) FROM t; SELECT count(*) FROM s.u").rows().concat(), ["200", "0"]);
+            // A part of it undone, and done again.
+            let both = "UPDATE t SET v = 3; INSERT INTO s.u VALUES(1)";
+            let again = host.exec("db", &format!("SAVEPOINT a; {both}; ROLLBACK TO a; {both}; RELEASE a"));
+            assert!(again.result.is_err(), "{without_syncs:?}: {again:?}");
+            host.exec("db", "ROLLBACK");
+            assert_eq!(host.exec("db", "SELECT sum(v) FROM t; SELECT count(*) FROM s.u").rows().concat(), ["200", "0"]);
             // Each by itself, also when a part of it was undone.
             host.exec("db", "BEGIN; UPDATE t SET v = 9; ROLLBACK; UPDATE t SET v = 2; INSERT INTO s.u VALUES(2)").ok();
             host.exec("db", "BEGIN; SAVEPOINT a; INSERT INTO s.u VALUES(3); ROLLBACK TO a; COMMIT; UPDATE t SET v = 1")

@@ -11,6 +11,7 @@ mod faults;
 mod held_names;
 mod memory;
 mod modes;
+mod nolock;
 mod order;
 mod power;
 mod reading;

@@ -13,7 +13,7 @@ use coord::storage::LocalGuard;
 
 #[derive(Default)]
 struct Memory {
-    seen: HashMap<(usize, String), u64>,
+    seen: HashMap<(usize, String), (String, u64)>,
     guards: HashMap<(usize, PathBuf), File>,
 }
 
@@ -26,11 +26,15 @@ pub fn begin(remembers: bool) {
     MEMORY.set(remembers.then(Memory::default));
 }
 
-/// How long this machine has known `key`.
-pub fn known_for(host: usize, key: &str, now: u64) -> Duration {
+/// How long this machine has known `what` to be so.
+pub fn known_for(host: usize, what: &str, state: &str, now: u64) -> Duration {
     MEMORY.with_borrow_mut(|memory| {
         let Some(memory) = memory else { return Duration::ZERO };
-        Duration::from_nanos(now - *memory.seen.entry((host, key.to_string())).or_insert(now))
+        let (last, since) = memory.seen.entry((host, what.to_string())).or_insert_with(|| (state.to_string(), now));
+        if last != state {
+            (*last, *since) = (state.to_string(), now);
+        }
+        Duration::from_nanos(now - *since)
     })
 }
 

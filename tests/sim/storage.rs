@@ -281,9 +281,9 @@ impl Storage for SimStorage {
         judged.unwrap_or(Liveness::Unknown)
     }
 
-    fn known_for(&self, key: &str) -> Duration {
-        let state = self.world.state();
-        machine_memory::known_for(state.tasks[task()].host, key, state.now)
+    fn known_for(&self, what: &str, state: &str) -> Duration {
+        let world = self.world.state();
+        machine_memory::known_for(world.tasks[task()].host, what, state, world.now)
     }
 
     fn local_guard(&self, path: &Path) -> LocalGuard {

@@ -88,7 +88,11 @@ fn look(paths: &Paths, outcome: &mut Outcome) -> Result<(), Halt> {
     }
     survey.nobody_else_is_there()?;
     outcome.removed = survey.names.iter().map(|path| path.display().to_string()).collect();
-    outcome.removed.extend(journal(paths, survey.has_leavings())?.then(|| paths.journal.display().to_string()));
+    if journal_is_hot(paths)? {
+        outcome
+            .notes
+            .push(format!("{} would be rolled back first, by opening it through coord", paths.database.display()));
+    }
     outcome.removed.push(paths.registry.display().to_string());
     Ok(())
 }
@@ -132,12 +136,18 @@ fn detach(paths: &Paths, outcome: &mut Outcome) -> Result<(), Halt> {
     Ok(())
 }
 
-/// Removes what is left of the dead, and the journal. The database is locked.
+/// Removes what is left of the dead. The database is locked. Its journal stays: one that does not begin with anything is none to any
+/// SQLite; and if this process stood still here until it was taken over from, the journal of that name would be a live one.
 fn clear(paths: &Paths, outcome: &mut Outcome) -> Result<(), Halt> {
     let survey = survey(paths)?;
     survey.nobody_is_there()?;
-    let has_journal = journal(paths, false)?;
-    for path in survey.names.iter().chain(has_journal.then_some(&paths.journal)) {
+    if journal_is_hot(paths)? {
+        return Err(Halt::Refused(vec![format!(
+            "{} is a journal that must be rolled back: open the database once for writing through coord, and run this again",
+            paths.journal.display()
+        )]));
+    }
+    for path in &survey.names {
         match fs::remove_file(path) {
             Ok(()) => outcome.removed.push(path.display().to_string()),
             Err(error) if error.kind() == ErrorKind::NotFound => {}
@@ -155,8 +165,8 @@ fn survey(paths: &Paths) -> Result<Survey, Halt> {
     Survey::new(paths, others).map_err(|error| Halt::Cannot(error.to_string()))
 }
 
-/// Whether there is a journal that is to go: one that no SQLite takes for one. `may_be_hot`: it would be rolled back before.
-fn journal(paths: &Paths, may_be_hot: bool) -> Result<bool, Halt> {
+/// Whether there is a journal that SQLite would roll back, as far as its first bytes say.
+fn journal_is_hot(paths: &Paths) -> Result<bool, Halt> {
     let shown = paths.journal.display();
     let cannot = |error: io::Error| Halt::Cannot(format!("cannot read {shown}: {error}"));
     match paths.journal.symlink_metadata() {
@@ -170,12 +180,7 @@ fn journal(paths: &Paths, may_be_hot: bool) -> Result<bool, Halt> {
     let mut begins = Vec::new();
     let file = fs::File::open(&paths.journal).map_err(cannot)?;
     io::Read::read_to_end(&mut io::Read::take(file, 8), &mut begins).map_err(cannot)?;
-    match begins.iter().all(|byte| *byte == 0) || may_be_hot {
-        true => Ok(true),
-        false => Err(Halt::Refused(vec![format!(
-            "{shown} is a journal that must be rolled back: open the database once for writing through coord, and run this again"
-        )])),
-    }
+    Ok(begins.iter().any(|byte| *byte != 0))
 }
 
 /// What SQLite and coord say of a failure. One that comes of somebody else's lock is a refusal.

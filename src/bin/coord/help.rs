@@ -75,7 +75,7 @@ Usage: coord detach PATH [--dry-run] [--json]
 Close every program that uses the database first, on every host. It opens the database through coord and locks it, which
 rolls back what was not committed and finishes what a process that died in the middle of a takeover has left: until then the
 database itself may lie in PATH.lock or PATH.readers, so remove nothing there by hand. Then it removes the names of the
-dead, the journal that no SQLite takes for one, and PATH.readers.
+dead and PATH.readers. PATH-journal may stay, empty or beginning with zeros: no SQLite takes that for a journal.
 
 It refuses as long as anybody may have the database open, and says who, where, and what to do. Of a process of another
 host it cannot know whether that has ended: wait and run it again, or have somebody look on that host. A program that

@@ -315,8 +315,8 @@ impl Storage for Faulty {
     fn liveness(&self, process: &Process) -> Liveness {
         self.disk.liveness(process)
     }
-    fn known_for(&self, key: &str) -> Duration {
-        self.disk.known_for(key)
+    fn known_for(&self, what: &str, state: &str) -> Duration {
+        self.disk.known_for(what, state)
     }
     fn local_guard(&self, path: &Path) -> crate::storage::LocalGuard {
         self.disk.local_guard(path)

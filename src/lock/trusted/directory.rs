@@ -159,8 +159,8 @@ impl Database {
             Err(error) => return Err(Denied::io("look at", &self.paths.lock)(error).into()),
         };
         // Remembered on this host, for programs that do not live as long.
-        let key = format!("empty {} {}", self.paths.lock.display(), found.text);
-        if guard.owns(&found) || self.storage.known_for(&key) >= STRANGER {
+        let what = format!("empty {}", self.paths.lock.display());
+        if guard.owns(&found) || self.storage.known_for(&what, &found.text) >= STRANGER {
             return Ok(());
         }
         Err(busy(Holder::nobody(

@@ -15,7 +15,7 @@ pub(in crate::lock) struct Clock {
     /// The longest time between two heartbeats.
     silent: AtomicU64,
     beaten: AtomicU64,
-    known: Mutex<HashMap<String, Instant>>,
+    known: Mutex<HashMap<String, (String, Instant)>>,
 }
 
 impl Clock {
@@ -42,8 +42,13 @@ impl Clock {
     }
 
     /// For how long this has been asked for, if the clock goes.
-    pub fn known_for(&self, key: &str) -> Option<Duration> {
+    pub fn known_for(&self, what: &str, state: &str) -> Option<Duration> {
         let now = self.now()?;
-        Some(now.since(*self.known.lock().unwrap().entry(key.to_string()).or_insert(now)))
+        let mut known = self.known.lock().unwrap();
+        let (last, since) = known.entry(what.to_string()).or_insert_with(|| (state.to_string(), now));
+        if last != state {
+            (*last, *since) = (state.to_string(), now);
+        }
+        Some(now.since(*since))
     }
 }

@@ -5,13 +5,12 @@ use std::fs::{self, File, Permissions};
 use std::io::ErrorKind;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use super::judge;
+use super::{ForkMutex, judge};
 
 /// Names looked at, and files removed, in one sweep.
-const LOOKED_AT: usize = 512;
+const LOOKED_AT: usize = 8192;
 const REMOVED: usize = 32;
 /// Keys that a program remembers by itself.
 const KEYS: usize = 512;
@@ -22,52 +21,70 @@ const HOUR: Duration = Duration::from_secs(3600);
 /// A dead process's file that a sweep has seen: no longer writable for its owner, and dated when it was first seen so.
 const SEEN_DEAD: u32 = 0o444;
 
-/// How long `key` has been known here, by a clock that nobody sets and within one run of this machine; zero at the first call.
-pub(super) fn known_for(dir: &Path, boot_id: &str, now: u64, key: &str) -> Duration {
-    let path = dir.join(format!("seen-{:016x}", fnv1a(key.as_bytes())));
-    let text = format!("{boot_id} {now}\n");
+/// How long `what` has been known here as `state`, by a clock that nobody sets and within one run of this machine; zero at the first call.
+pub(super) fn known_for(dir: &Path, boot_id: &str, now: u64, what: &str, state: &str) -> Duration {
+    let path = dir.join(format!("seen-{:016x}", fnv1a(what.as_bytes())));
+    // Of one length, so that one can be written over the other.
+    let text = format!("{boot_id} {:016x} {now:020}\n", fnv1a(state.as_bytes()));
     match File::options().write(true).create_new(true).mode(0o644).open(&path) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-            let since = read_known(&path, boot_id, now);
-            // Of an earlier run, or of who died between making and filling it.
-            let begins =
-                || File::options().write(true).custom_flags(libc::O_NOFOLLOW).open(&path)?.write_at(text.as_bytes(), 0);
-            match since {
+            // Of another state, of an earlier run, or of who died between making and filling it. Not whatever else has that name.
+            let begins = || {
+                let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+                File::options().write(true).custom_flags(flags).open(&path).ok()?.write_at(text.as_bytes(), 0).ok()
+            };
+            match read_known(&path, &text, now) {
                 Some(since) => Duration::from_nanos(now - since),
-                None if begins().is_ok() => Duration::ZERO,
-                None => known_here(key),
+                None if begins().is_some() => Duration::ZERO,
+                None => known_here(what, state),
             }
         }
         Ok(file) if file.write_at(text.as_bytes(), 0).is_ok() => {
             sweep(dir);
             Duration::ZERO
         }
-        _ => known_here(key),
+        _ => known_here(what, state),
     }
 }
 
-/// Since when, if that was in this run of the machine.
-fn read_known(path: &Path, boot_id: &str, now: u64) -> Option<u64> {
-    let text = fs::read_to_string(path).ok()?;
-    let (boot, since) = text.lines().next()?.split_once(' ')?;
-    (boot == boot_id).then(|| since.parse().ok())?.filter(|since| *since <= now)
+/// Since when, if that was in this run of the machine, and the same as `text` says but for the time.
+fn read_known(path: &Path, text: &str, now: u64) -> Option<u64> {
+    let mut found = vec![0; text.len()];
+    judge::open(path)?.read_exact_at(&mut found, 0).ok()?;
+    let (same, since) = std::str::from_utf8(&found).ok()?.trim_end().rsplit_once(' ')?;
+    let (wanted, _) = text.rsplit_once(' ')?;
+    (same == wanted).then(|| since.parse().ok())?.filter(|since| *since <= now)
 }
 
 /// The same as far as this program knows by itself, where there is no place on the host: else it would wait for ever for what is
 /// only given up after some time.
-pub(super) fn known_here(key: &str) -> Duration {
-    // Since when, and when it was last asked for: what is waited for is asked for all the time, other keys once.
-    static SINCE: Mutex<BTreeMap<u64, (Instant, Instant)>> = Mutex::new(BTreeMap::new());
-    let mut since = SINCE.lock().unwrap_or_else(PoisonError::into_inner);
-    if since.len() >= KEYS
-        && let Some(oldest) = since.iter().min_by_key(|(_, (_, asked))| *asked).map(|(key, _)| *key)
-    {
-        since.remove(&oldest);
+pub(super) fn known_here(what: &str, state: &str) -> Duration {
+    struct Known {
+        state: u64,
+        since: Instant,
+        /// What is waited for is asked for all the time, others once.
+        asked: Instant,
     }
-    let now = Instant::now();
-    let (first, asked) = since.entry(fnv1a(key.as_bytes())).or_insert((now, now));
-    *asked = now;
-    first.elapsed()
+    static SINCE: ForkMutex<BTreeMap<u64, Known>> = ForkMutex::new(BTreeMap::new(), before_fork, after_fork);
+    extern "C" fn before_fork() {
+        SINCE.hold();
+    }
+    extern "C" fn after_fork() {
+        SINCE.release();
+    }
+    let mut known = SINCE.lock();
+    if known.len() >= KEYS
+        && let Some(oldest) = known.iter().min_by_key(|(_, known)| known.asked).map(|(key, _)| *key)
+    {
+        known.remove(&oldest);
+    }
+    let (now, state) = (Instant::now(), fnv1a(state.as_bytes()));
+    let one = known.entry(fnv1a(what.as_bytes())).or_insert(Known { state, since: now, asked: now });
+    one.asked = now;
+    if one.state != state {
+        (one.state, one.since) = (state, now);
+    }
+    one.since.elapsed()
 }
 
 /// The file that stands for `path` among this user's processes, made if need be and locked.
@@ -133,6 +150,7 @@ pub(super) fn sweep(dir: &Path) {
         let name = name.to_string_lossy();
         let gone = match () {
             () if name.starts_with("guard-") => remove_guard(&path),
+            () if name.starts_with("queue-") => remove_queue(&path),
             () if name.starts_with("seen-") => age(&path) > DAY && fs::remove_file(&path).is_ok(),
             () => name.ends_with(".alive") && is_spent(&path) && fs::remove_file(&path).is_ok(),
         };
@@ -161,6 +179,12 @@ fn remove_guard(path: &Path) -> bool {
     let ours = file.read_at(&mut byte, 0).is_ok_and(|got| got == 1) && byte[0] == b'1';
     // Again: it may have been used just now.
     age(path) > if ours { DAY * 30 } else { DAY } && leads_to(path, &file) && fs::remove_file(path).is_ok()
+}
+
+/// Removes a queue in which nobody stands and nobody has stood for long. Who has opened it all the same waits beside the others, which
+/// costs him his turn and nothing else: the queue is a courtesy.
+fn remove_queue(path: &Path) -> bool {
+    age(path) > DAY * 30 && judge::open(path).is_some() && fs::remove_file(path).is_ok()
 }
 
 /// Whether this liveness file proves nothing to anybody any more. A process may have lived for weeks and died just now, and
@@ -192,15 +216,15 @@ mod tests {
     #[test]
     fn a_key_is_known_from_its_first_call_on() {
         let dir = tempfile::tempdir().unwrap();
-        let known = |boot: &str, now: u64| known_for(dir.path(), boot, now, "beat").as_nanos();
+        let known = |boot: &str, now: u64| known_for(dir.path(), boot, now, "node", "beat").as_nanos();
         assert_eq!(known("one", 50), 0);
         // The date of its file says nothing: clocks are set.
-        backdate(&dir.path().join(format!("seen-{:016x}", fnv1a(b"beat"))), Duration::from_secs(100));
+        backdate(&dir.path().join(format!("seen-{:016x}", fnv1a(b"node"))), Duration::from_secs(100));
         assert_eq!(known("one", 80), 30);
-        assert_eq!(known_for(dir.path(), "one", 80, "other"), Duration::ZERO);
+        assert_eq!(known_for(dir.path(), "one", 80, "other", "beat"), Duration::ZERO);
         assert_eq!([known("two", 10), known("two", 15)], [0, 5], "another run of the machine");
         // This program's own memory is left.
-        let nowhere = || known_for(Path::new("/no/such/place"), "one", 1, "a key of this test");
+        let nowhere = || known_for(Path::new("/no/such/place"), "one", 1, "a node of this test", "beat");
         let first = nowhere();
         std::thread::sleep(Duration::from_millis(20));
         assert!(nowhere() >= first + Duration::from_millis(20));
@@ -209,12 +233,50 @@ mod tests {
     #[test]
     fn what_cannot_be_read_begins_anew() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join(format!("seen-{:016x}", fnv1a(b"beat")));
+        let path = dir.path().join(format!("seen-{:016x}", fnv1a(b"node")));
         for text in ["", "one", "one x\n", "one 900\n"] {
             fs::write(&path, text).unwrap();
-            assert_eq!(known_for(dir.path(), "one", 50, "beat"), Duration::ZERO, "{text:?}");
-            assert_eq!(known_for(dir.path(), "one", 60, "beat").as_nanos(), 10, "{text:?}");
+            assert_eq!(known_for(dir.path(), "one", 50, "node", "beat"), Duration::ZERO, "{text:?}");
+            assert_eq!(known_for(dir.path(), "one", 60, "node", "beat").as_nanos(), 10, "{text:?}");
         }
+    }
+
+    /// A program that waits often would else make a file for every heartbeat of every other.
+    #[test]
+    fn one_state_of_each_is_remembered() {
+        let dir = tempfile::tempdir().unwrap();
+        let known = |now: u64, state: &str| known_for(dir.path(), "one", now, "node", state).as_nanos();
+        assert_eq!([known(10, "beat 1"), known(15, "beat 1"), known(20, "beat 2"), known(26, "beat 2")], [0, 5, 0, 6]);
+        assert_eq!(known(30, "beat 1"), 0);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    /// The directory may be shared with others, who put something else under the name.
+    #[test]
+    fn nothing_but_a_file_is_waited_for_or_read() {
+        use rustix::fs::{CWD, FileType, Mode, mknodat};
+        let dir = tempfile::tempdir().unwrap();
+        let path = |node: &str| dir.path().join(format!("seen-{:016x}", fnv1a(node.as_bytes())));
+        mknodat(CWD, path("pipe"), FileType::Fifo, Mode::from_raw_mode(0o666), 0).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", path("endless")).unwrap();
+        for node in ["pipe", "endless"] {
+            let known = || known_for(dir.path(), "one", 1, node, "beat");
+            let first = known();
+            std::thread::sleep(Duration::from_millis(20));
+            assert!(known() >= first + Duration::from_millis(20), "{node}: by this program's own memory");
+        }
+    }
+
+    #[test]
+    fn a_sweep_takes_queues_that_nobody_has_used_for_long() {
+        let dir = tempfile::tempdir().unwrap();
+        let [old, new] = ["queue-1", "queue-2"].map(|name| dir.path().join(name));
+        for path in [&old, &new] {
+            fs::write(path, b"").unwrap();
+        }
+        backdate(&old, DAY * 31);
+        sweep(dir.path());
+        assert_eq!([old.exists(), new.exists()], [false, true]);
     }
 
     #[test]

@@ -27,6 +27,9 @@ impl DatabaseFile {
             // A forked child that rolls back: the journal is its parent's.
             return Some(self.fail(SQLITE_IOERR_DELETE, text));
         }
+        if let Some(text) = self.refusal.clone().filter(|_| !switches::off(Guard::Refused)) {
+            return Some(self.fail(SQLITE_IOERR_DELETE, text));
+        }
         if self.is_trusted() {
             return self.end_trusted(sync_dir);
         }

@@ -16,6 +16,15 @@ impl DatabaseFile {
             // It is the one that we finalised last, under the same holding of the lock.
             return SQLITE_OK;
         }
+        let code = self.cut_foreign_journal();
+        if code != SQLITE_OK {
+            // Whoever tries again under this lock begins here.
+            self.seat.keep_fresh_journal();
+        }
+        code
+    }
+
+    fn cut_foreign_journal(&mut self) -> c_int {
         let Some(journal) = self.handles.journal.as_ref().filter(|_| !self.database.journal_is_hot()) else {
             return SQLITE_OK;
         };

@@ -119,19 +119,24 @@ fn only_names_that_nobody_needs_are_removed() {
 }
 
 #[test]
-fn a_journal_goes_only_if_it_is_none_to_any_sqlite() {
+fn a_journal_is_in_the_way_that_some_sqlite_takes_for_one() {
     let (_dir, paths) = paths();
-    let go = || journal(&paths, false);
-    assert!(matches!(go(), Ok(false)));
-    for content in [&b""[..], &[0; 600]] {
+    let is_hot = || journal_is_hot(&paths);
+    assert!(matches!(is_hot(), Ok(false)));
+    for (content, hot) in [
+        (&b""[..], false),
+        (&[0; 600], false),
+        (b"\0\0\0\0\0\0\0\xd7", true),
+        (b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7", true),
+    ] {
         fs::write(&paths.journal, content).unwrap();
-        assert!(matches!(go(), Ok(true)));
+        assert!(is_hot().is_ok_and(|found| found == hot), "{content:?}");
+        // Nothing is done to it while it could be another's.
+        let mut outcome = Outcome::default();
+        let cleared = clear(&paths, &mut outcome);
+        assert_eq!((cleared.is_err(), fs::read(&paths.journal).unwrap() == content), (hot, true), "{content:?}");
     }
-    fs::write(&paths.journal, b"\0\0\0\0\0\0\0\xd7").unwrap();
-    assert!(matches!(go(), Err(Halt::Refused(_))));
-    fs::write(&paths.journal, b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7").unwrap();
-    assert!(matches!(go(), Err(Halt::Refused(why)) if why[0].contains("rolled back")));
     fs::remove_file(&paths.journal).unwrap();
     std::os::unix::fs::symlink("elsewhere", &paths.journal).unwrap();
-    assert!(matches!(go(), Err(Halt::Refused(why)) if why[0].contains("regular file")));
+    assert!(matches!(is_hot(), Err(Halt::Refused(why)) if why[0].contains("regular file")));
 }
