@@ -104,7 +104,11 @@ impl Database {
         // No name is made twice, but an empty one is like another.
         let which = match names.is_empty() {
             true => self.storage.incarnation(&self.paths.lock).unwrap_or_default().text,
-            false => format!("{names:?}"),
+            false => {
+                let mut sorted = names.clone();
+                sorted.sort();
+                format!("{sorted:?}")
+            }
         };
         let what = format!("unregistered {}", self.paths.lock.display());
         if self.storage.known_for(&what, &which) >= lease * 10 && self.still_in_lock(&names)? {

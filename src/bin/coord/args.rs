@@ -313,6 +313,7 @@ mod tests {
             ("demo --json=yes", "yes"),
             ("bench --frob", "--against"),
             ("bench --against wal", "unix-dotfile"),
+            ("bench --against unix,unix", "twice"),
             ("bench --workloads r1,w9", "w1-full"),
             ("bench --workloads r1,w9", "footprint"),
             ("bench --rounds 0", "1000"),

@@ -58,14 +58,7 @@ impl Configuration {
     }
 
     fn uri(&self, dir: &Path) -> String {
-        let path = self.database(dir).display().to_string();
-        let escaped: String = path
-            .chars()
-            .flat_map(|c| match c {
-                '%' | '?' | '#' => format!("%{:02x}", c as u32).chars().collect::<Vec<_>>(),
-                other => vec![other],
-            })
-            .collect();
+        let escaped = crate::demo::database::percent_encode(self.database(dir).as_os_str().as_encoded_bytes());
         format!("file:{escaped}?{}", self.parameters)
     }
 }

@@ -69,8 +69,11 @@ pub fn parse(parser: &mut lexopt::Parser) -> Result<Command, String> {
 /// Names out of `valid`, separated by commas.
 fn list(parser: &mut lexopt::Parser, option: &str, valid: &[&str]) -> Result<Vec<String>, String> {
     let names: Vec<String> = text(parser)?.split(',').map(str::to_string).collect();
-    match names.iter().find(|name| !valid.contains(&name.as_str())) {
-        Some(wrong) => Err(format!("{option} takes names out of {}, not {wrong:?}", valid.join(", "))),
+    if let Some(wrong) = names.iter().find(|name| !valid.contains(&name.as_str())) {
+        return Err(format!("{option} takes names out of {}, not {wrong:?}", valid.join(", ")));
+    }
+    match names.iter().enumerate().find(|(at, name)| names[..*at].contains(name)) {
+        Some((_, twice)) => Err(format!("{option} has {twice:?} twice")),
         None => Ok(names),
     }
 }

@@ -132,7 +132,7 @@ fn refuse(sentences: impl Iterator<Item = String>) -> Result<(), Halt> {
 fn list(dir: &Path) -> io::Result<Vec<OsString>> {
     let entries = match std::fs::read_dir(dir) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries?,
+        entries => entries.map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", dir.display())))?,
     };
     let mut names = entries.map(|entry| Ok(entry?.file_name())).collect::<io::Result<Vec<_>>>()?;
     names.sort();
