@@ -171,8 +171,11 @@ fn what_cannot_be_checked_has_its_own_status_and_says_why() {
     fs::write(&file, "").unwrap();
     for (path, word) in [(dir.path().join("no such"), "no such"), (file, "not a directory")] {
         let ran = run(&mut coord(&["--json"], &path), SOON);
-        assert_eq!((ran.status.code(), ran.out.as_str()), (Some(2), ""), "{}", ran.err);
+        assert_eq!(ran.status.code(), Some(2), "{}", ran.err);
         assert!(ran.err.starts_with("coord: cannot check") && ran.err.contains(word), "{}", ran.err);
+        let json: Value = serde_json::from_str(&ran.out).unwrap();
+        assert_eq!(json.as_object().map(serde_json::Map::len), Some(1), "no verdict");
+        assert_eq!(json["error"].as_str(), ran.err.strip_prefix("coord: ").map(str::trim_end));
     }
     let ran = run(&mut coord(&["--peer", "--wait=1"], dir.path()), SOON);
     assert_eq!(ran.status.code(), Some(2));

@@ -28,7 +28,11 @@ pub fn run(data: &[u8]) {
     let read = unsafe { uri_parameters(block.as_ptr().cast()) };
     // An empty key ends them, as it does for SQLite.
     let until = wanted.iter().position(|(key, _)| key.is_empty()).unwrap_or(wanted.len());
-    assert_eq!(read, wanted[..until.min(256)]);
+    let Some(read) = read else {
+        assert!(until > 256, "so few are not too many");
+        return;
+    };
+    assert_eq!(read, wanted[..until]);
 
     let variable = |name: &str| variables.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone());
     let last = |key: &str| read.iter().rev().find(|(k, _)| k == key.as_bytes()).map(|(_, value)| value.as_slice());

@@ -20,33 +20,34 @@ pub unsafe fn path_of<'a>(name: *const c_char) -> &'a CStr {
     unsafe { CStr::from_ptr(name) }
 }
 
-/// The URI parameters behind the name of a main database, in their order, percent signs already decoded by the host. Stops
-/// at a number and a length of parameters beyond all reason, so that a damaged name does not lead through all memory.
+/// The URI parameters behind the name of a main database, in their order, percent signs already decoded by the host. `None` if their
+/// number or a length is beyond all reason: a damaged name does not lead through all memory, and no parameter goes unseen.
 ///
 /// # Safety
 /// `name` is null, or a name that a host has handed to `xOpen` with `SQLITE_OPEN_MAIN_DB`, still alive. **Other names (of
 /// journals, of temporary files, of `xDelete` or `xAccess`) need not have parameters, nor an end to them.**
-pub unsafe fn uri_parameters(name: *const c_char) -> Vec<(Vec<u8>, Vec<u8>)> {
+pub unsafe fn uri_parameters(name: *const c_char) -> Option<Vec<(Vec<u8>, Vec<u8>)>> {
     let mut parameters = Vec::new();
     if name.is_null() {
-        return parameters;
+        return Some(parameters);
     }
     // SAFETY: a name begins with a C text, and the caller promises that parameters follow its end.
     let mut next = unsafe { name.add(path_of(name).count_bytes() + 1) };
-    while parameters.len() < PARAMETERS_MAX {
+    loop {
         // SAFETY: after the name and after each value there is a key, empty for the last.
-        let Some(key) = (unsafe { bounded(next) }).filter(|key| !key.is_empty()) else {
-            break;
-        };
+        let key = unsafe { bounded(next) }?;
+        if key.is_empty() {
+            return Some(parameters);
+        }
+        if parameters.len() == PARAMETERS_MAX {
+            return None;
+        }
         // SAFETY: a key that is not empty is followed by a value.
-        let Some(value) = (unsafe { bounded(next.add(key.len() + 1)) }) else {
-            break;
-        };
+        let value = unsafe { bounded(next.add(key.len() + 1)) }?;
         // SAFETY: past the ends of both, the next key begins.
         next = unsafe { next.add(key.len() + value.len() + 2) };
         parameters.push((key, value));
     }
-    parameters
 }
 
 /// A copy of the C text at `start`, `None` if it does not end within the limit.
@@ -87,7 +88,7 @@ impl OwnedName {
     pub unsafe fn of_database(name: *const c_char) -> OwnedName {
         // SAFETY: the caller's promise.
         let (path, parameters) = unsafe { (path_of(name), uri_parameters(name)) };
-        OwnedName::of_parts(path.to_bytes(), &parameters, ["-journal", "-wal"])
+        OwnedName::of_parts(path.to_bytes(), &parameters.unwrap_or_default(), ["-journal", "-wal"])
     }
 
     /// `beside`: what is put to the path for the names of journal and WAL.
@@ -131,7 +132,7 @@ impl std::fmt::Debug for OwnedName {
 mod tests {
     use super::*;
 
-    fn parse(block: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
+    fn parse(block: &[u8]) -> Option<Vec<(Vec<u8>, Vec<u8>)>> {
         // SAFETY: the tests' blocks have the shape that is asked for.
         unsafe { uri_parameters(block.as_ptr().cast()) }
     }
@@ -141,23 +142,25 @@ mod tests {
         let found = parse(b"/a/b.db\0vfs\0coord\0empty\0\0mode\0ro\0\0");
         let expected: Vec<(Vec<u8>, Vec<u8>)> =
             [("vfs", "coord"), ("empty", ""), ("mode", "ro")].map(|(key, value)| (key.into(), value.into())).into();
-        assert_eq!(found, expected);
-        assert!(parse(b"/a/b.db\0\0").is_empty());
+        assert_eq!(found, Some(expected));
+        assert_eq!(parse(b"/a/b.db\0\0"), Some(Vec::new()));
         // SAFETY: null is allowed.
-        assert!(unsafe { uri_parameters(std::ptr::null()) }.is_empty());
+        assert_eq!(unsafe { uri_parameters(std::ptr::null()) }, Some(Vec::new()));
     }
 
-    /// A block without an end, or with far too much in it, is cut off and not followed for ever.
+    /// A block without an end, or with far too much in it, is not followed for ever, and not taken for one with less in it.
     #[test]
     fn limits_hold() {
-        let mut many = b"n\0".to_vec();
-        many.extend(b"k\0v\0".repeat(PARAMETERS_MAX + 10));
-        many.push(0);
-        assert_eq!(parse(&many).len(), PARAMETERS_MAX);
+        for (count, read) in [(PARAMETERS_MAX, true), (PARAMETERS_MAX + 1, false)] {
+            let mut many = b"n\0".to_vec();
+            many.extend(b"k\0v\0".repeat(count));
+            many.push(0);
+            assert_eq!(parse(&many).is_some_and(|found| found.len() == count), read);
+        }
 
         let mut long = b"n\0k\0".to_vec();
         long.extend(std::iter::repeat_n(b'v', PARAMETER_BYTES_MAX));
-        assert!(parse(&long).is_empty());
+        assert_eq!(parse(&long), None);
     }
 
     #[test]
@@ -180,6 +183,6 @@ mod tests {
         let moved = Box::new(name);
         assert_eq!(moved.as_ptr(), start);
         // SAFETY: the name has the layout of a main database's.
-        assert!(unsafe { uri_parameters(moved.as_ptr()) }.is_empty());
+        assert_eq!(unsafe { uri_parameters(moved.as_ptr()) }, Some(Vec::new()));
     }
 }

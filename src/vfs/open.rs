@@ -155,7 +155,11 @@ unsafe fn open_database(
         // Nobody writes it, SQLite asks for no lock: there is nothing to coordinate.
         return None;
     }
-    let wishes = Wishes::read(&parameters, |key| std::env::var(key).ok());
+    let environment = |key: &str| std::env::var_os(key).map(|value| value.to_string_lossy().into_owned());
+    let wishes = match parameters {
+        Some(parameters) => Wishes::read(&parameters, environment),
+        None => Err(refusals::too_much(path)),
+    };
     let refusal = match &wishes {
         Err(text) => Some(text.clone()),
         Ok(_) if is_set(c"nolock") => Some(refusals::nolock(path)),

@@ -13,6 +13,13 @@ const NAME_MAX: usize = 255;
 /// The longest suffix that is put to a database's name.
 const SUFFIX: &str = ".readers";
 
+pub fn too_much(path: &Path) -> String {
+    format!(
+        "coord: the URI of {} has more or longer parameters than coord reads. Leave out what nobody needs",
+        path.display()
+    )
+}
+
 pub fn nolock(path: &Path) -> String {
     format!(
         "coord: nolock=1 asks for no locks at all on {}, which is what coord is there for. Leave it out",

@@ -31,6 +31,15 @@ fn a_bad_value_is_an_error_that_lists_the_good_ones() {
     }
 }
 
+/// What comes after too much of others could say `coord_mode`.
+#[test]
+fn a_uri_that_is_too_long_to_be_read_is_refused() {
+    let place = Place::new();
+    for much in [format!("a={}", "x".repeat(70_000)), "a=1&".repeat(300)] {
+        place.assert_refused(&format!("{much}&coord_mode=network-exclusive"), &["parameters", "state.sqlite"]);
+    }
+}
+
 #[test]
 fn the_environment_is_checked_the_same_and_the_uri_wins() {
     let place = Place::new();
