@@ -8,7 +8,7 @@ use super::failure::Failure;
 use super::level::Level;
 use super::messages::{self, Weight};
 use super::process;
-use super::report::known;
+use super::report::heartbeat_of;
 use super::seat::{Base, LockError, Seat};
 use crate::protocol::{Denied, Holder, write_lock::POLL};
 use crate::storage::Instant;
@@ -229,11 +229,11 @@ impl Database {
     /// Whether this holder is probably dead or stands still. From here on the service thread watches whether its heartbeat moves.
     fn is_watched_as_silent(&self, holder: &Holder, polls: u32) -> bool {
         self.inner().watch_until = self.storage.now().after(holder.lease * 2);
-        let known_for = || match holder.silent > holder.lease / 12 || polls > 0 {
+        let known = || match holder.silent > holder.lease / 12 || polls > 0 {
             true => Duration::ZERO,
-            false => self.storage.known_for(&known(&self.paths.registry, holder.node.as_ref()), &holder.sign),
+            false => self.storage.known_for(&heartbeat_of(&self.paths.registry, holder.node.as_ref()), &holder.sign),
         };
-        holder.silent > holder.lease / 2 || (!holder.sign.is_empty() && known_for() >= holder.lease / 3)
+        holder.silent > holder.lease / 2 || (!holder.sign.is_empty() && known() >= holder.lease / 3)
     }
 
     fn attempt(&self, inner: &mut Inner, seat: &mut Seat, level: Level, base: &mut dyn Base) -> Result<(), Failure> {

@@ -13,8 +13,8 @@ use crate::protocol::registry::Census;
 use crate::protocol::{Paths, lease};
 use crate::storage::{Liveness, Storage};
 
-/// What a node's heartbeat is remembered by on this host.
-pub(super) fn known(registry: &Path, node: Option<&NodeId>) -> String {
+/// What a node's heartbeat is remembered by on this host, see [`Storage::known_for`].
+pub(super) fn heartbeat_of(registry: &Path, node: Option<&NodeId>) -> String {
     format!("{} {}", registry.display(), node.map(ToString::to_string).unwrap_or_default())
 }
 
@@ -134,7 +134,8 @@ impl Inspector<'_> {
         let heartbeat = self.census.beat(node);
         let known_ms = heartbeat.map(|(n, lease_ms)| {
             let beat = Name { node: node.clone(), n, kind: Kind::Beat { lease_ms } };
-            self.storage.known_for(&known(&self.paths.registry, Some(node)), &beat.to_string()).as_millis() as u64
+            self.storage.known_for(&heartbeat_of(&self.paths.registry, Some(node)), &beat.to_string()).as_millis()
+                as u64
         });
         let lease_ms = heartbeat.map(|(_, lease_ms)| lease::clamp(lease_ms).as_millis() as u64);
         LockRow {

@@ -48,7 +48,7 @@ pub struct Transaction {
     /// A sync failed: the next may lie, so nothing is finalised any more under this lock.
     pub sync_failed: bool,
     pub failed: bool,
-    /// SQLite reads the journal from its beginning: it is rolling back.
+    /// SQLite has asked for the journal's size and not written to it since: it is rolling back all of it.
     pub undoing: bool,
     /// How often SQLite was told that it can be neither ended nor undone.
     refusals: u32,

@@ -23,7 +23,7 @@ const SEEN_DEAD: u32 = 0o444;
 
 /// How long `what` has been known here as `state`, by a clock that nobody sets and within one run of this machine; zero at the first call.
 pub(super) fn known_for(dir: &Path, boot_id: &str, now: u64, what: &str, state: &str) -> Duration {
-    let path = dir.join(format!("seen-{:016x}", fnv1a(what.as_bytes())));
+    let path = seen(dir, what);
     // Of one length, so that one can be written over the other.
     let text = format!("{boot_id} {:016x} {now:020}\n", fnv1a(state.as_bytes()));
     match File::options().write(true).create_new(true).mode(0o644).open(&path) {
@@ -45,6 +45,11 @@ pub(super) fn known_for(dir: &Path, boot_id: &str, now: u64, what: &str, state: 
         }
         _ => known_here(what, state),
     }
+}
+
+/// Each user's own: of those who share the directory none can write over what another remembers.
+fn seen(dir: &Path, what: &str) -> PathBuf {
+    dir.join(format!("seen-{:016x}-{}", fnv1a(what.as_bytes()), rustix::process::geteuid().as_raw()))
 }
 
 /// Since when, if that was in this run of the machine, and the same as `text` says but for the time.
@@ -219,7 +224,7 @@ mod tests {
         let known = |boot: &str, now: u64| known_for(dir.path(), boot, now, "node", "beat").as_nanos();
         assert_eq!(known("one", 50), 0);
         // The date of its file says nothing: clocks are set.
-        backdate(&dir.path().join(format!("seen-{:016x}", fnv1a(b"node"))), Duration::from_secs(100));
+        backdate(&seen(dir.path(), "node"), Duration::from_secs(100));
         assert_eq!(known("one", 80), 30);
         assert_eq!(known_for(dir.path(), "one", 80, "other", "beat"), Duration::ZERO);
         assert_eq!([known("two", 10), known("two", 15)], [0, 5], "another run of the machine");
@@ -233,7 +238,7 @@ mod tests {
     #[test]
     fn what_cannot_be_read_begins_anew() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join(format!("seen-{:016x}", fnv1a(b"node")));
+        let path = seen(dir.path(), "node");
         for text in ["", "one", "one x\n", "one 900\n"] {
             fs::write(&path, text).unwrap();
             assert_eq!(known_for(dir.path(), "one", 50, "node", "beat"), Duration::ZERO, "{text:?}");
@@ -256,7 +261,7 @@ mod tests {
     fn nothing_but_a_file_is_waited_for_or_read() {
         use rustix::fs::{CWD, FileType, Mode, mknodat};
         let dir = tempfile::tempdir().unwrap();
-        let path = |node: &str| dir.path().join(format!("seen-{:016x}", fnv1a(node.as_bytes())));
+        let path = |node: &str| seen(dir.path(), node);
         mknodat(CWD, path("pipe"), FileType::Fifo, Mode::from_raw_mode(0o666), 0).unwrap();
         std::os::unix::fs::symlink("/dev/zero", path("endless")).unwrap();
         for node in ["pipe", "endless"] {
