@@ -541,3 +541,19 @@ impl Api {
 fn c_text(text: &str) -> CString {
     CString::new(text.split('\0').next().unwrap_or_default()).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A thread has it locked at the fork, and the child has no such thread.
+    #[test]
+    fn no_child_waits_for_a_thread_of_its_parents() {
+        let test = "host::api::tests::no_child_waits_for_a_thread_of_its_parents";
+        let hold = |locked: &dyn Fn()| {
+            let _adding = ADDING.lock();
+            locked();
+        };
+        assert!(crate::storage::liveness::child_gets(test, hold, || drop(ADDING.lock())));
+    }
+}

@@ -350,6 +350,24 @@ mod tests {
         first_mode(&Disk::new(), &paths, &Kind { name: name.into(), class }, &wishes)
     }
 
+    /// A thread writes at the fork, which the child has not got: at its end it would wait for it in vain.
+    #[test]
+    fn no_child_counts_what_its_parent_writes() {
+        let hold = |writing: &dyn Fn()| {
+            liveness::watch_forks();
+            let _writing = Writing::begin(fork_generation()).unwrap();
+            assert_eq!(writing_now(WRITING.load(Ordering::Acquire)), 1, "the parent counts it");
+            writing();
+        };
+        let looks = || {
+            while writing_now(WRITING.load(Ordering::Acquire)) > 0 {
+                std::thread::yield_now();
+            }
+        };
+        let test = "lock::process::tests::no_child_counts_what_its_parent_writes";
+        assert!(liveness::child_gets(test, hold, looks));
+    }
+
     /// The sentence names the file, the filesystem, the reason and the way past it.
     #[test]
     fn an_unfit_filesystem_is_refused_unless_forced() {
