@@ -16,8 +16,15 @@ EVENTS = 2
 # Where a guard is out: so many databases at once, in as many events as it takes until one of them shows it. What goes wrong then
 # is a race, and on a busy machine it may end well.
 CONTROL_WIDTH = 4
+# For all of them together, as all of them are asked at once: one that never answers must not cost as long for each that follows.
+SOON = PATIENCE * 2
 # How often, two seconds apart, a lock must be there that nobody alive seems to have.
 LOOKS = 4
+
+
+def left(end):
+    """Seconds until then, for whoever has answered long ago at least one."""
+    return max(1, round(end - time.monotonic()))
 
 
 class Case:
@@ -199,19 +206,22 @@ class Rank:
             self.each(lambda case: case.programs[role].tell(view=1), [case])
             for seq in (1, 2):
                 self.each(lambda case: case.programs[role].tell(transfer=[worker[case], seq, seq == 1]), [case])
-        self.each(lambda case: self.could_commit(case, role))
+        end = time.monotonic() + SOON
+        self.each(lambda case: self.could_commit(case, role, end))
         self.mark(f"taken over by {role}")
 
-    def could_commit(self, case, role):
-        outcomes = [case.bank.outcome(case.programs[role], PATIENCE * 2) for _ in (1, 2)]
+    def could_commit(self, case, role, end):
+        outcomes = [case.bank.outcome(case.programs[role], left(end)) for _ in (1, 2)]
         if "committed" not in outcomes:
             case.wrong(f"kept out: {outcomes}, {case.bank.errors}")
 
     def end(self):
         """How the victims' transactions ended."""
 
+        end = time.monotonic() + SOON
+
         def ended(case):
-            case.outcome = case.bank.outcome(case.victim, PATIENCE * 2)
+            case.outcome = case.bank.outcome(case.victim, left(end))
 
         self.each(ended)
         self.mark("ended")
@@ -224,13 +234,14 @@ class Rank:
             case.victim.tell(transfer=[case.worker, case.seq, False])
 
         def after(case):
-            case.after.append(case.bank.outcome(case.victim, PATIENCE * 2))
+            case.after.append(case.bank.outcome(case.victim, left(end)))
 
         for case in self.cases:
             case.after = []
         for _ in (1, 2):
             still = [case for case in self.cases if case.after[-1:] != ["committed"]]
             self.each(again, still)
+            end = time.monotonic() + SOON
             self.each(after, still)
         for case in self.cases:
             if not case.lost and case.after[-1] != "committed":
@@ -246,8 +257,9 @@ class Rank:
         self.rest()
         for role in roles:
             self.each(lambda case: case.programs[role].tell(state=1))
+        end = time.monotonic() + SOON
         for role in roles:
-            self.each(lambda case: case.bank.check(case.programs[role].machine.name, self.answer(case, role, "state")))
+            self.each(lambda case: case.bank.check(case.programs[role].machine.name, self.answer(case, role, "state", end)))
         if self.cell.flavour.coord:
             for case in self.cases:
                 for role in (*roles, "victim"):
@@ -273,9 +285,9 @@ class Rank:
             left = [(case, names) for case, names in found if names]
         return left
 
-    def answer(self, case, role, word):
+    def answer(self, case, role, word, end):
         while True:
-            message = case.programs[role].next(PATIENCE * 2)
+            message = case.programs[role].next(left(end))
             if word in message or "error" in message and "unread" not in message:
                 return message
             case.bank.note(case.programs[role], message)
