@@ -99,6 +99,50 @@ fn inspect_tells_of_an_idle_database_and_of_a_missing_one() {
     assert!(stderr(&output).contains("/nowhere/at all.sqlite"), "{}", stderr(&output));
 }
 
+/// What keeps a database from being opened is said by who looks at it, and a dry run ends as the run itself would.
+#[test]
+fn what_could_not_be_opened_is_said_before_it_is_tried() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    std::fs::write(at("garbage"), [7; 4096]).unwrap();
+    let mut header = [0; 4096];
+    header[..16].copy_from_slice(b"SQLite format 3\0");
+    rusqlite::Connection::open(at("hot")).unwrap().execute_batch("CREATE TABLE t(a)").unwrap();
+    std::fs::write(at("hot-journal"), [0xd9; 512]).unwrap();
+    header[18..20].fill(2);
+    std::fs::write(at("wal"), header).unwrap();
+    rustix::fs::mknodat(rustix::fs::CWD, at("fifo"), rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    std::fs::write(at("linked"), "").unwrap();
+    std::os::unix::fs::symlink("elsewhere", at("linked.readers")).unwrap();
+    for (name, words, opens) in [
+        ("garbage", "does not begin like a SQLite database", false),
+        ("hot", "hot-journal is hot", true),
+        ("wal", "is in WAL mode", false),
+        ("fifo", "is not a regular file", false),
+        ("linked", "is a symbolic link", false),
+    ] {
+        let database = at(name);
+        let database = database.to_str().unwrap();
+        let output = coord(&["inspect", database]);
+        assert_eq!(output.status.code(), Some(1), "{name}");
+        assert!(stdout(&output).contains(words), "{}", stdout(&output));
+        let json: serde_json::Value = serde_json::from_slice(&coord(&["inspect", "--json", database]).stdout).unwrap();
+        assert!(json["remarks"][0].as_str().is_some_and(|text| text.contains(words)), "{json}");
+        assert_eq!(json["needs_attention"], true, "{json}");
+        if name == "linked" {
+            continue;
+        }
+        std::fs::create_dir(at(&format!("{name}.readers"))).unwrap();
+        let output = coord(&["detach", "--dry-run", database]);
+        match opens {
+            true => assert!(stdout(&output).contains("would be rolled back"), "{}", stdout(&output)),
+            false => assert!(stderr(&output).contains(words), "{}", stderr(&output)),
+        }
+        assert_eq!(output.status.code(), Some(if opens { 0 } else { 2 }), "{name}");
+        assert_eq!(coord(&["detach", database]).status.code().is_some_and(|code| code == 2), !opens, "{name}");
+    }
+}
+
 /// Somebody may have died while he replaced the database.
 #[test]
 fn inspect_shows_the_names_beside_a_database_that_is_not_there() {

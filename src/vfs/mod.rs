@@ -23,3 +23,4 @@ mod trusted_journal;
 
 pub use control::FCNTL_REFUSAL;
 pub use host_copy::{Registered, base_name, flush_log, make_default, register};
+pub use refusals::foreseen as foreseen_refusal;

@@ -1,5 +1,6 @@
 //! What coord does not open, each with a sentence that says what to do instead.
 
+use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -7,6 +8,7 @@ use super::database_file::{DatabaseFile, WAL_HEADER, says_wal};
 use super::host_copy::HostCopy;
 use crate::host::ffi::*;
 use crate::lock::Mode;
+use crate::protocol::Paths;
 
 /// Longest name that most filesystems take.
 const NAME_MAX: usize = 255;
@@ -63,7 +65,7 @@ pub fn before_opening(path: &Path) -> Option<String> {
 /// How many names the file has in the directories of coord's own: a copy that takes a database's place keeps its first name for a
 /// moment, or until the next writer where somebody died in that moment.
 fn names_of_a_takeover(path: &Path, inode: u64) -> u64 {
-    let paths = crate::protocol::Paths::new(path);
+    let paths = Paths::new(path);
     let of = |dir: &Path| -> u64 {
         let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
         let ours = entries.filter(|entry| crate::protocol::Name::parse(&entry.file_name()).is_some());
@@ -95,28 +97,11 @@ pub fn after_opening(copy: &HostCopy, opened: &DatabaseFile) -> Option<String> {
             Mode::NetworkExclusive => opened.read_unlocked(&mut beginning, 0),
         };
         if read == SQLITE_OK && says_wal(&beginning) {
-            return Some(format!(
-                "coord: {} is in WAL mode, which needs memory shared by all clients. Open it once with plain SQLite where all its \
-                 users are on one host, and run PRAGMA journal_mode=DELETE",
-                path.display()
-            ));
+            return Some(wal_mode(path));
         }
     }
-    let mut wal = path.as_os_str().to_os_string();
-    wal.push("-wal");
-    if Path::new(&wal).symlink_metadata().is_ok() {
-        return Some(wal_beside(path));
-    }
-    for (what, there) in [("lock directory", &opened.paths().lock), ("registry", &opened.paths().registry)] {
-        if let Ok(found) = there.symlink_metadata()
-            && !found.is_dir()
-        {
-            let found = if found.is_symlink() { "is a symbolic link" } else { "is no directory" };
-            return Some(format!(
-                "coord: {} is in the way: it must be coord's {what}, but {found}. Look what made it and remove it",
-                there.display()
-            ));
-        }
+    if let Some(why) = beside(opened.paths()) {
+        return Some(why);
     }
     match opened.database.mode() {
         Mode::Trusted if !copy.has_native_locks() => Some(format!(
@@ -127,6 +112,42 @@ pub fn after_opening(copy: &HostCopy, opened: &DatabaseFile) -> Option<String> {
         Mode::Trusted => None,
         Mode::NetworkExclusive => directory(opened),
     }
+}
+
+/// What would be refused if the database were opened now, as far as its names and its first bytes tell.
+pub fn foreseen(path: &Path) -> Option<String> {
+    let in_wal_mode = || {
+        let mut beginning = [0; WAL_HEADER];
+        std::fs::File::open(path).ok()?.read_exact(&mut beginning).ok()?;
+        says_wal(&beginning).then(|| wal_mode(path))
+    };
+    before_opening(path).or_else(in_wal_mode).or_else(|| beside(&Paths::new(path)))
+}
+
+/// A WAL, or something else in the place of coord's directories.
+fn beside(paths: &Paths) -> Option<String> {
+    let path = &paths.database;
+    let mut wal = path.as_os_str().to_os_string();
+    wal.push("-wal");
+    if Path::new(&wal).symlink_metadata().is_ok() {
+        return Some(wal_beside(path));
+    }
+    [("lock directory", &paths.lock), ("registry", &paths.registry)].into_iter().find_map(|(what, there)| {
+        let found = there.symlink_metadata().ok().filter(|found| !found.is_dir())?;
+        let found = if found.is_symlink() { "is a symbolic link" } else { "is no directory" };
+        Some(format!(
+            "coord: {} is in the way: it must be coord's {what}, but {found}. Look what made it and remove it",
+            there.display()
+        ))
+    })
+}
+
+fn wal_mode(path: &Path) -> String {
+    format!(
+        "coord: {} is in WAL mode, which needs memory shared by all clients. Open it once with plain SQLite where all its \
+         users are on one host, and run PRAGMA journal_mode=DELETE",
+        path.display()
+    )
 }
 
 /// It may hold transactions that are not in the database yet.

@@ -2,12 +2,12 @@
 //! the lock, as a takeover that broke off may have left the database itself in the directories that are to go; then the
 //! directories go, if nobody is in them.
 
-use crate::{args, demo, inspect, out, register};
+use crate::{args, demo, inspect, out, register, remarks};
 use coord::lock::report;
 use coord::protocol::Paths;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use std::fs;
-use std::io::{self, ErrorKind};
+use std::io::ErrorKind;
 use std::path::Path;
 use std::time::Duration;
 
@@ -81,6 +81,9 @@ fn is_attached(paths: &Paths) -> Result<bool, String> {
 fn look(paths: &Paths, outcome: &mut Outcome) -> Result<(), Halt> {
     let survey = survey(paths)?;
     survey.nobody_is_alive()?;
+    if let Some(why) = remarks::obstacle(&paths.database) {
+        return Err(Halt::Cannot(format!("it cannot be opened and locked through coord: {why}")));
+    }
     if survey.has_leavings() {
         outcome.notes.push(
             "what a process that died has left would be carried through or rolled back first, by opening it through coord".to_string(),
@@ -165,22 +168,14 @@ fn survey(paths: &Paths) -> Result<Survey, Halt> {
     Survey::new(paths, others).map_err(|error| Halt::Cannot(error.to_string()))
 }
 
-/// Whether there is a journal that SQLite would roll back, as far as its first bytes say.
 fn journal_is_hot(paths: &Paths) -> Result<bool, Halt> {
     let shown = paths.journal.display();
-    let cannot = |error: io::Error| Halt::Cannot(format!("cannot read {shown}: {error}"));
-    match paths.journal.symlink_metadata() {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
-        Err(error) => return Err(cannot(error)),
-        Ok(found) if !found.is_file() => {
-            return Err(Halt::Refused(vec![format!("{shown} is not a regular file; look what made it and remove it")]));
+    remarks::journal_is_hot(paths).map_err(|error| match error.kind() {
+        ErrorKind::InvalidInput => {
+            Halt::Refused(vec![format!("{shown} is not a regular file; look what made it and remove it")])
         }
-        Ok(_) => {}
-    }
-    let mut begins = Vec::new();
-    let file = fs::File::open(&paths.journal).map_err(cannot)?;
-    io::Read::read_to_end(&mut io::Read::take(file, 8), &mut begins).map_err(cannot)?;
-    Ok(begins.iter().any(|byte| *byte != 0))
+        _ => Halt::Cannot(format!("cannot read {shown}: {error}")),
+    })
 }
 
 /// What SQLite and coord say of a failure. One that comes of somebody else's lock is a refusal.
@@ -198,7 +193,7 @@ fn as_json(options: &args::Detach, path: &Path, outcome: &Outcome) -> String {
     let object = serde_json::json!({
         "path": path.to_string_lossy(),
         "dry_run": options.dry_run,
-        "network_exclusive": inspect::registry(path).is_dir(),
+        "network_exclusive": inspect::is_attached(path),
         "removed": outcome.removed,
         "refused": outcome.refused,
         "notes": outcome.notes,

@@ -59,8 +59,8 @@ Usage: coord inspect PATH [--json]
   PATH     the database file
   --json   the same as one JSON object
 
-Exit status: 0 nothing needs attention; 1 something is dead, silent, deposed, or no name
-of coord's; 2 it could not be read.
+Exit status: 0 nothing needs attention; 1 something is dead, silent, deposed, no name of
+coord's, or keeps the database from being opened as it is; 2 it could not be read.
 ";
 
 const DETACH: &str = "\

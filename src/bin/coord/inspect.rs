@@ -1,8 +1,10 @@
 //! `coord inspect PATH`: who holds what on a database, for people or as JSON. It reads and changes nothing.
 
-use crate::{args, out};
+use crate::{args, out, remarks};
 use coord::lock::report::{self, LockRow};
+use coord::protocol::Paths;
 use std::fmt::Write;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// Exit status when something is stale or not understood.
@@ -13,17 +15,42 @@ pub fn run(options: &args::Inspect) -> Result<u8, String> {
     // The database itself may be missing, where a takeover was cut off.
     let path = coord::lock::canonical(&options.path).map_err(|error| format!("cannot inspect {shown}: {error}"))?;
     let rows = report::inspect(&path).map_err(|error| format!("cannot inspect {shown}: {error}"))?;
+    let remarks = remarks(&path, &rows);
     let text = match options.json {
-        true => as_json(&path, &rows),
-        false => as_table(&path, &rows),
+        true => as_json(&path, &rows, &remarks),
+        false => as_table(&path, &rows, &remarks),
     };
     out::print(&text)?;
-    Ok(if rows.iter().any(needs_attention) { NEEDS_ATTENTION } else { 0 })
+    Ok(if remarks.is_empty() && !rows.iter().any(needs_attention) { 0 } else { NEEDS_ATTENTION })
+}
+
+/// What its files tell that no lock does, with what to do.
+fn remarks(path: &Path, rows: &[LockRow]) -> Vec<String> {
+    let mut found: Vec<String> = remarks::obstacle(path).into_iter().collect();
+    let paths = Paths::new(path);
+    let written = rows.iter().any(|row| row.kind == "write");
+    let shown = paths.journal.display();
+    match remarks::journal_is_hot(&paths) {
+        // Of whoever writes just now.
+        Ok(true) if written => {}
+        Ok(true) => found.push(format!(
+            "{shown} is hot: a transaction was broken off, or one is under way without coord. Whoever opens the database next rolls \
+             it back; it must not be removed"
+        )),
+        Ok(false) => {}
+        Err(error) if error.kind() == ErrorKind::InvalidInput => found.push(format!("{shown} is not a regular file")),
+        Err(error) => found.push(format!("{shown} cannot be read: {error}")),
+    }
+    found
 }
 
 /// The registry's existence is what puts a database in network-exclusive mode.
 pub fn registry(database: &Path) -> PathBuf {
     beside(database, ".readers")
+}
+
+pub fn is_attached(database: &Path) -> bool {
+    registry(database).symlink_metadata().is_ok_and(|found| found.is_dir())
 }
 
 /// The file or directory whose name is the database's with something appended.
@@ -38,22 +65,26 @@ fn needs_attention(row: &LockRow) -> bool {
     matches!(state, "dead" | "silent" | "deposed") || row.kind == "unknown"
 }
 
-fn as_json(path: &Path, rows: &[LockRow]) -> String {
+fn as_json(path: &Path, rows: &[LockRow], remarks: &[String]) -> String {
     let object = serde_json::json!({
         "path": path.to_string_lossy(),
-        "network_exclusive": registry(path).is_dir(),
-        "needs_attention": rows.iter().any(needs_attention),
+        "network_exclusive": is_attached(path),
+        "needs_attention": !remarks.is_empty() || rows.iter().any(needs_attention),
+        "remarks": remarks,
         "locks": rows,
     });
     format!("{object:#}\n")
 }
 
-fn as_table(path: &Path, rows: &[LockRow]) -> String {
+fn as_table(path: &Path, rows: &[LockRow], remarks: &[String]) -> String {
     let mut text = format!("{}\n", out::harmless(&path.display().to_string()));
-    text += match registry(path).is_dir() {
+    text += match is_attached(path) {
         true => "network-exclusive mode: every client asks the directories beside it\n",
         false => "not in network-exclusive mode: there is no registry beside it\n",
     };
+    for remark in remarks {
+        let _ = writeln!(text, "{}", out::harmless(remark));
+    }
     if rows.is_empty() {
         return text + "nobody holds anything\n";
     }
@@ -129,14 +160,14 @@ mod tests {
 
     #[test]
     fn an_empty_database_says_so_plainly() {
-        let text = as_table(Path::new("/nowhere/a.sqlite"), &[]);
+        let text = as_table(Path::new("/nowhere/a.sqlite"), &[], &[]);
         assert!(text.contains("nobody holds anything") && text.contains("not in network-exclusive"), "{text}");
     }
 
     #[test]
     fn the_table_is_aligned_and_harmless() {
         let rows = [row("write", "alive: its heartbeat moved"), row("exclusive", "unknown: first look")];
-        let text = as_table(Path::new("/nowhere/a.sqlite"), &rows);
+        let text = as_table(Path::new("/nowhere/a.sqlite"), &rows, &[]);
         let columns: Vec<_> = text.lines().filter_map(|line| line.find("ann@left pid 12 (py?[2J)")).collect();
         assert_eq!(columns, [11, 11], "{text}");
         assert!(!text.contains('\x1b'));
@@ -146,10 +177,10 @@ mod tests {
     #[test]
     fn where_the_database_may_lie_is_said() {
         for kind in ["aside", "fence"] {
-            let text = as_table(Path::new("/nowhere/a.sqlite"), &[row(kind, "dead: it has ended")]);
+            let text = as_table(Path::new("/nowhere/a.sqlite"), &[row(kind, "dead: it has ended")], &[]);
             assert!(text.contains("may lie in an aside or fence file, so remove none"), "{text}");
         }
-        let text = as_table(Path::new("/nowhere/a.sqlite"), &[row("write", "dead: it has ended")]);
+        let text = as_table(Path::new("/nowhere/a.sqlite"), &[row("write", "dead: it has ended")], &[]);
         assert!(!text.contains("aside"), "{text}");
     }
 

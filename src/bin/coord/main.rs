@@ -15,6 +15,7 @@ mod inspect;
 mod interrupts;
 mod out;
 mod register;
+mod remarks;
 
 use std::process::ExitCode;
 
