@@ -52,6 +52,44 @@ fn nobody_writes_before_earlier_readers_had_their_time() {
     assert_eq!(maker.exec("db", "SELECT count(*) FROM t").value(), "3");
 }
 
+/// Who makes the registry is killed in the middle of it; what comes of another one's first write then.
+fn shared_by_who_was_killed(env: &[(&str, &str)]) -> Result<String, i32> {
+    let dir = common::dir();
+    let database = dir.path().join("old.sqlite");
+    let plain = rusqlite::Connection::open(&database).expect("it opens");
+    plain.execute_batch("CREATE TABLE t(a)").expect("it is made");
+    drop(plain);
+    let schedule = dir.path().join("stops");
+    std::fs::write(&schedule, "hold registry-begun\n").unwrap();
+    let stops = ("COORD_TEST_STOPS", schedule.to_str().expect("a plain path"));
+    let shared = ("COORD_TEST_SHARED", "1");
+    let mut maker = Host::with(&[("a", Sqlite::Newest)], &[&[shared, stops], env].concat());
+    maker.load(&common::extension()).ok();
+    maker.open("db", &uri(&database)).ok();
+    maker.send(&["exec", "db", "SELECT a FROM t"]);
+    let held = schedule.with_added_extension("registry-begun").with_added_extension("held");
+    common::until("it to have begun", || held.exists());
+    maker.kill();
+    let mut other = guest();
+    // Nobody alive holds the lock directory; that it is left is looked at first.
+    std::fs::remove_dir(format!("{}.lock", database.display())).expect("it is empty");
+    other.open("db", &uri(&database)).ok();
+    let written = other.exec("db", "INSERT INTO t VALUES(2)").result;
+    written.map_err(|error| error.code & 0xff)
+}
+
+#[test]
+fn a_maker_who_is_killed_leaves_no_registry_that_nobody_stands_in() {
+    assert_eq!(shared_by_who_was_killed(&[]), Err(5), "it is busy");
+}
+
+/// The negative control.
+#[test]
+fn a_registry_that_is_made_step_by_step_is_left_without() {
+    let written = shared_by_who_was_killed(&[("COORD_TEST_WITHOUT", "whole-registry")]);
+    assert!(written.is_ok(), "{written:?}");
+}
+
 #[test]
 fn a_new_database_makes_nobody_wait() {
     let dir = common::dir();

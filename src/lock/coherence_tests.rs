@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::two_hosts::{Place, at_once, host, run_without};
 use super::{Base, Level, LockError};
 use crate::protocol::Paths;
+use crate::protocol::names::Name;
 
 #[test]
 fn who_takes_shared_reads_what_others_have_written() {
@@ -214,6 +215,89 @@ fn without_the_second_look_for_a_journal_half_a_transaction_is_read() {
     assert!(said.contains("STATE 2 false"), "{said}");
 }
 
+/// Two make the registry at once, and the other one was faster: there is his, whole, and of ours nothing is left.
+#[test]
+fn a_registry_that_another_has_made_meanwhile_is_not_replaced() {
+    let place = Place::new();
+    std::fs::remove_dir(&place.paths.registry).unwrap();
+    let (here, mut mine) = host(&place.paths);
+    let mut seat = here.sit(0, at_once());
+    let (registry, theirs) = (place.paths.registry.clone(), "reader.other-0-00000000000000aa.1");
+    let faster = move || {
+        std::fs::create_dir(&registry).unwrap();
+        std::fs::write(registry.join(theirs), []).unwrap();
+    };
+    *mine.client.before_reader.lock().unwrap() = Some(Box::new(faster));
+    here.lock(&mut seat, Level::Shared, &mut mine).unwrap();
+    let stand_ins: Vec<String> =
+        place.names().iter().filter(|name| name.node.is_nobody()).map(Name::to_string).collect();
+    assert_eq!(stand_ins, [theirs]);
+    here.unlock(&mut seat, Level::None, &mut mine);
+    here.stand_up(&mut seat, &mut mine);
+    assert_eq!(beside(&place), Vec::<String>::new());
+}
+
+/// The registry gets its name only after that has failed: it is there with the name in it that stands for readers, or not at all.
+#[test]
+fn a_registry_that_gets_its_name_late_has_the_stand_in() {
+    let place = Place::new();
+    std::fs::remove_dir(&place.paths.registry).unwrap();
+    let (here, mut mine) = host(&place.paths);
+    let mut seat = here.sit(0, at_once());
+    mine.client.late_registry.store(true, std::sync::atomic::Ordering::Relaxed);
+    let first = here.lock(&mut seat, Level::Shared, &mut mine).is_ok();
+    if !first {
+        here.lock(&mut seat, Level::Shared, &mut mine).unwrap();
+    }
+    let stands = place.names().iter().any(|name| name.node.is_nobody());
+    println!("STATE {first} {stands}");
+    assert!(stands, "{:?}", place.names());
+    here.unlock(&mut seat, Level::None, &mut mine);
+    here.stand_up(&mut seat, &mut mine);
+    assert_eq!(beside(&place), Vec::<String>::new());
+}
+
+/// The negative control.
+#[test]
+fn without_moving_it_away_a_late_registry_has_no_stand_in() {
+    let said =
+        run_without("late-registry", "lock::coherence_tests::a_registry_that_gets_its_name_late_has_the_stand_in");
+    assert!(said.contains("STATE true false"), "{said}");
+}
+
+/// A registry in the making, and names in the database's directory that were to go at once.
+fn beside(place: &Place) -> Vec<String> {
+    let names = std::fs::read_dir(&place.paths.parent).unwrap().map(|entry| entry.unwrap().file_name());
+    let names = names.map(|name| name.to_string_lossy().into_owned());
+    names.filter(|name| name.starts_with('.') || name.ends_with(".sharing")).collect()
+}
+
+/// Somebody was killed while he made it: who comes next goes on with that. What is in it beside is none of coord's.
+#[test]
+fn a_registry_in_the_making_is_gone_on_with_and_a_strangers_directory_is_not() {
+    let place = Place::new();
+    std::fs::remove_dir(&place.paths.registry).unwrap();
+    let begun = &place.paths.begun_registry;
+    std::fs::create_dir(begun).unwrap();
+    for name in ["reader.dead-0-00000000000000aa.1", "photo.jpeg"] {
+        std::fs::write(begun.join(name), []).unwrap();
+    }
+    let (here, mut mine) = host(&place.paths);
+    let mut seat = here.sit(0, at_once());
+    let refused = here.lock(&mut seat, Level::Shared, &mut mine);
+    assert!(
+        matches!(&refused, Err(LockError::Failed(text)) if text.contains("db.sharing is in the way")),
+        "{refused:?}"
+    );
+    assert!(begun.join("photo.jpeg").exists());
+    std::fs::remove_file(begun.join("photo.jpeg")).unwrap();
+    here.lock(&mut seat, Level::Shared, &mut mine).unwrap();
+    assert_eq!(place.names().iter().filter(|name| name.node.is_nobody()).count(), 2);
+    here.unlock(&mut seat, Level::None, &mut mine);
+    here.stand_up(&mut seat, &mut mine);
+    assert_eq!(beside(&place), Vec::<String>::new());
+}
+
 /// The name that stands for readers on the server could not be made: then the database is not shared yet, and the next one puts it up.
 #[test]
 fn a_registry_without_the_stand_in_does_not_stay() {
@@ -224,6 +308,7 @@ fn a_registry_without_the_stand_in_does_not_stay() {
     mine.client.no_readers.store(true, std::sync::atomic::Ordering::Relaxed);
     assert!(matches!(here.lock(&mut seat, Level::Shared, &mut mine), Err(LockError::Full(_))));
     assert!(!place.paths.registry.exists() && !place.paths.lock.exists());
+    assert_eq!(beside(&place), Vec::<String>::new());
     mine.client.no_readers.store(false, std::sync::atomic::Ordering::Relaxed);
     here.lock(&mut seat, Level::Shared, &mut mine).unwrap();
     assert!(place.names().iter().any(|name| name.node.is_nobody()), "{:?}", place.names());

@@ -1,13 +1,15 @@
 //! How a process introduces itself at a database: its registration, and the registry, made if there is none.
 
+use std::ffi::OsStr;
 use std::io;
+use std::path::Path;
 use std::time::Duration;
 
 use super::database::{Database, Inner};
 use super::failure::Failure;
 use super::handles::OwnHandles;
 use super::messages::{self, Weight};
-use super::seat::Base;
+use super::seat::{Base, LockError};
 use crate::protocol::lease;
 use crate::protocol::names::{Kind, Name, NodeId};
 use crate::protocol::{self, Denied, Holder, Node};
@@ -66,13 +68,7 @@ impl Database {
     fn make_registry(&self, inner: &mut Inner) -> Result<(), Failure> {
         match self.storage.attributes(&self.paths.registry) {
             Ok(found) if found.is_dir => return Ok(()),
-            Ok(_) => {
-                let text = format!(
-                    "coord: {} is in the way: it must be coord's registry, a directory. Look what made it and remove it",
-                    self.paths.registry.display()
-                );
-                return Err(Denied::Refused(text).into());
-            }
+            Ok(_) => return Err(in_the_way(&self.paths.registry).into()),
             Err(_) => {}
         }
         let existing = match self.storage.attributes(&self.paths.database) {
@@ -146,8 +142,10 @@ impl Database {
     /// `used`: perhaps in trusted mode, on the server.
     pub(super) fn make_registry_now(&self, used: bool) -> Result<(), Failure> {
         let owner = self.owner()?;
+        if used && !switches::off(Guard::EarlierReaders) {
+            return self.share_with_readers(owner);
+        }
         match self.storage.make_dir(&self.paths.registry, owner) {
-            Ok(()) if used && !switches::off(Guard::EarlierReaders) => self.stand_in_for_readers(owner),
             Ok(()) => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
             Err(error) => Err(Denied::io("make the registry", &self.paths.registry)(error).into()),
@@ -156,15 +154,26 @@ impl Database {
 
     /// On the server's own disk somebody may be reading in trusted mode who has not looked for the registry yet. The name of a
     /// reader whose node never was stands for him: nobody is exclusive before he has watched it for the default lease, and then
-    /// the database is replaced, so that even a reader who stands still keeps what he reads.
-    fn stand_in_for_readers(&self, owner: crate::storage::Owner) -> Result<(), Failure> {
-        let name = Name { node: self.nobody(), n: 1, kind: Kind::Reader };
-        let path = self.paths.registry.join(name.to_string());
-        if let Err(error) = self.storage.create_new(&path, b"", owner) {
-            // Whoever comes next must find that nobody has put one up: the name may have landed, so that goes first.
-            let _ = self.storage.unlink(&path);
-            let _ = self.storage.remove_dir(&self.paths.registry);
-            return Err(Denied::io("announce earlier readers at", &path)(error).into());
+    /// the database is replaced, so that even a reader who stands still keeps what he reads. The registry gets its own name with
+    /// that one in it: whoever makes it may be killed at any step, and who comes next goes on with what is there.
+    fn share_with_readers(&self, owner: Owner) -> Result<(), Failure> {
+        let begun = match switches::off(Guard::WholeRegistry) {
+            true => &self.paths.registry,
+            false => &self.paths.begun_registry,
+        };
+        if let Err(denied) = self.fill_registry(begun, owner) {
+            self.withdraw_registry(begun);
+            if self.storage.attributes(&self.paths.registry).is_ok_and(|found| found.is_dir) {
+                // Ours after all, or somebody else was faster.
+                return Ok(());
+            }
+            return match denied {
+                // Somebody else has withdrawn his.
+                Denied::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                    Err(Failure::Lock(LockError::Busy))
+                }
+                denied => Err(denied.into()),
+            };
         }
         messages::say(
             Weight::Notice,
@@ -176,4 +185,56 @@ impl Database {
         );
         Ok(())
     }
+
+    fn fill_registry(&self, begun: &Path, owner: Owner) -> Result<(), Denied> {
+        match self.storage.make_dir(begun, owner) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                if !self.is_begun_registry(begun).map_err(Denied::io("look into", begun))? {
+                    return Err(in_the_way(begun));
+                }
+            }
+            Err(error) => return Err(Denied::io("make the registry as", begun)(error)),
+        }
+        switches::stop_point("registry-begun");
+        let reader = begun.join(Name { node: self.nobody(), n: 1, kind: Kind::Reader }.to_string());
+        self.storage.create_new(&reader, b"", owner).map_err(Denied::io("announce earlier readers at", &reader))?;
+        self.storage.rename(begun, &self.paths.registry).map_err(Denied::io("make the registry", &self.paths.registry))
+    }
+
+    /// Nothing is in it but the names that stand for earlier readers.
+    fn is_begun_registry(&self, begun: &Path) -> io::Result<bool> {
+        let is_dir = self.storage.attributes(begun)?.is_dir;
+        Ok(is_dir && self.storage.list(begun)?.iter().all(|name| stands_in(name)))
+    }
+
+    /// It could not get its name. That may still come, and must not find the directory without the names in it: so the directory
+    /// goes out of the way first. Who is at the same sees that it is gone, and begins anew.
+    fn withdraw_registry(&self, begun: &Path) {
+        if !self.is_begun_registry(begun).unwrap_or(false) {
+            return;
+        }
+        let aside = match switches::off(Guard::LateRegistry) {
+            true => begun.to_path_buf(),
+            false => self.paths.scratch(&Name { node: self.nobody(), n: 1, kind: Kind::New }),
+        };
+        if self.storage.rename(begun, &aside).is_ok() {
+            for name in self.storage.list(&aside).unwrap_or_default() {
+                let _ = self.storage.unlink(&aside.join(name));
+            }
+            let _ = self.storage.remove_dir(&aside);
+        }
+    }
+}
+
+fn in_the_way(registry: &Path) -> Denied {
+    Denied::Refused(format!(
+        "coord: {} is in the way: it must be coord's registry, a directory. Look what made it and remove it",
+        registry.display()
+    ))
+}
+
+/// Whether it is the name of a reader whose node never was.
+fn stands_in(name: &OsStr) -> bool {
+    Name::parse(name).is_some_and(|name| name.kind == Kind::Reader && name.node.is_nobody())
 }

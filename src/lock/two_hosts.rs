@@ -39,6 +39,9 @@ pub(super) struct Client {
     pub no_copies: AtomicBool,
     /// There is no room for a reader's name.
     pub no_readers: AtomicBool,
+    /// The next registry to get its name gets it only when a name is removed; until then that has failed.
+    pub late_registry: AtomicBool,
+    late: Mutex<Option<(PathBuf, PathBuf)>>,
     /// What happens before its next reader's name is made.
     pub before_reader: Mutex<Option<Act>>,
     pub clock: Arc<Clock>,
@@ -110,6 +113,10 @@ impl Storage for Client {
         if to.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"beat.")) {
             self.clock.beat();
         }
+        if to.extension().is_some_and(|end| end == "readers") && self.late_registry.swap(false, Ordering::Relaxed) {
+            *self.late.lock().unwrap() = Some((from.to_path_buf(), to.to_path_buf()));
+            return Err(io::ErrorKind::TimedOut.into());
+        }
         self.server.rename(from, to)
     }
     fn link(&self, file: &Path, name: &Path) -> io::Result<()> {
@@ -119,7 +126,11 @@ impl Storage for Client {
         }
     }
     fn unlink(&self, path: &Path) -> io::Result<()> {
-        self.server.unlink(path)
+        let unlinked = self.server.unlink(path);
+        if let Some((from, to)) = self.late.lock().unwrap().take() {
+            let _ = self.server.rename(&from, &to);
+        }
+        unlinked
     }
     fn list(&self, dir: &Path) -> io::Result<Vec<OsString>> {
         let of_lock = dir.extension().is_some_and(|extension| extension == "lock");
@@ -246,7 +257,7 @@ pub(super) fn host(paths: &Arc<Paths>) -> (Database, Program) {
 }
 
 pub(super) fn host_on(paths: &Arc<Paths>, filesystem: &str, lease_ms: u64) -> (Database, Program) {
-    let [held, no_links, no_copies, no_readers] = [(); 4].map(|()| AtomicBool::new(false));
+    let [held, no_links, no_copies, no_readers, late_registry] = [(); 5].map(|()| AtomicBool::new(false));
     let (server, pages) = (Disk::new(), Pages::default());
     let (before_reader, clock) = (Mutex::default(), Arc::default());
     process_of(
@@ -257,6 +268,8 @@ pub(super) fn host_on(paths: &Arc<Paths>, filesystem: &str, lease_ms: u64) -> (D
             no_links,
             no_copies,
             no_readers,
+            late_registry,
+            late: Mutex::default(),
             before_reader,
             clock,
             around_listing: Mutex::default(),

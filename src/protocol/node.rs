@@ -208,9 +208,7 @@ impl Node {
     /// A name never used before in the database's own directory, for [`Storage::open_listed`].
     pub fn scratch(&mut self) -> PathBuf {
         let name = self.next(Kind::New);
-        let base = self.paths.database.file_name().unwrap_or_default().to_string_lossy();
-        let short: String = base.chars().take(40).collect();
-        self.paths.parent.join(format!(".{short}.{name}"))
+        self.paths.scratch(&name)
     }
 
     /// Removes a file of ours: a failed create counts as made and a failed unlink as not done, until the name is gone.

@@ -3,6 +3,8 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use super::names::Name;
+
 /// The paths that belong to one database.
 #[derive(Clone, Debug)]
 pub struct Paths {
@@ -13,6 +15,8 @@ pub struct Paths {
     pub lock: PathBuf,
     /// `<database>.readers`, the registry G: its existence puts the database in network-exclusive mode.
     pub registry: PathBuf,
+    /// `<database>.sharing`: a registry in the making.
+    pub begun_registry: PathBuf,
     pub parent: PathBuf,
 }
 
@@ -29,8 +33,16 @@ impl Paths {
             journal: with("-journal"),
             lock: with(".lock"),
             registry: with(".readers"),
+            begun_registry: with(".sharing"),
             parent: database.parent().map_or_else(|| PathBuf::from("/"), Path::to_path_buf),
         }
+    }
+
+    /// A name in the database's own directory, for what is made there and goes at once.
+    pub fn scratch(&self, name: &Name) -> PathBuf {
+        let base = self.database.file_name().unwrap_or_default().to_string_lossy();
+        let short: String = base.chars().take(40).collect();
+        self.parent.join(format!(".{short}.{name}"))
     }
 
     /// People's log of takeovers.

@@ -157,6 +157,10 @@ guards! {
     NotRegistered = "not-registered",
     /// The name that stands for readers in trusted mode on the server whom nobody else can see.
     EarlierReaders = "earlier-readers",
+    /// Giving the registry its name with the name in it that stands for readers in trusted mode.
+    WholeRegistry = "whole-registry",
+    /// Moving a registry that could not be given its name out of the way, before the name in it is removed.
+    LateRegistry = "late-registry",
     /// Holding the lock directory while the registry is made beside a database.
     RegistryLocked = "registry-locked",
     /// Of programs that write on the server while the database is shared: a fresh listing of the lock directory before the registry is

@@ -13,6 +13,7 @@ mod clock;
 mod fences;
 mod locks;
 mod power;
+mod sharing;
 mod takeovers;
 mod trusted;
 

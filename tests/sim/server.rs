@@ -199,10 +199,18 @@ impl Server {
             Change::Rename(from, to) => {
                 let moved = self.look_up(from)?;
                 to.parent().map(|parent| self.look_up(parent)).transpose()?;
+                if self.inside(to).next().is_some() {
+                    return Err(error(io::ErrorKind::DirectoryNotEmpty));
+                }
                 if let Some(replaced) = self.names.get(to) {
                     self.nodes[*replaced].names -= 1;
                 }
-                self.rename_all(vec![(from.clone(), None), (to.clone(), Some(moved))]);
+                let mut names = vec![(from.clone(), None), (to.clone(), Some(moved))];
+                for path in self.inside(from) {
+                    let name = path.file_name().unwrap_or_default();
+                    names.extend([(path.clone(), None), (to.join(name), Some(self.names[path]))]);
+                }
+                self.rename_all(names);
                 Ok(())
             }
             Change::RenameOpened(inode, to) => {
