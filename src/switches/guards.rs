@@ -61,6 +61,8 @@ guards! {
     FreshReplaced = "fresh-replaced",
     /// Cutting a journal that may end in the name of a super-journal.
     SuperTail = "super-tail",
+    /// Cutting it by the next attempt where that had failed.
+    CutAgain = "cut-again",
     /// Syncing the journal of who died at the end of a transaction, before anybody sees that.
     SettledEnd = "settled-end",
     /// Looking at the lease, and now and then at the registry, before a lock that was kept from an earlier transaction is used.

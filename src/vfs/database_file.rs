@@ -289,7 +289,8 @@ impl DatabaseFile {
                     self.begun_by();
                 }
                 self.stamp = self.stamp.filter(|_| before > Level::None);
-                if wanted == Level::Reserved && before == Level::Shared { self.prepare_journal() } else { SQLITE_OK }
+                // Also where SQLite asks once more, as that had failed.
+                if wanted == Level::Reserved { self.prepare_journal() } else { SQLITE_OK }
             }
             Err(LockError::Busy) => self.busy(),
             // Not busy: a busy handler would go on waiting against the program's will.

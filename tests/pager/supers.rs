@@ -80,6 +80,36 @@ fn a_super_journal_name_behind_a_zeroed_header_hides_none_either() {
     }
 }
 
+/// What was to cut it fails: then the next attempt does it, in the same transaction or in another one.
+#[test]
+fn a_super_journal_name_that_could_not_be_cut_hides_none_either() {
+    let rolled_back = |guard: &str, within: bool| {
+        let room = Room::with_rows();
+        die_in_two_files(&room, ("truncate", "db.sqlite-journal", 1));
+        let journal = std::fs::OpenOptions::new().write(true).open(room.beside("-journal")).unwrap();
+        journal.write_all_at(&[0; 28], 0).unwrap();
+        let mut writer = host(&[("COORD_TEST_WITHOUT", guard)]);
+        writer.open("db", &room.uri(NETWORK)).ok();
+        writer.exec("db", &format!("PRAGMA journal_mode=TRUNCATE; {}", if within { "BEGIN" } else { "" })).ok();
+        assert_eq!(sum(&mut writer, "db"), "400", "the transaction over two files counts");
+        // It has a journal of its own statement, so that a full disk does not end the transaction.
+        let change = "INSERT INTO t(id, v) SELECT id + 1000, 5 FROM t WHERE id < 3";
+        writer.call(&["trap", "truncate", "-journal", "1", "13"]).ok();
+        writer.exec("db", change).error();
+        assert!(room.journal_size() > 10_000, "it was cut all the same");
+        let end = if within { "COMMIT" } else { "SELECT 1" };
+        dies_at(writer, "db", &format!("{change}; {end}"), ("sync", "db.sqlite", 3));
+        let mut reader = host(&[]);
+        open_waiting(&mut reader, &room.uri(NETWORK));
+        sum(&mut reader, "db")
+    };
+    for within in [false, true] {
+        assert_eq!(rolled_back("", within), "400", "within one transaction: {within}");
+    }
+    // Another transaction begins anew in any case, as the lock was given back.
+    assert_ne!(rolled_back("cut-again", true), "400", "the control: the name does hide it");
+}
+
 /// The name is a path of the host that wrote it. Where the directory is mounted elsewhere, it leads nowhere, and SQLite
 /// throws the hot journal away. Through coord nobody gets to see the half-written database, and at the right path all is
 /// rolled back.

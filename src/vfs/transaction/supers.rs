@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use super::{KEPT_JOURNAL, MAGIC};
 use crate::host::ffi::*;
+use crate::switches::{self, Guard};
 use crate::vfs::database_file::DatabaseFile;
 
 impl DatabaseFile {
@@ -17,7 +18,7 @@ impl DatabaseFile {
             return SQLITE_OK;
         }
         let code = self.cut_foreign_journal();
-        if code != SQLITE_OK {
+        if code != SQLITE_OK && !switches::off(Guard::CutAgain) {
             // Whoever tries again under this lock begins here.
             self.seat.keep_fresh_journal();
         }
