@@ -2,11 +2,15 @@
 //! to drop it, as the kernels of two hosts do. On a disk the drop has no effect, so this is where it is shown to be needed.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use super::two_hosts::{Place, at_once, host, run_without};
-use super::{Base, Level, LockError};
+use super::{Base, Database, Level, LockError, Mode};
 use crate::protocol::Paths;
 use crate::protocol::names::Name;
+use crate::storage::Kind;
+use crate::storage::kind::Class;
 
 #[test]
 fn who_takes_shared_reads_what_others_have_written() {
@@ -244,7 +248,7 @@ fn a_registry_that_gets_its_name_late_has_the_stand_in() {
     std::fs::remove_dir(&place.paths.registry).unwrap();
     let (here, mut mine) = host(&place.paths);
     let mut seat = here.sit(0, at_once());
-    mine.client.late_registry.store(true, std::sync::atomic::Ordering::Relaxed);
+    mine.client.late_registry.store(true, Ordering::Relaxed);
     let first = here.lock(&mut seat, Level::Shared, &mut mine).is_ok();
     if !first {
         here.lock(&mut seat, Level::Shared, &mut mine).unwrap();
@@ -265,37 +269,10 @@ fn without_moving_it_away_a_late_registry_has_no_stand_in() {
     assert!(said.contains("STATE true false"), "{said}");
 }
 
-/// A registry in the making, and names in the database's directory that were to go at once.
+/// What was to go at once: names in the database's directory that begin with a dot.
 fn beside(place: &Place) -> Vec<String> {
     let names = std::fs::read_dir(&place.paths.parent).unwrap().map(|entry| entry.unwrap().file_name());
-    let names = names.map(|name| name.to_string_lossy().into_owned());
-    names.filter(|name| name.starts_with('.') || name.ends_with(".sharing")).collect()
-}
-
-/// Somebody was killed while he made it: who comes next goes on with that. What is in it beside is none of coord's.
-#[test]
-fn a_registry_in_the_making_is_gone_on_with_and_a_strangers_directory_is_not() {
-    let place = Place::new();
-    std::fs::remove_dir(&place.paths.registry).unwrap();
-    let begun = &place.paths.begun_registry;
-    std::fs::create_dir(begun).unwrap();
-    for name in ["reader.dead-0-00000000000000aa.1", "photo.jpeg"] {
-        std::fs::write(begun.join(name), []).unwrap();
-    }
-    let (here, mut mine) = host(&place.paths);
-    let mut seat = here.sit(0, at_once());
-    let refused = here.lock(&mut seat, Level::Shared, &mut mine);
-    assert!(
-        matches!(&refused, Err(LockError::Failed(text)) if text.contains("db.sharing is in the way")),
-        "{refused:?}"
-    );
-    assert!(begun.join("photo.jpeg").exists());
-    std::fs::remove_file(begun.join("photo.jpeg")).unwrap();
-    here.lock(&mut seat, Level::Shared, &mut mine).unwrap();
-    assert_eq!(place.names().iter().filter(|name| name.node.is_nobody()).count(), 2);
-    here.unlock(&mut seat, Level::None, &mut mine);
-    here.stand_up(&mut seat, &mut mine);
-    assert_eq!(beside(&place), Vec::<String>::new());
+    names.map(|name| name.to_string_lossy().into_owned()).filter(|name| name.starts_with('.')).collect()
 }
 
 /// The name that stands for readers on the server could not be made: then the database is not shared yet, and the next one puts it up.
@@ -305,13 +282,66 @@ fn a_registry_without_the_stand_in_does_not_stay() {
     std::fs::remove_dir(&place.paths.registry).unwrap();
     let (here, mut mine) = host(&place.paths);
     let mut seat = here.sit(0, at_once());
-    mine.client.no_readers.store(true, std::sync::atomic::Ordering::Relaxed);
+    mine.client.no_readers.store(true, Ordering::Relaxed);
     assert!(matches!(here.lock(&mut seat, Level::Shared, &mut mine), Err(LockError::Full(_))));
     assert!(!place.paths.registry.exists() && !place.paths.lock.exists());
     assert_eq!(beside(&place), Vec::<String>::new());
-    mine.client.no_readers.store(false, std::sync::atomic::Ordering::Relaxed);
+    mine.client.no_readers.store(false, Ordering::Relaxed);
     here.lock(&mut seat, Level::Shared, &mut mine).unwrap();
     assert!(place.names().iter().any(|name| name.node.is_nobody()), "{:?}", place.names());
     here.unlock(&mut seat, Level::None, &mut mine);
     here.stand_up(&mut seat, &mut mine);
+}
+
+/// A name in the lock directory that could not be made is there all the same, late, in another's: it would keep every writer out for
+/// as long as its node lives.
+#[test]
+fn a_writers_name_that_comes_late_goes_again() {
+    let place = Place::new();
+    let (here, mut mine) = host(&place.paths);
+    let mut seat = here.sit(0, at_once());
+    mine.client.clock.begin();
+    here.lock(&mut seat, Level::Shared, &mut mine).unwrap();
+    mine.client.refuses_write.store(true, Ordering::Relaxed);
+    here.lock(&mut seat, Level::Reserved, &mut mine).unwrap_err();
+    let late = mine.client.late_write.lock().unwrap().take().expect("it was refused");
+    std::fs::create_dir(&place.paths.lock).unwrap();
+    std::fs::write(&late, []).unwrap();
+    for _ in 0..3 {
+        mine.client.clock.goes_on(Duration::from_secs(6));
+        here.tick();
+    }
+    println!("STATE {}", late.exists());
+    assert!(!late.exists() && !place.paths.lock.exists());
+    here.unlock(&mut seat, Level::None, &mut mine);
+    here.stand_up(&mut seat, &mut mine);
+}
+
+/// The negative control.
+#[test]
+fn without_looking_for_it_a_late_writers_name_stays() {
+    let said = run_without("late-write", "lock::coherence_tests::a_writers_name_that_comes_late_goes_again");
+    assert!(said.contains("STATE true"), "{said}");
+}
+
+/// A program in trusted mode, and a registry of which it can learn nothing: that is no sign that there is none.
+#[test]
+fn a_registry_that_cannot_be_looked_at_may_be_there() {
+    let place = Place::new();
+    let (_, mut mine) = host(&place.paths);
+    let kind = Kind { name: "ext4".to_string(), class: Class::Local };
+    let here = Database::new(mine.client.clone(), place.paths.clone(), kind, Mode::Trusted, 60_000);
+    let mut seat = here.sit(0, at_once());
+    mine.client.blind.store(true, Ordering::Relaxed);
+    let granted = here.lock(&mut seat, Level::Shared, &mut mine).is_ok();
+    println!("STATE {granted}");
+    assert!(!granted && here.look_now());
+    here.stand_up(&mut seat, &mut mine);
+}
+
+/// The negative control.
+#[test]
+fn without_the_look_it_is_taken_for_missing() {
+    let said = run_without("registry-seen", "lock::coherence_tests::a_registry_that_cannot_be_looked_at_may_be_there");
+    assert!(said.contains("STATE true"), "{said}");
 }

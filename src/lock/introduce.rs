@@ -1,6 +1,5 @@
 //! How a process introduces itself at a database: its registration, and the registry, made if there is none.
 
-use std::ffi::OsStr;
 use std::io;
 use std::path::Path;
 use std::time::Duration;
@@ -13,7 +12,7 @@ use super::seat::{Base, LockError};
 use crate::protocol::lease;
 use crate::protocol::names::{Kind, Name, NodeId};
 use crate::protocol::{self, Denied, Holder, Node};
-use crate::storage::Owner;
+use crate::storage::{Incarnation, Owner};
 use crate::switches::{self, Guard};
 
 impl Database {
@@ -79,19 +78,32 @@ impl Database {
         };
         // By somebody on the server, whose native locks are not seen here.
         let used = existing && !self.kind.is_local();
-        let locked = used && !switches::off(Guard::RegistryLocked) && self.lock_for_registry(inner)?;
-        let made = self.make_registry_now(used);
-        if locked {
+        if !used {
+            return self.make_registry_now();
+        }
+        let lock = match switches::off(Guard::RegistryLocked) {
+            true => None,
+            false => self.lock_for_registry(inner)?,
+        };
+        let made = match switches::off(Guard::EarlierReaders) {
+            true => self.make_registry_now().map_err(|why| Unshared { why, may_come: false }),
+            false => self.share_with_readers(lock.as_ref()),
+        };
+        // Nobody may begin to write on the server while it may still come.
+        if lock.is_some() && !made.as_ref().is_err_and(|unshared| unshared.may_come) {
             let _ = self.storage.remove_dir(&self.paths.lock);
         }
-        made
+        made.map_err(|unshared| unshared.why)
     }
 
     /// Takes L while the registry is made beside an existing database: on the server's own disk a program in trusted mode may
-    /// be writing, which holds L and has no heartbeat. False if L was held by the same name for ten leases.
-    fn lock_for_registry(&self, inner: &mut Inner) -> Result<bool, Failure> {
+    /// be writing, which holds L and has no heartbeat. Which L that is; `None` if it was held by the same name for ten leases.
+    fn lock_for_registry(&self, inner: &mut Inner) -> Result<Option<Incarnation>, Failure> {
         match self.storage.make_dir(&self.paths.lock, self.owner()?) {
-            Ok(()) => return Ok(true),
+            Ok(()) => {
+                let made = self.storage.incarnation(&self.paths.lock);
+                return made.map(Some).map_err(|error| Denied::io("look at", &self.paths.lock)(error).into());
+            }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(Denied::io("make the lock directory", &self.paths.lock)(error).into()),
         }
@@ -108,7 +120,7 @@ impl Database {
         };
         let what = format!("unregistered {}", self.paths.lock.display());
         if self.storage.known_for(&what, &which) >= lease * 10 && self.still_in_lock(&names)? {
-            return Ok(false);
+            return Ok(None);
         }
         let doing = "locked by a program on the server that does not share it over the network yet (or left so: then remove its \
                      .lock directory)";
@@ -139,13 +151,8 @@ impl Database {
         NodeId::nobody(&self.storage.process(), self.storage.random())
     }
 
-    /// `used`: perhaps in trusted mode, on the server.
-    pub(super) fn make_registry_now(&self, used: bool) -> Result<(), Failure> {
-        let owner = self.owner()?;
-        if used && !switches::off(Guard::EarlierReaders) {
-            return self.share_with_readers(owner);
-        }
-        match self.storage.make_dir(&self.paths.registry, owner) {
+    pub(super) fn make_registry_now(&self) -> Result<(), Failure> {
+        match self.storage.make_dir(&self.paths.registry, self.owner()?) {
             Ok(()) => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
             Err(error) => Err(Denied::io("make the registry", &self.paths.registry)(error).into()),
@@ -155,25 +162,30 @@ impl Database {
     /// On the server's own disk somebody may be reading in trusted mode who has not looked for the registry yet. The name of a
     /// reader whose node never was stands for him: nobody is exclusive before he has watched it for the default lease, and then
     /// the database is replaced, so that even a reader who stands still keeps what he reads. The registry gets its own name with
-    /// that one in it: whoever makes it may be killed at any step, and who comes next goes on with what is there.
-    fn share_with_readers(&self, owner: Owner) -> Result<(), Failure> {
+    /// that one in it, as whoever makes it may be killed at any step, and has had another name once only, as a rename may be late.
+    fn share_with_readers(&self, lock: Option<&Incarnation>) -> Result<(), Unshared> {
+        let nobody = self.nobody();
+        let scratch = |n| self.paths.scratch(&Name { node: nobody.clone(), n, kind: Kind::New });
         let begun = match switches::off(Guard::WholeRegistry) {
-            true => &self.paths.registry,
-            false => &self.paths.begun_registry,
+            true => self.paths.registry.clone(),
+            false => scratch(1),
         };
-        if let Err(denied) = self.fill_registry(begun, owner) {
-            self.withdraw_registry(begun);
+        let reader = Name { node: nobody.clone(), n: 1, kind: Kind::Reader }.to_string();
+        if let Err(why) = self.fill_registry(&begun, &reader, lock) {
+            // A rename that failed may still come, and must not find the directory without the name in it: so that goes out of the way
+            // before it is emptied.
+            let aside = if switches::off(Guard::LateRegistry) { begun.clone() } else { scratch(2) };
+            let withdrawn = self.storage.rename(&begun, &aside);
+            if withdrawn.is_ok() {
+                let _ = self.storage.unlink(&aside.join(&reader));
+                let _ = self.storage.remove_dir(&aside);
+            }
             if self.storage.attributes(&self.paths.registry).is_ok_and(|found| found.is_dir) {
                 // Ours after all, or somebody else was faster.
                 return Ok(());
             }
-            return match denied {
-                // Somebody else has withdrawn his.
-                Denied::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
-                    Err(Failure::Lock(LockError::Busy))
-                }
-                denied => Err(denied.into()),
-            };
+            let may_come = withdrawn.is_err_and(|error| error.kind() != io::ErrorKind::NotFound);
+            return Err(Unshared { why, may_come });
         }
         messages::say(
             Weight::Notice,
@@ -186,45 +198,29 @@ impl Database {
         Ok(())
     }
 
-    fn fill_registry(&self, begun: &Path, owner: Owner) -> Result<(), Denied> {
-        match self.storage.make_dir(begun, owner) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                if !self.is_begun_registry(begun).map_err(Denied::io("look into", begun))? {
-                    return Err(in_the_way(begun));
-                }
-            }
-            Err(error) => return Err(Denied::io("make the registry as", begun)(error)),
-        }
+    fn fill_registry(&self, begun: &Path, reader: &str, lock: Option<&Incarnation>) -> Result<(), Failure> {
+        let owner = self.owner()?;
+        self.storage.make_dir(begun, owner).map_err(Denied::io("make the registry as", begun))?;
         switches::stop_point("registry-begun");
-        let reader = begun.join(Name { node: self.nobody(), n: 1, kind: Kind::Reader }.to_string());
+        let reader = begun.join(reader);
         self.storage.create_new(&reader, b"", owner).map_err(Denied::io("announce earlier readers at", &reader))?;
-        self.storage.rename(begun, &self.paths.registry).map_err(Denied::io("make the registry", &self.paths.registry))
-    }
-
-    /// Nothing is in it but the names that stand for earlier readers.
-    fn is_begun_registry(&self, begun: &Path) -> io::Result<bool> {
-        let is_dir = self.storage.attributes(begun)?.is_dir;
-        Ok(is_dir && self.storage.list(begun)?.iter().all(|name| stands_in(name)))
-    }
-
-    /// It could not get its name. That may still come, and must not find the directory without the names in it: so the directory
-    /// goes out of the way first. Who is at the same sees that it is gone, and begins anew.
-    fn withdraw_registry(&self, begun: &Path) {
-        if !self.is_begun_registry(begun).unwrap_or(false) {
-            return;
+        let ours =
+            |lock: &Incarnation| self.storage.incarnation(&self.paths.lock).is_ok_and(|now| now.text == lock.text);
+        if !lock.is_none_or(ours) {
+            // Who stands still for long enough here has lost it, to a program on the server that may be writing.
+            return Err(Failure::Lock(LockError::Busy));
         }
-        let aside = match switches::off(Guard::LateRegistry) {
-            true => begun.to_path_buf(),
-            false => self.paths.scratch(&Name { node: self.nobody(), n: 1, kind: Kind::New }),
-        };
-        if self.storage.rename(begun, &aside).is_ok() {
-            for name in self.storage.list(&aside).unwrap_or_default() {
-                let _ = self.storage.unlink(&aside.join(name));
-            }
-            let _ = self.storage.remove_dir(&aside);
-        }
+        Ok(self
+            .storage
+            .rename(begun, &self.paths.registry)
+            .map_err(Denied::io("make the registry", &self.paths.registry))?)
     }
+}
+
+/// Why a database was not shared, and whether it may be all the same, later.
+struct Unshared {
+    why: Failure,
+    may_come: bool,
 }
 
 fn in_the_way(registry: &Path) -> Denied {
@@ -232,9 +228,4 @@ fn in_the_way(registry: &Path) -> Denied {
         "coord: {} is in the way: it must be coord's registry, a directory. Look what made it and remove it",
         registry.display()
     ))
-}
-
-/// Whether it is the name of a reader whose node never was.
-fn stands_in(name: &OsStr) -> bool {
-    Name::parse(name).is_some_and(|name| name.kind == Kind::Reader && name.node.is_nobody())
 }

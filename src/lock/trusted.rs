@@ -69,10 +69,15 @@ impl Database {
                     // Otherwise there are connections still that must not go on.
                     self.unusurp();
                 }
-                if !switches::off(Guard::RegistrySeen) && self.storage.attributes(&self.paths.registry).is_ok() {
-                    // Looked for under the native lock: it is made under native EXCLUSIVE, so there is no gap.
-                    base.native_unlock(Level::None);
-                    return self.follow_registry(inner, seat, base);
+                // Looked for under the native lock: it is made under native EXCLUSIVE, so there is no gap.
+                match self.is_registered() {
+                    _ if switches::off(Guard::RegistrySeen) => {}
+                    Ok(false) => {}
+                    registered => {
+                        base.native_unlock(Level::None);
+                        registered?;
+                        return self.follow_registry(inner, seat, base);
+                    }
                 }
             }
             Level::Reserved => {
@@ -145,10 +150,19 @@ impl Database {
 
     /// With L held, which whoever makes the registry needs: a registry that is there means that others go by it already.
     fn not_registered(&self, guard: Guard) -> Result<(), Failure> {
-        match self.storage.attributes(&self.paths.registry) {
+        match self.is_registered() {
             _ if switches::off(guard) => Ok(()),
-            Ok(_) => Err(Failure::Lock(LockError::Failed(self.usurped_text()))),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Ok(false) => Ok(()),
+            Ok(true) => Err(Failure::Lock(LockError::Failed(self.usurped_text()))),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// Only "no such file" says that there is no registry.
+    fn is_registered(&self) -> Result<bool, Failure> {
+        match self.storage.attributes(&self.paths.registry) {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(error) => Err(Denied::io("look for the registry", &self.paths.registry)(error).into()),
         }
     }
@@ -167,7 +181,8 @@ impl Database {
 
     /// The same, at once.
     pub fn look_now(&self) -> bool {
-        let found = self.storage.attributes(&self.paths.registry).is_ok();
+        // Where nothing can be learned of it, it may be there.
+        let found = !matches!(self.is_registered(), Ok(false));
         if found {
             self.usurp();
         }
@@ -244,7 +259,7 @@ impl Database {
             // The native lock keeps everybody out from here on. A name that a kill left in L once the registry exists
             // would be one of a node that never had a heartbeat there.
             self.leave_lock(inner);
-            self.make_registry_now(false)
+            self.make_registry_now()
         });
         base.native_unlock(Level::None);
         self.leave_lock(inner);

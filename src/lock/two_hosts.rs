@@ -39,6 +39,11 @@ pub(super) struct Client {
     pub no_copies: AtomicBool,
     /// There is no room for a reader's name.
     pub no_readers: AtomicBool,
+    /// Its next name in the lock directory cannot be made, as far as it is told.
+    pub late_write: Mutex<Option<PathBuf>>,
+    pub refuses_write: AtomicBool,
+    /// Nothing can be learned of a registry.
+    pub blind: AtomicBool,
     /// The next registry to get its name gets it only when a name is removed; until then that has failed.
     pub late_registry: AtomicBool,
     late: Mutex<Option<(PathBuf, PathBuf)>>,
@@ -104,6 +109,10 @@ impl Storage for Client {
         if let Some(act) = act {
             act();
         }
+        if path.to_string_lossy().contains(".lock/write.") && self.refuses_write.swap(false, Ordering::Relaxed) {
+            *self.late_write.lock().unwrap() = Some(path.to_path_buf());
+            return Err(io::ErrorKind::TimedOut.into());
+        }
         if reader && self.no_readers.load(Ordering::Relaxed) {
             return Err(io::ErrorKind::StorageFull.into());
         }
@@ -155,6 +164,9 @@ impl Storage for Client {
         self.server.incarnation(dir)
     }
     fn attributes(&self, path: &Path) -> io::Result<Attributes> {
+        if self.blind.load(Ordering::Relaxed) && path.extension().is_some_and(|end| end == "readers") {
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
         self.server.attributes(&self.known(path))
     }
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
@@ -257,7 +269,8 @@ pub(super) fn host(paths: &Arc<Paths>) -> (Database, Program) {
 }
 
 pub(super) fn host_on(paths: &Arc<Paths>, filesystem: &str, lease_ms: u64) -> (Database, Program) {
-    let [held, no_links, no_copies, no_readers, late_registry] = [(); 5].map(|()| AtomicBool::new(false));
+    let [held, no_links, no_copies, no_readers, late_registry, blind, refuses_write] =
+        [(); 7].map(|()| AtomicBool::new(false));
     let (server, pages) = (Disk::new(), Pages::default());
     let (before_reader, clock) = (Mutex::default(), Arc::default());
     process_of(
@@ -269,6 +282,9 @@ pub(super) fn host_on(paths: &Arc<Paths>, filesystem: &str, lease_ms: u64) -> (D
             no_copies,
             no_readers,
             late_registry,
+            blind,
+            refuses_write,
+            late_write: Mutex::default(),
             late: Mutex::default(),
             before_reader,
             clock,

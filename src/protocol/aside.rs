@@ -120,6 +120,12 @@ impl Node {
         maker: Maker,
     ) -> Result<(), Denied> {
         if !self.moves_aside() {
+            if matches!(maker, Maker::Another) {
+                // Where that one linked it, its copy and the live file are one: a rename between two names of a file does nothing.
+                for copy in [journal, ready].iter().flatten() {
+                    self.remove_name(copy)?;
+                }
+            }
             return Ok(());
         }
         let census = self.fresh_census()?;

@@ -68,6 +68,8 @@ pub struct Node {
     /// How often it is still to be tried to remove L, which was not empty when we left it.
     lock_left: u8,
     lock_due: Instant,
+    /// A name of ours in L of which we were told that it could not be made.
+    pub(super) late_write: Option<PathBuf>,
     pub(super) observer: Observer,
     /// Replacements of database and journal that our handles know of.
     pub(super) epoch: std::collections::BTreeSet<Name>,
@@ -105,6 +107,7 @@ impl Node {
             litter: Vec::new(),
             lock_left: 0,
             lock_due: Instant::default(),
+            late_write: None,
             observer: Observer::default(),
             epoch: Default::default(),
             notices: Vec::new(),
@@ -226,6 +229,7 @@ impl Node {
         if self.lease.is_deposed() {
             // A deposed node touches nothing: whoever holds L clears up after it.
             self.litter.clear();
+            self.late_write = None;
             self.lock_left = 0;
             return;
         }
@@ -244,9 +248,13 @@ impl Node {
     }
 
     fn try_to_remove_lock(&mut self, more: u8) {
+        if self.late_write.as_ref().is_some_and(|late| self.storage.unlink(late).is_ok()) {
+            self.late_write = None;
+        }
         let removed = self.storage.remove_dir(&self.paths.lock);
-        let stays = removed.is_err_and(|error| error.kind() != io::ErrorKind::NotFound);
-        self.lock_left = if stays && !switches::off(Guard::LockLeft) { more } else { 0 };
+        let stays =
+            removed.is_err_and(|error| error.kind() != io::ErrorKind::NotFound) && !switches::off(Guard::LockLeft);
+        self.lock_left = if stays || self.late_write.is_some() { more } else { 0 };
         self.lock_due = self.storage.now().after(self.lease_span() / 12);
     }
 

@@ -15,8 +15,6 @@ pub struct Paths {
     pub lock: PathBuf,
     /// `<database>.readers`, the registry G: its existence puts the database in network-exclusive mode.
     pub registry: PathBuf,
-    /// `<database>.sharing`: a registry in the making.
-    pub begun_registry: PathBuf,
     pub parent: PathBuf,
 }
 
@@ -33,7 +31,6 @@ impl Paths {
             journal: with("-journal"),
             lock: with(".lock"),
             registry: with(".readers"),
-            begun_registry: with(".sharing"),
             parent: database.parent().map_or_else(|| PathBuf::from("/"), Path::to_path_buf),
         }
     }

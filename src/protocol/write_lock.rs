@@ -65,7 +65,9 @@ impl Node {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 Err(error) => {
-                    self.discard(path);
+                    self.discard(path.clone());
+                    // It may be made still, in somebody else's L by then.
+                    self.late_write = Some(path).filter(|_| !switches::off(Guard::LateWrite));
                     self.remove_lock();
                     return Err(Denied::io("enter the lock directory", &self.paths.lock)(error));
                 }
@@ -98,6 +100,14 @@ impl Node {
                 Ok(view) => view,
                 // Given back meanwhile.
                 Err(Denied::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => return Ok(()),
+                // Its maker's umask, until he gives it the rights that it has to have; where he was killed before that, nobody is in it.
+                Err(Denied::Io { source, .. })
+                    if source.kind() == io::ErrorKind::PermissionDenied
+                        && (round == 0 || self.storage.remove_dir(&self.paths.lock).is_ok()) =>
+                {
+                    self.storage.sleep(POLL * 2);
+                    continue;
+                }
                 Err(denied) => return Err(self.not_a_lock(denied)),
             };
             if self.others(&view).is_empty() {

@@ -61,6 +61,12 @@ guards! {
     FreshReplaced = "fresh-replaced",
     /// Cutting a journal that may end in the name of a super-journal.
     SuperTail = "super-tail",
+    /// Under a lock that SQLite keeps: cutting a journal that was rolled back before the next one is begun over it.
+    OldJournal = "old-journal",
+    /// Under a lock that SQLite keeps: reading nothing beside a hot journal that was not opened to be rolled back.
+    NotRolledBack = "not-rolled-back",
+    /// Telling a writer that EXCLUSIVE was refused by an error that ends its transaction, also where that was for want of rights.
+    SpillRefused = "spill-refused",
     /// Cutting it by the next attempt where that had failed.
     CutAgain = "cut-again",
     /// Syncing the journal of who died at the end of a transaction, before anybody sees that.
@@ -184,6 +190,8 @@ guards! {
     EmptyStill = "empty-still",
     /// Trying again to remove a lock directory that was not empty.
     LockLeft = "lock-left",
+    /// Looking for a while for a name in the lock directory that could not be made.
+    LateWrite = "late-write",
     /// Asking the server for a file's length when its cached pages are dropped.
     FreshSize = "fresh-size",
     /// Opening a file anew of which pages are left in the cache when they have been dropped.

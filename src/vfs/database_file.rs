@@ -300,6 +300,12 @@ impl DatabaseFile {
                 self.lost_told = before != Level::None;
                 self.fail(SQLITE_IOERR_LOCK, text)
             }
+            // In the middle of a statement SQLite goes on after these, and a COMMIT would keep the half of it.
+            Err(LockError::CannotOpen(text) | LockError::ReadOnly(text))
+                if before >= Level::Reserved && !switches::off(Guard::SpillRefused) =>
+            {
+                self.fail(SQLITE_IOERR_LOCK, text)
+            }
             Err(LockError::CannotOpen(text)) => self.fail(SQLITE_CANTOPEN, text),
             Err(LockError::ReadOnly(text)) => self.fail(SQLITE_READONLY, text),
             Err(LockError::Full(text)) => self.fail(SQLITE_FULL, text),

@@ -77,7 +77,7 @@ impl JournalFile {
             return failed;
         }
         if owner.handles.journal_cut {
-            owner.refuse_again();
+            // A rollback of everything asks for the size first, which is where it is counted: this one may be of a statement only.
             return SQLITE_IOERR_READ;
         }
         let code = match &owner.handles.journal {

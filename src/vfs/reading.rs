@@ -22,7 +22,7 @@ impl DatabaseFile {
         if let Some(text) = self.refusal.clone().filter(|_| beyond && !switches::off(Guard::Refused)) {
             return self.fail(SQLITE_CANTOPEN, text);
         }
-        if self.transaction.poisoned {
+        if self.transaction.poisoned || (self.transaction.passes_over() && self.is_hot_still()) {
             return self.fail(
                 SQLITE_IOERR_READ,
                 format!(
@@ -38,6 +38,10 @@ impl DatabaseFile {
         }
         // SAFETY: the caller's promise.
         unsafe { self.read_from_file(buffer, amount, offset) }
+    }
+
+    fn is_hot_still(&self) -> bool {
+        self.database.journal_is_hot() && !switches::off(Guard::NotRolledBack)
     }
 
     /// The bytes by which SQLite knows whether its cache is still good, from memory where they are known.

@@ -37,6 +37,9 @@ pub struct Transaction {
     recovering: bool,
     /// and the journal was opened for it.
     journal_opened: bool,
+    /// Under this lock, which SQLite keeps (`locking_mode=EXCLUSIVE`), a journal was rolled back, or found to be none: what is in it
+    /// must not be taken for a part of the next one.
+    over_an_old_one: bool,
     /// The journal was finalised; the commit still has to be confirmed, the file may still be cut.
     finalised: bool,
     /// Hot journal beside us that we did not roll back: nothing may be read.
@@ -58,6 +61,7 @@ impl Transaction {
     pub fn locked(&mut self, before: Level, now: Level) {
         if now == Level::Exclusive {
             self.recovering = before == Level::Shared;
+            self.over_an_old_one |= self.recovering;
             self.journal_opened = false;
         }
     }
@@ -75,6 +79,12 @@ impl Transaction {
     /// Whether it is that of a COMMIT, if anything is synced now.
     pub fn is_kept(&self) -> bool {
         self.writes() && !self.undoing
+    }
+
+    /// Whether it has EXCLUSIVE to roll a journal back and has not even opened it: SQLite opens it before it reads anything, but for
+    /// `journal_mode=OFF`.
+    pub fn passes_over(&self) -> bool {
+        self.recovering && !self.journal_opened
     }
 
     /// Whether anything was left undone or went wrong, so that nothing may rest on it.
@@ -256,6 +266,15 @@ impl DatabaseFile {
         }
         let Some(journal) = &self.handles.journal else { return SQLITE_IOERR_WRITE };
         self.handles.journal_dirty = true;
+        // A header of its own, not the count of records that is written into it later.
+        let begins = offset == 0 && data.len() > ZERO_HEADER;
+        if begins && self.transaction.over_an_old_one && !switches::off(Guard::OldJournal) {
+            let cut = journal.truncate(0);
+            if cut != SQLITE_OK {
+                self.journal_write_failed(cut);
+                return cut;
+            }
+        }
         // SQLite writes the magic at the end of a super-journal's name, before anybody is asked whether that may be.
         let named = data.ends_with(&MAGIC) && !switches::off(Guard::SuperTail);
         let end = offset + data.len() as i64;

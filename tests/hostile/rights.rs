@@ -2,7 +2,7 @@
 
 use crate::common;
 use crate::common::bank::Sql;
-use crate::common::hostile::{NETWORK, Place, SHORT, TRUSTED};
+use crate::common::hostile::{AT_ONCE, NETWORK, Place, SHORT, TRUSTED};
 use crate::common::visitor::Visit;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
@@ -185,12 +185,13 @@ fn what_cannot_be_read_is_named() {
     assert!(text.contains("state.sqlite.readers") && text.contains("permission"), "{text}");
     mode(&place.registry(), 0o777);
     fs::create_dir(place.lock()).unwrap();
+    fs::write(place.lock().join("something"), "").unwrap();
     mode(&place.lock(), 0o700);
     visitor.sql("INSERT INTO t VALUES(3, 3)").unwrap_err();
     let text = visitor.complaint();
     assert!(text.contains("state.sqlite.lock") && text.contains("permission"), "{text}");
     place.assert_untouched();
-    fs::remove_dir(place.lock()).unwrap();
+    fs::remove_dir_all(place.lock()).unwrap();
     // A node whose identity is not ours to read, silent for its whole lease.
     let node = "elsewhere-7-00000000000000aa";
     for name in [format!("beat.{node}.1.1000"), format!("exclusive.{node}.2")] {
@@ -250,4 +251,53 @@ fn an_umask_that_is_changed_later_keeps_nobody_out() {
     let mut other = visit().start(place.dir.path());
     other.open(&place.database, SHORT).unwrap();
     common::until("the dead one to be cleared up after", || other.sql("UPDATE t SET b = 3 WHERE a = 1").is_ok());
+}
+
+/// Killed right after it has made the lock directory under such an umask, before it could give it the rights that it has to have.
+#[test]
+fn a_lock_directory_of_nobody_that_cannot_be_looked_into_keeps_nobody_out() {
+    if !is_root() {
+        return;
+    }
+    let place = open_place(0o777, 0o666);
+    let mut visitor = visit().start(place.dir.path());
+    visitor.open(&place.database, AT_ONCE).unwrap();
+    visitor.sql("UPDATE t SET b = 2 WHERE a = 1").unwrap();
+    fs::create_dir(place.lock()).unwrap();
+    mode(&place.lock(), 0o700);
+    visitor.sql("UPDATE t SET b = 3 WHERE a = 1").unwrap();
+    // One that somebody is in stays.
+    fs::create_dir(place.lock()).unwrap();
+    fs::write(place.lock().join("write.other-00000000-1-00000000000000aa.1"), "").unwrap();
+    mode(&place.lock(), 0o700);
+    visitor.sql("UPDATE t SET b = 4 WHERE a = 1").unwrap_err();
+    assert_eq!(fs::read_dir(place.lock()).unwrap().count(), 1);
+}
+
+/// SQLite takes a missing right for no reason to end a transaction. In the middle of a statement it must be: a COMMIT would keep the
+/// half of it.
+#[test]
+fn a_writer_who_loses_a_right_in_the_middle_of_a_statement_commits_no_half_of_it() {
+    if !is_root() {
+        return;
+    }
+    let left = |guard: &str| {
+        let place = open_place(0o777, 0o666);
+        let mut visitor = visit().env("COORD_TEST_WITHOUT", guard).start(place.dir.path());
+        visitor.open(&place.database, AT_ONCE).unwrap();
+        let rows = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2000)
+            INSERT INTO u SELECT i, hex(randomblob(50)) FROM n";
+        visitor.sql(&format!("CREATE TABLE u(a INTEGER PRIMARY KEY, b); CREATE INDEX v ON u(b); {rows}")).unwrap();
+        visitor.sql("PRAGMA cache_size=5; PRAGMA cache_spill=1; BEGIN IMMEDIATE").unwrap();
+        // As where a Kerberos ticket has run out.
+        mode(&place.registry(), 0o555);
+        visitor.sql("DELETE FROM u WHERE a % 2 = 0").unwrap_err();
+        mode(&place.registry(), 0o777);
+        let _ = visitor.sql("COMMIT");
+        let sound = visitor.sql("PRAGMA integrity_check").unwrap()[0][0].clone();
+        (visitor.sql("SELECT count(*) FROM u NOT INDEXED").unwrap()[0][0].clone(), sound)
+    };
+    let whole = ("2000".to_string(), "ok".to_string());
+    assert_eq!(left(""), whole);
+    assert_ne!(left("spill-refused"), whole, "the control: the half of it is there");
 }

@@ -15,7 +15,7 @@ pub fn torn_by(query: &str) -> Room {
     room
 }
 
-fn tear(room: &Room, query: &str) {
+pub fn tear(room: &Room, query: &str) {
     let mut host = host(&[]);
     host.open("db", &room.uri(query)).ok();
     host.exec("db", "PRAGMA journal_mode=TRUNCATE").ok();

@@ -110,6 +110,27 @@ fn a_super_journal_name_that_could_not_be_cut_hides_none_either() {
     assert_ne!(rolled_back("cut-again", true), "400", "the control: the name does hide it");
 }
 
+/// With `locking_mode=EXCLUSIVE` nobody asks for RESERVED any more: the name goes with the header of the next transaction.
+#[test]
+fn under_a_kept_lock_an_old_super_journal_name_hides_none_either() {
+    let rolled_back = |guard: &str| {
+        let room = Room::with_rows();
+        let mut writer = host(&[("COORD_TEST_WITHOUT", guard)]);
+        writer.open("db", &room.uri(AT_ONCE)).ok();
+        writer.exec("db", "PRAGMA journal_mode=TRUNCATE").ok();
+        die_in_two_files(&room, ("truncate", "db.sqlite-journal", 1));
+        writer.exec("db", "PRAGMA locking_mode=EXCLUSIVE").ok();
+        assert_eq!(sum(&mut writer, "db"), "400", "the transaction over two files counts");
+        dies_at(writer, "db", "UPDATE t SET v = 777 WHERE id = 1", ("sync", "db.sqlite", 3));
+        assert!(room.is_torn());
+        let mut reader = host(&[]);
+        open_waiting(&mut reader, &room.uri(NETWORK));
+        sum(&mut reader, "db")
+    };
+    assert_eq!(rolled_back(""), "400");
+    assert_ne!(rolled_back("old-journal"), "400", "the control: the name does hide it");
+}
+
 /// The name is a path of the host that wrote it. Where the directory is mounted elsewhere, it leads nowhere, and SQLite
 /// throws the hot journal away. Through coord nobody gets to see the half-written database, and at the right path all is
 /// rolled back.

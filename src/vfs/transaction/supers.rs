@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use super::{KEPT_JOURNAL, MAGIC};
 use crate::host::ffi::*;
+use crate::lock::Writing;
 use crate::switches::{self, Guard};
 use crate::vfs::database_file::DatabaseFile;
 
@@ -44,9 +45,19 @@ impl DatabaseFile {
         if tail != MAGIC && size <= KEPT_JOURNAL {
             return SQLITE_OK;
         }
+        // The lock may have been granted at an earlier attempt.
+        let _writing = match Writing::begin(self.seat.fork()) {
+            Ok(writing) => writing,
+            Err(text) => return self.fail(SQLITE_IOERR_TRUNCATE, text),
+        };
+        let checked = self.check_lease(SQLITE_IOERR_TRUNCATE);
+        if checked != SQLITE_OK {
+            return checked;
+        }
+        let Some(journal) = &self.handles.journal else { return SQLITE_IOERR_TRUNCATE };
         self.handles.journal_dirty = true;
         match journal.truncate(0) {
-            SQLITE_OK => SQLITE_OK,
+            SQLITE_OK => self.check_lease(SQLITE_IOERR_TRUNCATE),
             code => {
                 self.write_failed(code);
                 code
