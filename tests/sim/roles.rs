@@ -229,9 +229,11 @@ pub fn nothing_stays(world: &Arc<World>) {
     }
 }
 
-/// Locks, and what keeps the lock's directory from being removed.
+/// Locks, and what keeps the lock's directory from being removed. A registry that was being made when its maker was killed is none.
 pub fn leftovers(world: &Arc<World>) -> Vec<String> {
     let state = world.state();
-    let is_lock = |name: &String| ["/d.lock", "/exclusive.", "/reader."].iter().any(|word| name.contains(word));
+    let begun = |name: &str| name.contains("/.d.new.");
+    let is_lock =
+        |name: &String| ["/d.lock", "/exclusive.", "/reader."].iter().any(|word| name.contains(word)) && !begun(name);
     state.server.names.keys().map(|path| path.display().to_string()).filter(is_lock).collect()
 }
