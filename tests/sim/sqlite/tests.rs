@@ -124,11 +124,9 @@ macro_rules! sharing_controls {
 sharing_controls! {
     while_shared_without_earlier_readers => Guard::EarlierReaders, after 40, stormy true;
     while_shared_with_names_of_other_hosts_removed => Guard::ForeignLock, after 1_285, stormy false;
-    while_shared_without_a_look_under_the_lock => Guard::NotRegistered, after 590, stormy false;
-    while_shared_without_the_lock => Guard::RegistryLocked, after 200, stormy false;
+    while_shared_without_a_look_under_the_lock => Guard::NotRegistered, after 875, stormy false;
+    while_shared_without_the_lock => Guard::RegistryLocked, after 3_990, stormy false;
     while_shared_with_a_journal_of_others_removed => Guard::UsurpedJournal, after 40_630, stormy false;
-    while_shared_over_a_journal_left_hot_on_the_server => Guard::EarlierWriters, after 90_395, stormy false;
-    while_shared_with_another_journal_than_its_own => Guard::SameJournal, after 26_740, stormy false;
 }
 
 /// It takes two programs that end trusted mode at the same moment.
