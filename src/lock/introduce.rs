@@ -101,8 +101,10 @@ impl Database {
     fn lock_for_registry(&self, inner: &mut Inner) -> Result<Option<Incarnation>, Failure> {
         match self.storage.make_dir(&self.paths.lock, self.owner()?) {
             Ok(()) => {
-                let made = self.storage.incarnation(&self.paths.lock);
-                return made.map(Some).map_err(|error| Denied::io("look at", &self.paths.lock)(error).into());
+                return self.storage.incarnation(&self.paths.lock).map(Some).map_err(|error| {
+                    let _ = self.storage.remove_dir(&self.paths.lock);
+                    Denied::io("look at", &self.paths.lock)(error).into()
+                });
             }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(Denied::io("make the lock directory", &self.paths.lock)(error).into()),
@@ -171,11 +173,20 @@ impl Database {
             false => scratch(1),
         };
         let reader = Name { node: nobody.clone(), n: 1, kind: Kind::Reader }.to_string();
-        if let Err(why) = self.fill_registry(&begun, &reader, lock) {
+        let filled = self.fill_registry(&begun, &reader, lock);
+        let asked = filled.is_ok();
+        let named = filled.and_then(|()| {
+            let renamed = self.storage.rename(&begun, &self.paths.registry);
+            Ok(renamed.map_err(Denied::io("make the registry", &self.paths.registry))?)
+        });
+        if let Err(why) = named {
             // A rename that failed may still come, and must not find the directory without the name in it: so that goes out of the way
             // before it is emptied.
-            let aside = if switches::off(Guard::LateRegistry) { begun.clone() } else { scratch(2) };
-            let withdrawn = self.storage.rename(&begun, &aside);
+            let aside = match asked && !switches::off(Guard::LateRegistry) {
+                true => scratch(2),
+                false => begun.clone(),
+            };
+            let withdrawn = if asked { self.storage.rename(&begun, &aside) } else { Ok(()) };
             if withdrawn.is_ok() {
                 let _ = self.storage.unlink(&aside.join(&reader));
                 let _ = self.storage.remove_dir(&aside);
@@ -210,10 +221,7 @@ impl Database {
             // Who stands still for long enough here has lost it, to a program on the server that may be writing.
             return Err(Failure::Lock(LockError::Busy));
         }
-        Ok(self
-            .storage
-            .rename(begun, &self.paths.registry)
-            .map_err(Denied::io("make the registry", &self.paths.registry))?)
+        Ok(())
     }
 }
 

@@ -74,6 +74,10 @@ impl Database {
                     _ if switches::off(Guard::RegistrySeen) => {}
                     Ok(false) => {}
                     registered => {
+                        if !inner.arbiter.is_idle() {
+                            // Another copy of SQLite in this process may lose its native lock with ours.
+                            self.usurp();
+                        }
                         base.native_unlock(Level::None);
                         registered?;
                         return self.follow_registry(inner, seat, base);

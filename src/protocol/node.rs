@@ -68,8 +68,8 @@ pub struct Node {
     /// How often it is still to be tried to remove L, which was not empty when we left it.
     lock_left: u8,
     lock_due: Instant,
-    /// A name of ours in L of which we were told that it could not be made.
-    pub(super) late_write: Option<PathBuf>,
+    /// Names of ours in L of which we were told that they could not be made, and how often each is still to be looked for.
+    late_writes: Vec<(PathBuf, u8)>,
     pub(super) observer: Observer,
     /// Replacements of database and journal that our handles know of.
     pub(super) epoch: std::collections::BTreeSet<Name>,
@@ -107,7 +107,7 @@ impl Node {
             litter: Vec::new(),
             lock_left: 0,
             lock_due: Instant::default(),
-            late_write: None,
+            late_writes: Vec::new(),
             observer: Observer::default(),
             epoch: Default::default(),
             notices: Vec::new(),
@@ -229,7 +229,7 @@ impl Node {
         if self.lease.is_deposed() {
             // A deposed node touches nothing: whoever holds L clears up after it.
             self.litter.clear();
-            self.late_write = None;
+            self.late_writes.clear();
             self.lock_left = 0;
             return;
         }
@@ -241,6 +241,13 @@ impl Node {
         }
     }
 
+    /// It may be made still, in somebody else's L by then.
+    pub(super) fn await_late_write(&mut self, path: PathBuf) {
+        if !switches::off(Guard::LateWrite) {
+            self.late_writes.push((path, LOCK_TRIES));
+        }
+    }
+
     /// Removes L, unless somebody is in it. What is in it may be nobody's: a name that would not go, or one that an NFS client keeps until
     /// its last request for a removed file is answered. So it is tried again for a while.
     pub(super) fn remove_lock(&mut self) {
@@ -248,13 +255,19 @@ impl Node {
     }
 
     fn try_to_remove_lock(&mut self, more: u8) {
-        if self.late_write.as_ref().is_some_and(|late| self.storage.unlink(late).is_ok()) {
-            self.late_write = None;
+        for (path, more) in std::mem::take(&mut self.late_writes) {
+            if self.storage.unlink(&path).is_err() && more > 0 {
+                self.late_writes.push((path, more - 1));
+            }
         }
         let removed = self.storage.remove_dir(&self.paths.lock);
         let stays =
             removed.is_err_and(|error| error.kind() != io::ErrorKind::NotFound) && !switches::off(Guard::LockLeft);
-        self.lock_left = if stays || self.late_write.is_some() { more } else { 0 };
+        self.lock_left = match self.late_writes.is_empty() {
+            true if stays => more,
+            true => 0,
+            false => more.max(1),
+        };
         self.lock_due = self.storage.now().after(self.lease_span() / 12);
     }
 

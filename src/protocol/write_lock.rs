@@ -67,7 +67,7 @@ impl Node {
                 Err(error) => {
                     self.discard(path.clone());
                     // It may be made still, in somebody else's L by then.
-                    self.late_write = Some(path).filter(|_| !switches::off(Guard::LateWrite));
+                    self.await_late_write(path);
                     self.remove_lock();
                     return Err(Denied::io("enter the lock directory", &self.paths.lock)(error));
                 }
@@ -112,7 +112,7 @@ impl Node {
             };
             if self.others(&view).is_empty() {
                 // Somebody is between two steps, or died there: entered after it was seen so twice, two intervals apart.
-                if round == 1 {
+                if round >= 1 {
                     return Ok(());
                 }
                 self.storage.sleep(POLL * 2);
