@@ -52,23 +52,29 @@ fn nobody_writes_before_earlier_readers_had_their_time() {
     assert_eq!(maker.exec("db", "SELECT count(*) FROM t").value(), "3");
 }
 
-/// Who makes the registry is killed in the middle of it; what comes of another one's first write then.
-fn shared_by_who_was_killed(env: &[(&str, &str)]) -> Result<String, i32> {
-    let dir = common::dir();
-    let database = dir.path().join("old.sqlite");
+const READ: [&str; 3] = ["exec", "db", "SELECT count(*) FROM t"];
+
+/// A program that stands still while it makes the registry of this database, and the file that it waits to be gone.
+fn standing_maker(dir: &Path, env: &[(&str, &str)]) -> (PathBuf, Host, PathBuf) {
+    let (database, schedule) = (dir.join("old.sqlite"), dir.join("stops"));
     let plain = rusqlite::Connection::open(&database).expect("it opens");
     plain.execute_batch("CREATE TABLE t(a)").expect("it is made");
     drop(plain);
-    let schedule = dir.path().join("stops");
     std::fs::write(&schedule, "hold registry-begun\n").unwrap();
     let stops = ("COORD_TEST_STOPS", schedule.to_str().expect("a plain path"));
-    let shared = ("COORD_TEST_SHARED", "1");
-    let mut maker = Host::with(&[("a", Sqlite::Newest)], &[&[shared, stops], env].concat());
+    let mut maker = Host::with(&[("a", Sqlite::Newest)], &[&[("COORD_TEST_SHARED", "1"), stops], env].concat());
     maker.load(&common::extension()).ok();
     maker.open("db", &uri(&database)).ok();
-    maker.send(&["exec", "db", "SELECT a FROM t"]);
+    maker.send(&READ);
     let held = schedule.with_added_extension("registry-begun").with_added_extension("held");
     common::until("it to have begun", || held.exists());
+    (database, maker, held)
+}
+
+/// Who makes the registry is killed in the middle of it; what comes of another one's first write then.
+fn shared_by_who_was_killed(env: &[(&str, &str)]) -> Result<String, i32> {
+    let dir = common::dir();
+    let (database, maker, _) = standing_maker(dir.path(), env);
     maker.kill();
     let mut other = guest();
     // Nobody alive holds the lock directory; that it is left is looked at first.
@@ -88,6 +94,27 @@ fn a_maker_who_is_killed_leaves_no_registry_that_nobody_stands_in() {
 fn a_registry_that_is_made_step_by_step_is_left_without() {
     let written = shared_by_who_was_killed(&[("COORD_TEST_WITHOUT", "whole-registry")]);
     assert!(written.is_ok(), "{written:?}");
+}
+
+/// Who stands still with the lock directory that he has made for this has lost it, and another's is there: he must not share what a
+/// program on the server may be writing. What he is told.
+fn shared_without_the_lock(env: &[(&str, &str)]) -> Result<String, i32> {
+    let dir = common::dir();
+    let (database, mut maker, held) = standing_maker(dir.path(), env);
+    let lock = PathBuf::from(format!("{}.lock", database.display()));
+    let _ = std::fs::remove_dir(&lock);
+    std::fs::create_dir(&lock).expect("another's");
+    std::fs::write(lock.join("write.server-00000000-9-00000000000000ff.1"), "").expect("another's");
+    std::fs::remove_file(held).unwrap();
+    maker.answer(&READ).result.map_err(|error| error.code & 0xff)
+}
+
+#[test]
+fn who_has_lost_the_lock_does_not_share_the_database() {
+    assert_eq!(shared_without_the_lock(&[]), Err(5), "it is busy");
+    // The control.
+    let shared = shared_without_the_lock(&[("COORD_TEST_WITHOUT", "registry-locked")]);
+    assert!(shared.is_ok(), "{shared:?}");
 }
 
 #[test]

@@ -324,6 +324,35 @@ fn without_looking_for_it_a_late_writers_name_stays() {
     assert!(said.contains("STATE true"), "{said}");
 }
 
+/// A breaker on a network had linked his copy as the database when he died; who finishes it has the disk itself, where a rename between
+/// two names of one file does nothing.
+#[test]
+fn a_copy_that_has_two_names_keeps_the_right_one() {
+    let place = Place::new();
+    let (_, mut mine) = host(&place.paths);
+    let kind = Kind { name: "ext4".to_string(), class: Class::Local };
+    let here = Database::new(mine.client.clone(), place.paths.clone(), kind, Mode::NetworkExclusive, 60_000);
+    let node = "dead-00000000-7-00000000000000aa";
+    std::fs::write(place.paths.registry.join(format!("deposed.{node}.1.00000000000000bb.1")), []).unwrap();
+    std::fs::create_dir(&place.paths.lock).unwrap();
+    let ready = place.paths.lock.join(format!("fence.{node}.3.ready"));
+    std::fs::hard_link(&place.paths.database, &ready).unwrap();
+    let mut seat = here.sit(0, at_once());
+    here.lock(&mut seat, Level::Shared, &mut mine).unwrap();
+    here.lock(&mut seat, Level::Reserved, &mut mine).unwrap();
+    println!("STATE {}", ready.exists());
+    assert!(!ready.exists() && std::fs::read(&place.paths.database).unwrap() == [1; 64]);
+    here.unlock(&mut seat, Level::None, &mut mine);
+    here.stand_up(&mut seat, &mut mine);
+}
+
+/// The negative control.
+#[test]
+fn without_the_unlink_it_keeps_both() {
+    let said = run_without("two-names", "lock::coherence_tests::a_copy_that_has_two_names_keeps_the_right_one");
+    assert!(said.contains("STATE true"), "{said}");
+}
+
 /// A program in trusted mode, and a registry of which it can learn nothing: that is no sign that there is none.
 #[test]
 fn a_registry_that_cannot_be_looked_at_may_be_there() {

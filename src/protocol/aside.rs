@@ -120,7 +120,7 @@ impl Node {
         maker: Maker,
     ) -> Result<(), Denied> {
         if !self.moves_aside() {
-            if matches!(maker, Maker::Another) {
+            if maker == Maker::Another && !switches::off(Guard::TwoNames) {
                 // Where that one linked it, its copy and the live file are one: a rename between two names of a file does nothing.
                 for copy in [journal, ready].iter().flatten() {
                     self.remove_name(copy)?;

@@ -190,6 +190,8 @@ guards! {
     EmptyStill = "empty-still",
     /// Trying again to remove a lock directory that was not empty.
     LockLeft = "lock-left",
+    /// Removing a dead maker's copy that was renamed to a name which the same file had already.
+    TwoNames = "two-names",
     /// Looking for a while for a name in the lock directory that could not be made.
     LateWrite = "late-write",
     /// Asking the server for a file's length when its cached pages are dropped.

@@ -22,15 +22,18 @@ impl DatabaseFile {
         if let Some(text) = self.refusal.clone().filter(|_| beyond && !switches::off(Guard::Refused)) {
             return self.fail(SQLITE_CANTOPEN, text);
         }
-        if self.transaction.poisoned || (self.transaction.passes_over() && self.is_hot_still()) {
-            return self.fail(
-                SQLITE_IOERR_READ,
-                format!(
-                    "coord: {} was left in the middle of a transaction, and this connection did not roll it back. End its \
-                     transaction and try again, with journal_mode=DELETE if it has OFF",
-                    self.paths().database.display()
-                ),
+        let passes_over = self.transaction.passes_over() && self.is_hot_still();
+        if self.transaction.poisoned || passes_over {
+            // What SQLite has passed over under a lock that it keeps it does not look at again.
+            let cure = match passes_over {
+                true => "Close it and open it anew, with journal_mode=DELETE",
+                false => "End its transaction and try again, with journal_mode=DELETE if it has OFF",
+            };
+            let text = format!(
+                "coord: {} was left in the middle of a transaction, and this connection did not roll it back. {cure}",
+                self.paths().database.display()
             );
+            return self.fail(SQLITE_IOERR_READ, text);
         }
         if offset == STAMP_AT && usize::try_from(amount) == Ok(STAMP) {
             // SAFETY: the caller's promise.
