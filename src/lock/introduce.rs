@@ -90,7 +90,8 @@ impl Database {
             false => self.share_with_readers(lock.as_ref()),
         };
         // Nobody may begin to write on the server while it may still come.
-        if lock.is_some() && !made.as_ref().is_err_and(|unshared| unshared.may_come) {
+        let may_come = made.as_ref().is_err_and(|unshared| unshared.may_come) && !switches::off(Guard::LockKept);
+        if lock.is_some() && !may_come {
             let _ = self.storage.remove_dir(&self.paths.lock);
         }
         made.map_err(|unshared| unshared.why)

@@ -12,6 +12,8 @@ mod handles;
 #[cfg(test)]
 mod held_names_tests;
 mod introduce;
+#[cfg(test)]
+mod introduce_tests;
 mod intruder;
 mod journal;
 mod known;

@@ -42,6 +42,8 @@ pub(super) struct Client {
     /// Its next name in the lock directory cannot be made, as far as it is told.
     pub late_write: Mutex<Option<PathBuf>>,
     pub refuses_write: AtomicBool,
+    /// No registry in the making can be renamed.
+    pub stuck: AtomicBool,
     /// Nothing can be learned of a registry.
     pub blind: AtomicBool,
     /// The next registry to get its name gets it only when a name is removed; until then that has failed.
@@ -121,6 +123,9 @@ impl Storage for Client {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         if to.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"beat.")) {
             self.clock.beat();
+        }
+        if self.stuck.load(Ordering::Relaxed) && from.to_string_lossy().contains("/.db.new.") {
+            return Err(io::ErrorKind::TimedOut.into());
         }
         if to.extension().is_some_and(|end| end == "readers") && self.late_registry.swap(false, Ordering::Relaxed) {
             *self.late.lock().unwrap() = Some((from.to_path_buf(), to.to_path_buf()));
@@ -269,8 +274,8 @@ pub(super) fn host(paths: &Arc<Paths>) -> (Database, Program) {
 }
 
 pub(super) fn host_on(paths: &Arc<Paths>, filesystem: &str, lease_ms: u64) -> (Database, Program) {
-    let [held, no_links, no_copies, no_readers, late_registry, blind, refuses_write] =
-        [(); 7].map(|()| AtomicBool::new(false));
+    let [held, no_links, no_copies, no_readers, late_registry, blind, refuses_write, stuck] =
+        [(); 8].map(|()| AtomicBool::new(false));
     let (server, pages) = (Disk::new(), Pages::default());
     let (before_reader, clock) = (Mutex::default(), Arc::default());
     process_of(
@@ -284,6 +289,7 @@ pub(super) fn host_on(paths: &Arc<Paths>, filesystem: &str, lease_ms: u64) -> (D
             late_registry,
             blind,
             refuses_write,
+            stuck,
             late_write: Mutex::default(),
             late: Mutex::default(),
             before_reader,

@@ -169,6 +169,8 @@ guards! {
     WholeRegistry = "whole-registry",
     /// Moving a registry that could not be given its name out of the way, before the name in it is removed.
     LateRegistry = "late-registry",
+    /// Keeping the lock directory where a registry could neither be given its name nor be moved away.
+    LockKept = "lock-kept",
     /// Holding the lock directory while the registry is made beside a database.
     RegistryLocked = "registry-locked",
     /// Of programs that write on the server while the database is shared: a fresh listing of the lock directory before the registry is
