@@ -169,21 +169,21 @@ const FAILURES: [Failure; 6] = [
 #[test]
 fn a_commit_with_any_call_failed_is_an_error_or_done() {
     alone("a_commit_with_any_call_failed_is_an_error_or_done", "", || {
-        failed_commit(Steps::every(), NETWORK, "", &FAILURES).right(&[]);
+        failed_commit(Steps::every(), NETWORK, "", &FAILURES).right_though_failed();
     });
 }
 
 #[test]
 fn a_commit_that_spills_with_any_call_failed_is_an_error_or_done() {
     alone("a_commit_that_spills_with_any_call_failed_is_an_error_or_done", "", || {
-        failed_commit(Steps::every().sampled(3), NETWORK, SPILL, &FAILURES[..2]).right(&[]);
+        failed_commit(Steps::every().sampled(3), NETWORK, SPILL, &FAILURES[..2]).right_though_failed();
     });
 }
 
 #[test]
 fn a_trusted_commit_with_any_call_failed_is_an_error_or_done() {
     alone("a_trusted_commit_with_any_call_failed_is_an_error_or_done", "", || {
-        failed_commit(Steps::every(), TRUSTED, "", &FAILURES[..4]).right(&[]);
+        failed_commit(Steps::every(), TRUSTED, "", &FAILURES[..4]).right_though_failed();
     });
 }
 
@@ -194,7 +194,7 @@ fn a_takeover_with_any_call_failed_is_an_error_or_done() {
         world::load();
         let template = half_written();
         let fail = |failure| fail_each(Steps::every().sampled(2), failure, 1, || template.copy(), "");
-        fail(Failure::Refused(libc::EIO)).and(fail(Failure::Lied(libc::EIO))).right(&[]);
+        fail(Failure::Refused(libc::EIO)).and(fail(Failure::Lied(libc::EIO))).right_though_failed();
     });
 }
 

@@ -14,12 +14,14 @@ pub mod hostile;
 pub mod opener;
 pub mod puppet;
 pub mod scenario;
+mod skip;
 pub mod stage;
 pub mod trace;
 pub mod visitor;
 pub mod worker;
 
-use std::io::{Read, Write};
+pub use skip::{skip, target};
+use std::io::Read;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
@@ -53,11 +55,6 @@ fn deps() -> PathBuf {
     exe.parent().expect("a test binary lies in a folder").to_owned()
 }
 
-/// The build's target folder, above the profile.
-pub fn target() -> PathBuf {
-    deps().ancestors().nth(2).expect("target/<profile>/deps").to_owned()
-}
-
 /// A new directory, gone at the end of the test. `COORD_TEST_DIR` puts it on another filesystem.
 pub fn dir() -> tempfile::TempDir {
     let mut builder = tempfile::Builder::new();
@@ -67,19 +64,6 @@ pub fn dir() -> tempfile::TempDir {
         None => builder.tempdir(),
     }
     .expect("a temporary directory")
-}
-
-/// Says, on stderr and in `target/coord-skipped.txt`, that this test shows nothing here. The test then returns.
-///
-/// The file is only ever appended to; whoever runs the suite empties it before and prints it after.
-pub fn skip(reason: &str) {
-    let thread = std::thread::current();
-    let line = format!("SKIPPED: {}: {reason}\n", thread.name().unwrap_or("?"));
-    // Not eprint!, which the test harness captures when the test passes.
-    let _ = std::io::stderr().write_all(line.as_bytes());
-    let path = target().join("coord-skipped.txt");
-    let file = std::fs::OpenOptions::new().create(true).append(true).open(&path);
-    file.and_then(|mut f| f.write_all(line.as_bytes())).expect("target/coord-skipped.txt can be written");
 }
 
 /// True if the program exists; else the test is skipped, loudly.

@@ -2,6 +2,7 @@
 
 use crate::common::host::{Host, Sqlite};
 use crate::room::{NETWORK, Room, SHORT, SUM, TRUSTED, dies_at, host, host_of, open_waiting, sum, without};
+use std::os::unix::fs::MetadataExt;
 
 /// Changes eighty rows, over more pages than the cache holds.
 fn transaction(round: u32) -> String {
@@ -96,10 +97,11 @@ fn failing(host: &mut Host, (op, nth, code): (&str, u32, &str), sql: &str) -> (V
     host.call(&["log"]);
     host.call(&["trap", op, "db.sqlite", &nth.to_string(), code]).ok();
     let answer = host.exec("db", sql);
-    assert_eq!(answer.error().primary(), code.parse::<i32>().unwrap() & 0xff, "{answer:?}");
+    let first = code.split(' ').next().unwrap();
+    assert_eq!(answer.error().primary(), first.parse::<i32>().unwrap() & 0xff, "{answer:?}");
     host.exec("db", "ROLLBACK");
     let calls = host.call(&["log"]).rows();
-    let failed = calls.iter().position(|call| call[0] == op && call.last().unwrap() == code);
+    let failed = calls.iter().position(|call| call[0] == op && call.last().unwrap() == first);
     let failed = failed.unwrap_or_else(|| panic!("no {op} failed: {calls:?}"));
     (calls, failed)
 }
@@ -161,6 +163,37 @@ fn a_journals_end_that_was_not_synced_is_written_again() {
             let journal: Vec<&str> = journal.map(|call| call[0].as_str()).collect();
             assert_eq!(journal.starts_with(&["write", "sync"]), guarded, "{query}: {rest:?}");
         }
+    }
+}
+
+/// Where that fails too, everybody sees a transaction that has ended, and the disk may not: the node gives itself up, on a local disk as
+/// well, so that the next holder puts copies in the place of both files and says so of what it commits.
+#[test]
+fn an_end_that_the_disk_will_not_have_is_fenced_off() {
+    for (guards, fenced) in [("", true), ("end-lost", false)] {
+        let mut failing_host = without(guards);
+        let after_the_databases = |nth| {
+            let room = Room::with_rows();
+            failing_host.open("db", &room.uri(SHORT)).ok();
+            failing_host.exec("db", SUM).ok();
+            let before = room.database.metadata().unwrap().ino();
+            let trap = ("sync", nth, "1034 then sync 1034");
+            let (calls, failed) = failing(&mut failing_host, trap, "UPDATE t SET v = 2 WHERE id = 1");
+            let database = |call: &Vec<String>| call[0] == "sync" && call[1] == "db.sqlite";
+            if !calls[..failed].iter().any(database) {
+                failing_host.close("db").ok();
+                return None;
+            }
+            let mut next = host(&[]);
+            open_waiting(&mut next, &room.uri(SHORT));
+            next.exec("db", "UPDATE t SET v = 3 WHERE id = 2").ok();
+            let found = sum(&mut next, "db");
+            assert!(["202", "203"].contains(&found.as_str()), "{found}");
+            assert_eq!(sum(&mut failing_host, "db"), found);
+            failing_host.close("db").ok();
+            Some(room.database.metadata().unwrap().ino() != before)
+        };
+        assert_eq!((1..).find_map(after_the_databases), Some(fenced), "{guards}");
     }
 }
 

@@ -153,6 +153,7 @@ fn a_second_cut_while_the_first_is_mended_harms_nothing() {
             }
         }
         println!("{} synchronous={synchronous}: {cuts} cuts during recovery", way.name());
+        assert!(cuts >= 20, "{way:?}: only {cuts} cuts during recovery");
     }
 }
 

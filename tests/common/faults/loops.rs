@@ -61,9 +61,18 @@ impl Met {
             self.calls, self.traces
         );
         assert!(self.wrong.is_empty(), "{} things are wrong:\n{}", self.wrong.len(), self.wrong.join("\n"));
+        if !traces.is_empty() {
+            assert!(*before > 0 && *after > 0, "they died too early or too late, so little was shown");
+        }
         for trace in traces {
             assert!(self.traces.contains(*trace), "no run met this, so little was shown: {trace}; {:?}", self.traces);
         }
+    }
+
+    /// Fails the test unless nothing was wrong and failed calls were felt: some ended a statement with an error.
+    pub fn right_though_failed(&self) {
+        self.right(&[]);
+        assert!(self.errors > 0, "no statement felt a failure: {self:?}");
     }
 
     /// Fails the test unless something was wrong that speaks of `what`.
