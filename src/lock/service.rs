@@ -11,6 +11,7 @@ use super::database::{Database, Inner, Mode};
 use super::level::Level;
 use crate::protocol::{Denied, Node};
 use crate::storage::Instant;
+use crate::switches::{self, Guard};
 
 /// The threads of one process.
 #[derive(Default)]
@@ -169,7 +170,7 @@ impl Database {
     pub(super) fn release_everything(&self, quiet: bool) -> bool {
         let Some(mut inner) = self.try_inner() else { return false };
         let writing = inner.mode == Mode::NetworkExclusive && inner.arbiter.highest() >= Level::Reserved;
-        if !quiet || (writing && !self.kind.is_local()) {
+        if !quiet || (writing && !self.kind.is_local() && !switches::off(Guard::ExitWriting)) {
             // Pages are still on their way: as after any death, whoever comes next has proof of it or waits the lease out,
             // and fences.
             return true;

@@ -236,4 +236,6 @@ guards! {
     OwnBase = "own-base",
     /// Looking once more, with the reader's name up, for a journal that was not there before.
     LateJournal = "late-journal",
+    /// Leaving the lock of a program that ends while it writes, where its pages may come late.
+    ExitWriting = "exit-writing",
 }

@@ -3,6 +3,7 @@
 
 use crate::common::host::{Answer, Host};
 use crate::room::{ROWS, Room, SHORT, SUM, TRUSTED, dies_at, host, is_io_error, open_waiting, sum, without};
+use std::os::unix::fs::FileExt;
 
 const SHARED: (&str, &str) = ("COORD_TEST_SHARED", "1");
 const MODES: [&str; 3] = ["DELETE", "TRUNCATE", "PERSIST"];
@@ -199,5 +200,34 @@ fn a_trusted_transaction_ends_where_a_registry_has_appeared() {
             let touched = calls.iter().any(|call| call[0] == "write" && call[1] == "db.sqlite-journal");
             assert!(begun || touched != guards.is_empty(), "{guards} {mode}: {calls:?}");
         }
+    }
+}
+
+/// A program ends in order, in the middle of its writing. On a network its pages may come when the next one has long written: so its
+/// lock stays, and the next one fences.
+#[test]
+fn a_program_that_ends_while_it_writes_leaves_its_lock() {
+    for (guards, expected) in [("", "600"), ("exit-writing", "torn")] {
+        let room = Room::with_rows();
+        // Known to coord already: nobody has to wait for earlier readers.
+        std::fs::create_dir(room.beside(".readers")).unwrap();
+        let env = [SHARED, ("COORD_TEST_WITHOUT", guards)];
+        let mut ends = host(&env);
+        open_waiting(&mut ends, &room.uri(SHORT));
+        ends.exec("db", "PRAGMA cache_size=2; BEGIN IMMEDIATE; UPDATE t SET v = 2").ok();
+        assert!(room.is_torn());
+        let on_the_way = std::fs::read(&room.database).unwrap();
+        let late = std::fs::OpenOptions::new().write(true).open(&room.database).unwrap();
+        ends.send(&["return"]);
+        assert!(ends.wait().success());
+        assert_eq!(room.beside(".lock").exists(), guards.is_empty(), "{guards}");
+        let mut next = host(&env);
+        open_waiting(&mut next, &room.uri(SHORT));
+        next.exec("db", "UPDATE t SET v = 3").ok();
+        late.write_all_at(&on_the_way, 0).unwrap();
+        let mut after = host(&env);
+        open_waiting(&mut after, &room.uri(SHORT));
+        let found = after.exec("db", SUM).result.map_or("torn".to_owned(), |_| sum(&mut after, "db"));
+        assert_eq!(if found == "600" { "600" } else { "torn" }, expected, "{guards}: {found}");
     }
 }
