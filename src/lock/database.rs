@@ -244,6 +244,7 @@ impl Database {
             level: Level::None,
             lease: None,
             generation: inner.generation,
+            read: inner.generation,
             confirmed: false,
             copy,
             wishes,

@@ -9,6 +9,7 @@ use super::failure::Failure;
 use super::handles::OwnHandles;
 use super::messages::{self, Weight};
 use super::seat::{Base, LockError};
+use crate::protocol::error::{REGISTRY, in_the_way};
 use crate::protocol::lease;
 use crate::protocol::names::{Kind, Name, NodeId};
 use crate::protocol::{self, Denied, Holder, Node};
@@ -67,7 +68,10 @@ impl Database {
     fn make_registry(&self, inner: &mut Inner) -> Result<(), Failure> {
         match self.storage.attributes(&self.paths.registry) {
             Ok(found) if found.is_dir => return Ok(()),
-            Ok(_) => return Err(in_the_way(&self.paths.registry).into()),
+            Ok(found) => {
+                let text = in_the_way(&self.paths.registry, REGISTRY, found.is_symlink);
+                return Err(Denied::Refused(text).into());
+            }
             Err(_) => {}
         }
         let existing = match self.storage.attributes(&self.paths.database) {
@@ -230,11 +234,4 @@ impl Database {
 struct Unshared {
     why: Failure,
     may_come: bool,
-}
-
-fn in_the_way(registry: &Path) -> Denied {
-    Denied::Refused(format!(
-        "coord: {} is in the way: it must be coord's registry, a directory. Look what made it and remove it",
-        registry.display()
-    ))
 }

@@ -36,6 +36,7 @@ impl Database {
         let node = inner.node.as_mut().ok_or_else(Failure::no_node)?;
         seat.lease = Some(node.lease().clone());
         seat.level = Level::Shared;
+        seat.read = seat.generation;
         seat.known = inner.known;
         inner.arbiter.set(seat.id, Level::Shared, seat.lease.clone(), seat.copy);
         Ok(())
@@ -200,7 +201,6 @@ impl Database {
         base: &mut dyn Base,
         recovers: bool,
     ) -> Result<(), Failure> {
-        let read = seat.generation;
         self.drop_old_journal(inner, seat, base);
         let named = self.open_journal(inner, base)?;
         let Some(mut node) = inner.node.take() else { return Err(Failure::no_node()) };
@@ -218,7 +218,7 @@ impl Database {
                 node.release_write_lock();
             }
         }
-        if acquired.is_ok() && !recovers && seat.generation != read {
+        if acquired.is_ok() && !recovers && seat.generation != seat.read {
             acquired = self.not_hot_since(inner, &mut node);
         }
         inner.takeovers += node.take_takeovers();
@@ -229,6 +229,7 @@ impl Database {
         acquired?;
         let journal = self.storage.attributes(&self.paths.journal).ok().map(|found| found.id);
         inner.linger.write_lock_taken(journal, self.storage.now());
+        seat.read = seat.generation;
         (seat.hold, seat.fresh_journal) = (inner.linger.hold, true);
         Ok(())
     }

@@ -83,6 +83,8 @@ pub struct Seat {
     pub(super) lease: Option<Arc<Lease>>,
     /// Which replacement of the files the connection's handles belong to.
     pub(super) generation: u64,
+    /// The same when its present lock was granted: what SQLite has read is of those files.
+    pub(super) read: u64,
     /// Whether the node was confirmed after the connection opened its handle.
     pub(super) confirmed: bool,
     /// Which copy of SQLite the connection is of.

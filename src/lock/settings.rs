@@ -69,13 +69,17 @@ impl Wishes {
                 wishes.set(key, &value).map_err(|takes| wrong("environment variable", &name, &value, takes))?;
             }
         }
-        for (key, value) in uri {
+        for (nth, (key, value)) in uri.iter().enumerate() {
+            let first = uri[..nth].iter().find(|(other, _)| other == key);
             let (key, value) = (String::from_utf8_lossy(key), String::from_utf8_lossy(value));
             if !key.starts_with("coord_") {
                 continue;
             }
             if !VALID.iter().any(|(valid, _)| *valid == key) {
                 return Err(unknown(&key));
+            }
+            if let Some(first) = first.filter(|(_, first)| *first != value.as_bytes()) {
+                return Err(twice(&key, &String::from_utf8_lossy(&first.1), &value));
             }
             wishes.set(&key, &value).map_err(|takes| wrong("URI parameter", &key, &value, takes))?;
         }
@@ -138,6 +142,11 @@ fn wrong(what: &str, key: &str, value: &str, takes: &str) -> String {
     format!("coord: {what} {key}={value} is not understood: it takes {takes}")
 }
 
+/// SQLite goes by the first of two, which is not what everybody expects.
+fn twice(key: &str, first: &str, second: &str) -> String {
+    format!("coord: URI parameter {key} is given twice, as {first} and as {second}: leave one of them out")
+}
+
 fn unknown(key: &str) -> String {
     let mut text = format!("coord: there is no URI parameter {key}; there are");
     for (position, (valid, takes)) in VALID.iter().enumerate() {
@@ -176,6 +185,9 @@ mod tests {
         for (valid, _) in VALID {
             assert!(error.contains(valid), "{error}");
         }
+        let error = read(&[("coord_mode", "trusted"), ("coord_mode", "auto")], &[]).unwrap_err();
+        assert!(error.contains("coord_mode is given twice, as trusted and as auto"), "{error}");
+        read(&[("coord_mode", "trusted"), ("mode", "rw"), ("mode", "ro"), ("coord_mode", "trusted")], &[]).unwrap();
         for (key, value) in [
             ("coord_mode", "wal"),
             ("coord_mode", ""),

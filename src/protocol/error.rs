@@ -119,11 +119,15 @@ impl fmt::Display for Denied {
 
 impl std::error::Error for Denied {}
 
-/// What stands where the lock directory must be.
-pub fn not_a_lock(path: &Path, is_symlink: bool) -> String {
-    let what = if is_symlink { "symbolic link" } else { "file" };
+/// What stands where a directory of ours, `place`, must be.
+pub fn in_the_way(path: &Path, place: &str, is_symlink: bool) -> String {
+    let found = if is_symlink { "is a symbolic link" } else { "is no directory" };
     format!(
-        "coord: {} is in the way: it must be coord's lock directory, but is a {what}. Look what made it and remove it",
+        "coord: {} is in the way: it must be coord's {place}, but {found}. Look what made it and remove it",
         path.display()
     )
 }
+
+/// The places, for [`in_the_way`].
+pub const LOCK: &str = "lock directory";
+pub const REGISTRY: &str = "registry";

@@ -4,7 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use super::depose::Verdict;
-use super::error::{Denied, Holder, not_a_lock};
+use super::error::{self, Denied, Holder};
 use super::names::{Kind, Name};
 use super::node::{Files, Node};
 use super::registry::{Census, LockView};
@@ -126,7 +126,7 @@ impl Node {
     fn not_a_lock(&self, denied: Denied) -> Denied {
         match self.storage.attributes(&self.paths.lock) {
             Ok(found) if found.is_symlink || !found.is_dir => {
-                Denied::Refused(not_a_lock(&self.paths.lock, found.is_symlink))
+                Denied::Refused(error::in_the_way(&self.paths.lock, error::LOCK, found.is_symlink))
             }
             _ => denied,
         }

@@ -9,6 +9,7 @@ use super::host_copy::HostCopy;
 use crate::host::ffi::*;
 use crate::lock::Mode;
 use crate::protocol::Paths;
+use crate::protocol::error::{LOCK, REGISTRY, in_the_way};
 
 /// Longest name that most filesystems take.
 const NAME_MAX: usize = 255;
@@ -132,13 +133,9 @@ fn beside(paths: &Paths) -> Option<String> {
     if Path::new(&wal).symlink_metadata().is_ok() {
         return Some(wal_beside(path));
     }
-    [("lock directory", &paths.lock), ("registry", &paths.registry)].into_iter().find_map(|(what, there)| {
+    [(LOCK, &paths.lock), (REGISTRY, &paths.registry)].into_iter().find_map(|(place, there)| {
         let found = there.symlink_metadata().ok().filter(|found| !found.is_dir())?;
-        let found = if found.is_symlink() { "is a symbolic link" } else { "is no directory" };
-        Some(format!(
-            "coord: {} is in the way: it must be coord's {what}, but {found}. Look what made it and remove it",
-            there.display()
-        ))
+        Some(in_the_way(there, place, found.is_symlink()))
     })
 }
 

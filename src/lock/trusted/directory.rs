@@ -11,6 +11,7 @@ use crate::lock::failure::Failure;
 use crate::lock::level::Level;
 use crate::lock::process::next_number;
 use crate::lock::seat::{Base, LockError};
+use crate::protocol::error::{LOCK, in_the_way};
 use crate::protocol::names::{Kind, Name};
 use crate::protocol::registry::LockView;
 use crate::protocol::{Denied, Holder, NodeId, lease};
@@ -173,7 +174,7 @@ impl Database {
     fn wrong_lock(&self, error: io::Error) -> Failure {
         match self.storage.attributes(&self.paths.lock) {
             Ok(found) if found.is_symlink || !found.is_dir => {
-                Denied::Refused(crate::protocol::error::not_a_lock(&self.paths.lock, found.is_symlink)).into()
+                Denied::Refused(in_the_way(&self.paths.lock, LOCK, found.is_symlink)).into()
             }
             _ => Denied::io("list", &self.paths.lock)(error).into(),
         }
