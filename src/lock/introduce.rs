@@ -80,9 +80,16 @@ impl Database {
             // Taken for missing, one that is in use on the server would be written beside its users.
             Err(error) => return Err(Denied::io("look at", &self.paths.database)(error).into()),
         };
+        if existing && self.kind.is_local() && !switches::off(Guard::RegistryGone) {
+            // It was opened with one. Without, others may share it by native locks by now, which we have not got.
+            return Err(Failure::Lock(LockError::Failed(format!(
+                "coord: the registry {} was removed since this program has opened the database, as coord detach does it. Close the \
+                 database, then open it anew",
+                self.paths.registry.display()
+            ))));
+        }
         // By somebody on the server, whose native locks are not seen here.
-        let used = existing && !self.kind.is_local();
-        if !used {
+        if !existing || self.kind.is_local() {
             return self.make_registry_now();
         }
         let lock = match switches::off(Guard::RegistryLocked) {

@@ -21,6 +21,8 @@ mod level;
 mod linger;
 #[cfg(test)]
 mod linger_tests;
+#[cfg(test)]
+mod listing_tests;
 mod messages;
 mod network;
 mod process;

@@ -113,7 +113,7 @@ pub fn check(fork: u32) -> Result<(), String> {
                 .to_string(),
         );
     }
-    if CLOSED.load(Ordering::Acquire) {
+    if CLOSED.load(Ordering::SeqCst) {
         return Err("coord: this program is ending and has given its locks back".to_string());
     }
     Ok(())
@@ -153,7 +153,7 @@ impl Drop for Writing {
 
 fn count_writing(change: impl Fn(u32) -> u32) {
     let change = |counted| Some(counted_now(change(writing_now(counted))));
-    let _ = WRITING.fetch_update(Ordering::AcqRel, Ordering::Acquire, change);
+    let _ = WRITING.fetch_update(Ordering::SeqCst, Ordering::SeqCst, change);
 }
 
 fn counted_now(calls: u32) -> u64 {
@@ -317,7 +317,8 @@ fn release_all() {
     if process.generation != fork_generation() {
         return;
     }
-    CLOSED.store(true, Ordering::Release);
+    // Whoever is counted as writing sees this, or is seen below: of two variables, which only one order of all says.
+    CLOSED.store(true, Ordering::SeqCst);
     let patient = |done: &dyn Fn() -> bool| {
         for _ in 0..200 {
             if done() {
@@ -327,7 +328,7 @@ fn release_all() {
         }
         false
     };
-    let quiet = patient(&|| writing_now(WRITING.load(Ordering::Acquire)) == 0);
+    let quiet = patient(&|| writing_now(WRITING.load(Ordering::SeqCst)) == 0);
     let Ok(databases) = process.databases.try_lock() else { return };
     let mut released = quiet;
     for database in databases.iter().filter_map(Weak::upgrade) {

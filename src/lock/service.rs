@@ -140,11 +140,14 @@ impl Database {
         if !node.has_presence() && !watching {
             return None;
         }
+        let before = node.heartbeat_due();
         let beaten = node.heartbeat_if_due();
+        let sent = node.heartbeat_due() != before && !switches::off(Guard::BeatLooks);
         // Only now: whoever was deposed without knowing it touches nothing any more.
         node.sweep();
-        if watching {
-            // Keeps the runs of silent nodes going between the attempts of whoever waits for them.
+        if watching || sent {
+            // Keeps the runs of silent nodes going between the attempts of whoever waits for them; and a name of ours that was made once
+            // more, late, keeps everybody out until we see it, who may be reading for hours.
             let _ = node.observe();
         }
         let due = match (&beaten, watching) {

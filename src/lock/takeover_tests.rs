@@ -327,7 +327,7 @@ fn a_fence_that_was_begun_after_the_listing_is_carried_through() {
             OpenOptions::new().write(true).open(&paths.database).unwrap().write_all_at(&[9], 0).unwrap();
         }
     };
-    *program.client.around_listing.lock().unwrap() = Some((Box::new(comes), Box::new(goes)));
+    *program.client.listings.around.lock().unwrap() = Some((Box::new(comes), Box::new(goes)));
     let mut seat = here.sit(0, at_once());
     take_over(&here, &mut seat, &mut program);
     let undone = fs::read(&place.paths.journal).unwrap().ends_with(b"page 0 was 1");

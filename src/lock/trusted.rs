@@ -102,6 +102,10 @@ impl Database {
                 if !inner.arbiter.admits(seat.id, Level::Exclusive) {
                     if entered {
                         self.leave_lock(inner);
+                    } else if !switches::off(Guard::PendingNoted) {
+                        // As below: with ever new readers of this process it would wait for ever.
+                        seat.level = Level::Pending;
+                        inner.arbiter.set(seat.id, Level::Pending, None, seat.copy);
                     }
                     return Err(Failure::Lock(LockError::Busy));
                 }

@@ -2,6 +2,7 @@
 //! knows of their managers, so a test itself lets each look after its locks.
 
 mod clock;
+mod listing;
 mod program;
 
 use std::collections::HashMap;
@@ -14,6 +15,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use clock::Clock;
+use listing::Listings;
 pub(super) use program::Program;
 
 use super::{Database, Level, LockError, Mode, Seat, Wishes};
@@ -52,8 +54,7 @@ pub(super) struct Client {
     /// What happens before its next reader's name is made.
     pub before_reader: Mutex<Option<Act>>,
     pub clock: Arc<Clock>,
-    /// Right before and after it lists the lock directory, with its own name in it.
-    pub around_listing: Mutex<Option<(Act, Act)>>,
+    pub listings: Listings,
     /// A process of this host that is provably dead.
     pub dead: AtomicU32,
     /// It has not learned that the database was replaced by somebody else, and goes on to give what is here under its name.
@@ -147,17 +148,7 @@ impl Storage for Client {
         unlinked
     }
     fn list(&self, dir: &Path) -> io::Result<Vec<OsString>> {
-        let of_lock = dir.extension().is_some_and(|extension| extension == "lock");
-        if of_lock && self.server.list(dir).is_ok_and(|names| !names.is_empty()) {
-            let acts = self.around_listing.lock().unwrap().take();
-            if let Some((before, after)) = acts {
-                before();
-                let listed = self.server.list(dir);
-                after();
-                return listed;
-            }
-        }
-        self.server.list(dir)
+        self.listings.list(&self.server, dir)
     }
     fn read_small(&self, path: &Path, limit: usize) -> io::Result<Vec<u8>> {
         self.server.read_small(path, limit)
@@ -294,7 +285,7 @@ pub(super) fn host_on(paths: &Arc<Paths>, filesystem: &str, lease_ms: u64) -> (D
             late: Mutex::default(),
             before_reader,
             clock,
-            around_listing: Mutex::default(),
+            listings: Listings::default(),
             dead: AtomicU32::new(0),
             remembers: Mutex::default(),
         }),

@@ -95,6 +95,9 @@ impl Node {
                 self.follow(&census, files)?;
                 continue;
             }
+            if self.changed_meanwhile()? {
+                continue;
+            }
             self.check_lease()?;
             return Ok(());
         }
@@ -103,6 +106,18 @@ impl Node {
             self.paths.database.display(),
             self.paths.takeovers().display()
         )))
+    }
+
+    /// A listing takes several requests, so it may have missed what went in its second part for what had come in its first: an exclusive
+    /// node's name for the epoch of its takeover, or a file that lies aside for its next name. What had come stands since before this one.
+    fn changed_meanwhile(&mut self) -> Result<bool, Denied> {
+        if switches::off(Guard::ListedTwice) {
+            return Ok(false);
+        }
+        self.heartbeat()?;
+        let again = self.census()?;
+        self.confirm(&again)?;
+        Ok(!again.asides.is_empty() || !self.same_epoch(&again))
     }
 
     /// Whether somebody has looked `within` this time for writers who wait for us, and found none.

@@ -238,4 +238,22 @@ guards! {
     LateJournal = "late-journal",
     /// Leaving the lock of a program that ends while it writes, where its pages may come late.
     ExitWriting = "exit-writing",
+    /// Listing the registry once more before SHARED is granted.
+    ListedTwice = "listed-twice",
+    /// Listing it after the heartbeats of who only reads.
+    BeatLooks = "beat-looks",
+    /// Opening a database by the path that its locks go by, not through a link in the middle of it.
+    ResolvedName = "resolved-name",
+    /// Writing no page whose record no header of the journal counts.
+    Uncounted = "uncounted",
+    /// Taking a journal whose end cannot be read for one that may name a super-journal.
+    SuperUnread = "super-unread",
+    /// In trusted mode: removing no kept journal once the database was replaced.
+    KeptOfAnother = "kept-of-another",
+    /// In trusted mode: letting nobody of this process begin to read while a writer of it waits to be exclusive.
+    PendingNoted = "pending-noted",
+    /// Writing to no journal that could only be opened for reading.
+    ReadOnlyJournal = "read-only-journal",
+    /// On a local disk: making no registry where one was when the database was opened.
+    RegistryGone = "registry-gone",
 }

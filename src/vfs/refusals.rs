@@ -1,5 +1,6 @@
 //! What coord does not open, each with a sentence that says what to do instead.
 
+use std::fs::Metadata;
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -44,7 +45,9 @@ pub fn before_opening(path: &Path) -> Option<String> {
     if !found.is_file() {
         return Some(format!("coord: {} is not a regular file", path.display()));
     }
-    if found.nlink() > 1 && found.nlink() > 1 + names_of_a_takeover(path, found.ino()) {
+    let linked = |found: &Metadata| found.nlink() > 1 && found.nlink() > 1 + names_of_a_takeover(path, found.ino());
+    // A takeover may have ended between the two looks.
+    if linked(&found) && path.symlink_metadata().is_ok_and(|again| linked(&again)) {
         return Some(format!(
             "coord: {} has {} names (hard links); programs that use another name would use other locks. Remove all names but one",
             path.display(),

@@ -89,6 +89,27 @@ fn a_registry_that_was_removed_is_an_error_until_the_database_is_opened_anew() {
     }
 }
 
+/// It was opened with a registry and has asked for nothing yet; `coord detach` removes that, and others share the file by native locks on a
+/// local disk. So none is made beside them.
+#[test]
+fn a_registry_that_was_removed_before_the_first_use_is_not_made_anew() {
+    for (guards, made) in [("", false), ("registry-gone", true)] {
+        let place = Place::registered();
+        let mut early = Visit::default().env("COORD_TEST_WITHOUT", guards).start(place.dir.path());
+        early.open(&place.database, "").unwrap();
+        fs::remove_dir_all(place.registry()).unwrap();
+        let answer = early.sql("SELECT * FROM t");
+        assert_eq!((answer.is_ok(), place.registry().exists()), (made, made), "{guards}: {answer:?}");
+        if !made {
+            let text = early.complaint();
+            assert!(text.contains("state.sqlite.readers was removed") && text.contains("open it anew"), "{text}");
+            early.open(&place.database, "").unwrap();
+            assert_eq!(early.sql("SELECT count(*) FROM t").unwrap()[0][0], "2");
+        }
+        place.assert_untouched();
+    }
+}
+
 /// A lock directory that somebody removed by hand, with another writer in a new one: at most one of them writes.
 #[test]
 fn a_lock_directory_removed_by_hand_lets_one_writer_win() {

@@ -265,6 +265,7 @@ impl Storage for SimStorage {
             liveness: format!("/run/{process}"),
             command: "sim".to_string(),
             user: "sim".to_string(),
+            key: process as u64,
         }
     }
 

@@ -124,6 +124,7 @@ fn build(generation: u32, ancestor: Option<&Identity>) -> Identity {
         liveness: String::new(),
         command: command(),
         user: ancestor.map_or_else(user, |ancestor| ancestor.process.user.clone()),
+        key: disk::random(),
     };
     let runtime = runtime::choose(asked.as_deref());
     if let Some(runtime) = &runtime {
@@ -250,6 +251,7 @@ mod tests {
             assert!(!text.is_empty(), "{me:?}");
         }
         let written: Process = serde_json::from_slice(&fs::read(&me.liveness).unwrap()).unwrap();
-        assert_eq!(written, me);
+        // The key is for nobody else.
+        assert_eq!(Process { key: me.key, ..written }, me);
     }
 }

@@ -1,0 +1,137 @@
+//! What a listing of the registry may miss, and what is seen by who would list nothing.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use super::two_hosts::{Place, at_once, host_on, run_without};
+use super::{Level, LockError, Wishes};
+use crate::protocol::names::{Copy, Kind, Name, NodeId};
+
+const LEASE_MS: u64 = 30_000;
+
+/// A reader who lives lists the registry in two requests; between them a takeover ends. The holder before is frozen with its clock, and
+/// writes on into the old files when it goes on.
+#[test]
+fn a_takeover_in_the_middle_of_a_listing_is_not_missed() {
+    let place = Place::new();
+    let (here, mut reader) = host_on(&place.paths, "test", LEASE_MS);
+    let mut seat = here.sit(0, at_once());
+    here.lock(&mut seat, Level::Shared, &mut reader).unwrap();
+    here.unlock(&mut seat, Level::None, &mut reader);
+    let (there, mut frozen) = host_on(&place.paths, "test", LEASE_MS);
+    let mut frozen_seat = there.sit(0, at_once());
+    for level in [Level::Shared, Level::Reserved, Level::Exclusive] {
+        there.lock(&mut frozen_seat, level, &mut frozen).unwrap();
+    }
+    let (heir, mut program) = host_on(&place.paths, "test", LEASE_MS);
+    program.client.clock.begin();
+    let mut heir_seat = heir.sit(0, Wishes { recovery_wait: false, ..at_once() });
+    let deposed = || place.names().iter().any(|name| matches!(name.kind, Kind::Deposed { .. }));
+    while !deposed() {
+        assert!(matches!(heir.lock(&mut heir_seat, Level::Shared, &mut program), Err(LockError::Busy)));
+        program.client.clock.goes_on(Duration::from_secs(1));
+        here.inner().node.as_mut().unwrap().heartbeat().unwrap();
+    }
+    // Until the tombstone may be acted on.
+    program.client.clock.goes_on(Duration::from_secs(6));
+    let taken = Arc::new(Mutex::new(None));
+    let out = taken.clone();
+    let takes_over = Box::new(move || {
+        heir.lock(&mut heir_seat, Level::Shared, &mut program).unwrap();
+        heir.unlock(&mut heir_seat, Level::None, &mut program);
+        *out.lock().unwrap() = Some((heir, program, heir_seat));
+    });
+    *reader.client.listings.in_parts.lock().unwrap() = Some(("exclusive.", takes_over));
+    here.lock(&mut seat, Level::Shared, &mut reader).unwrap();
+    assert!(taken.lock().unwrap().is_some(), "it was taken over meanwhile");
+    let first = reader.first_byte();
+    frozen.database.as_ref().unwrap().write_at(&[first + 1; 64], 0).unwrap();
+    reader.forget();
+    let mut last = [0];
+    reader.database.as_ref().unwrap().read_at(&mut last, 63).unwrap();
+    println!("STATE {}", last[0] == first);
+    assert_eq!(last[0], first, "two states under one lock");
+    here.stand_up(&mut seat, &mut reader);
+    let (heir, mut program, mut heir_seat) = taken.lock().unwrap().take().unwrap();
+    heir.stand_up(&mut heir_seat, &mut program);
+}
+
+/// The negative control.
+#[test]
+fn with_one_listing_the_old_files_are_read() {
+    let test = "lock::listing_tests::a_takeover_in_the_middle_of_a_listing_is_not_missed";
+    assert!(run_without("listed-twice", test).contains("STATE false"));
+}
+
+/// A hot journal lies aside, under the name that a late rename has given it. Who puts it back gives it a name of his own first, in the
+/// middle of our listing.
+#[test]
+fn what_lies_aside_is_not_missed_while_it_is_given_another_name() {
+    let place = Place::new();
+    std::fs::write(&place.paths.database, [2; 64]).unwrap();
+    let aside = |host: &str, n: u64| {
+        let node = NodeId::new(host, "00000000", 7, 1);
+        place.paths.registry.join(Name { node, n, kind: Kind::Aside(Copy::Journal) }.to_string())
+    };
+    let (late, next) = (aside("breaker", 9), aside("holder", 5));
+    let (here, mut reader) = host_on(&place.paths, "test", LEASE_MS);
+    let mut seat = here.sit(0, at_once());
+    // Registration lists as well.
+    here.lock(&mut seat, Level::Shared, &mut reader).unwrap();
+    here.unlock(&mut seat, Level::None, &mut reader);
+    std::fs::write(&late, [0xd9; 512]).unwrap();
+    let _ = std::fs::remove_file(&place.paths.journal);
+    let renamed = Box::new(move || std::fs::rename(late, next).unwrap());
+    *reader.client.listings.in_parts.lock().unwrap() = Some(("aside.breaker", renamed));
+    let shared = here.lock(&mut seat, Level::Shared, &mut reader);
+    let seen = shared.is_err() || here.journal_is_hot();
+    println!("STATE {seen}");
+    assert!(seen, "half a transaction is read");
+    here.stand_up(&mut seat, &mut reader);
+}
+
+/// The negative control.
+#[test]
+fn with_one_listing_a_hot_journal_is_missed() {
+    let test = "lock::listing_tests::what_lies_aside_is_not_missed_while_it_is_given_another_name";
+    assert!(run_without("listed-twice", test).contains("STATE false"));
+}
+
+/// The create of `exclusive.*` was carried out once more, late, when its node had long given the lock up and was reading: the node lives, so
+/// nobody else may remove that name, and it lists nothing for its own sake.
+#[test]
+fn a_name_that_was_made_once_more_goes_while_its_node_reads() {
+    let place = Place::new();
+    let (here, mut reader) = host_on(&place.paths, "test", LEASE_MS);
+    reader.client.clock.begin();
+    let mut seat = here.sit(0, at_once());
+    for level in [Level::Shared, Level::Reserved, Level::Exclusive] {
+        here.lock(&mut seat, level, &mut reader).unwrap();
+    }
+    let name = place.names().into_iter().find(|name| name.kind == Kind::Exclusive).unwrap();
+    here.unlock(&mut seat, Level::None, &mut reader);
+    here.lock(&mut seat, Level::Shared, &mut reader).unwrap();
+    std::fs::write(place.paths.registry.join(name.to_string()), []).unwrap();
+    let (there, mut other) = host_on(&place.paths, "test", LEASE_MS);
+    other.client.clock.begin();
+    let mut theirs = there.sit(0, at_once());
+    let mut waited = 0;
+    while waited < 200 && there.lock(&mut theirs, Level::Shared, &mut other).is_err() {
+        for clock in [&other.client.clock, &reader.client.clock] {
+            clock.goes_on(Duration::from_secs(1));
+        }
+        here.tick();
+        waited += 1;
+    }
+    println!("STATE {}", waited < 200);
+    assert!(waited < 60, "{waited} s");
+    here.stand_up(&mut seat, &mut reader);
+    there.stand_up(&mut theirs, &mut other);
+}
+
+/// The negative control.
+#[test]
+fn without_a_look_at_each_heartbeat_everybody_is_kept_out() {
+    let test = "lock::listing_tests::a_name_that_was_made_once_more_goes_while_its_node_reads";
+    assert!(run_without("beat-looks", test).contains("STATE false"));
+}
