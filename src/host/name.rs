@@ -81,13 +81,13 @@ impl OwnedName {
         OwnedName::of_parts(path.to_bytes(), &[], ["", ""])
     }
 
-    /// A copy of a main database's name, with what belongs to it.
+    /// `path` in the layout of a main database's name, with the parameters of `name`, which is one.
     ///
     /// # Safety
     /// As [`uri_parameters`].
-    pub unsafe fn of_database(name: *const c_char) -> OwnedName {
+    pub unsafe fn of_database(path: &CStr, name: *const c_char) -> OwnedName {
         // SAFETY: the caller's promise.
-        let (path, parameters) = unsafe { (path_of(name), uri_parameters(name)) };
+        let parameters = unsafe { uri_parameters(name) };
         OwnedName::of_parts(path.to_bytes(), &parameters.unwrap_or_default(), ["-journal", "-wal"])
     }
 
@@ -167,7 +167,7 @@ mod tests {
     fn a_database_is_copied_with_all_that_belongs_to_it() {
         for name in [&b"/a/b.db\0vfs\0coord\0empty\0\0\0"[..], b"/a/b.db\0\0"] {
             // SAFETY: the layout of a database's name.
-            let copy = unsafe { OwnedName::of_database(name.as_ptr().cast()) };
+            let copy = unsafe { OwnedName::of_database(c"/a/b.db", name.as_ptr().cast()) };
             let expected = [b"\0\0\0\0", name, b"/a/b.db-journal\0/a/b.db-wal\0"].concat();
             assert_eq!(copy.0[..], expected[..]);
             assert_eq!(copy.path(), c"/a/b.db");

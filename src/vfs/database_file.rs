@@ -166,7 +166,7 @@ impl DatabaseFile {
     // --- writing ---
 
     pub fn write(&mut self, data: &[u8], offset: i64) -> c_int {
-        if let Err(code) = self.may_write(false) {
+        if let Err(code) = self.may_write(false).and_then(|()| self.has_its_record(data.len(), offset)) {
             return code;
         }
         let cleaned = self.without_wal_mark(data, offset);

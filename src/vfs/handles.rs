@@ -1,12 +1,15 @@
 //! One connection's handles on the platform's VFS: its database, and the journal that is kept open while the connection
 //! holds the write lock, across SQLite's own opening and closing.
 
-use std::ffi::{CString, c_char, c_int, c_void};
+mod journal;
+
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use self::journal::{JournalMark, MARK_AT};
 use super::base::BaseFile;
 use super::host_copy::HostCopy;
 use super::kept_journal::KeptJournal;
@@ -16,13 +19,6 @@ use crate::host::ffi::*;
 use crate::lock::{self, Base, Level, LockError, Parked};
 use crate::protocol::Paths;
 use crate::switches::{self, Guard};
-
-/// The rest of a journal's header behind the number of its records, which is written again: SQLite draws the first four bytes
-/// at random, for the records' checksums (<https://www.sqlite.org/fileformat2.html#the_rollback_journal>).
-type JournalMark = [u8; 16];
-
-/// Where a journal has its mark.
-const MARK_AT: usize = 12;
 
 /// See the module's head.
 pub struct Handles {
@@ -110,14 +106,21 @@ impl Handles {
 
     /// With native locks a handle may outlive the connection, and SQLite's own name with it: closing it must wait for another copy of
     /// SQLite. So it has a name of its own; but not on a VFS of a program's, which may know its files by the pointer.
+    ///
+    /// Without them it is opened anew, by the path that the locks lie beside: SQLite before 3.39 leaves links in the middle of its
+    /// own, and those may lead elsewhere by then. With them it is not, and SQLite itself asks whether its name leads elsewhere.
     fn open_database(&self, native_locks: bool, flags: c_int) -> Result<(BaseFile, c_int), c_int> {
         let base = self.host.base(native_locks);
         // SAFETY: the VFS is registered; SQLite's name is a main database's and outlives the connection.
         unsafe {
-            match native_locks && self.host.base_name().starts_with("unix") {
-                true => BaseFile::open_under(base, OwnedName::of_database(self.name), flags),
-                false => BaseFile::open(base, self.name, flags),
+            if !self.host.base_name().starts_with("unix") {
+                return BaseFile::open(base, self.name, flags);
             }
+            let path = match native_locks || switches::off(Guard::ResolvedName) {
+                true => CStr::from_ptr(self.name).to_owned(),
+                false => CString::new(self.path.as_os_str().as_bytes()).unwrap_or_default(),
+            };
+            BaseFile::open_under(base, OwnedName::of_database(&path, self.name), flags)
         }
     }
 
@@ -157,61 +160,6 @@ impl Handles {
             Some(file) => unsafe { file.control(operation, argument) },
             None => SQLITE_NOTFOUND,
         }
-    }
-
-    /// Syncs the journal if anything in it is not on stable storage.
-    pub fn sync_journal(&mut self) -> Result<(), c_int> {
-        if !self.journal_dirty {
-            return Ok(());
-        }
-        let Some(journal) = &self.journal else {
-            // Closed with what nobody can vouch for.
-            return if switches::off(Guard::JournalGone) { Ok(()) } else { Err(SQLITE_IOERR_FSYNC) };
-        };
-        match journal.sync(SQLITE_SYNC_NORMAL) {
-            SQLITE_OK => {
-                (self.journal_dirty, self.journal_safe) = (false, self.journal_written);
-                Ok(())
-            }
-            code => Err(code),
-        }
-    }
-
-    /// A sync of the journal failed: what was written since the one before goes. It covers no change of the database, as none is made
-    /// before a sync, and may be there in parts. SQLite's checksum looks at every 200th byte of a page, so that it could take such
-    /// a record for a whole one and roll the database back to it.
-    ///
-    /// `may`: we are still somebody. It is not read again in either case.
-    ///
-    /// # Errors
-    /// The code of the cut: the record's checksum is what is left then, and the cut may still be carried out, late.
-    pub fn cut_journal(&mut self, may: bool) -> Result<(), c_int> {
-        if !self.is_journal_ahead() || switches::off(Guard::TornTail) {
-            return Ok(());
-        }
-        self.journal_cut = true;
-        match self.journal.as_ref().filter(|_| may).map(|journal| journal.truncate(self.journal_safe)) {
-            Some(code) if code != SQLITE_OK => Err(code),
-            _ => Ok(()),
-        }
-    }
-
-    /// Whether this transaction has written records since its journal was last synced.
-    pub fn is_journal_ahead(&self) -> bool {
-        self.journal_written > self.journal_safe
-    }
-
-    /// This was written at the journal's beginning.
-    pub fn journal_begun(&mut self, data: &[u8]) {
-        if let Some(mark) = data.get(MARK_AT..MARK_AT + size_of::<JournalMark>()) {
-            self.journal_mark = mark.try_into().ok();
-        }
-    }
-
-    /// What is in the journal now is no part of the next transaction.
-    pub fn journal_ended(&mut self) {
-        (self.journal_mark, self.journal_written, self.journal_safe) = (None, 0, 0);
-        (self.journal_cut, self.sync_failed) = (false, false);
     }
 
     pub fn sync_database(&mut self) -> Result<(), c_int> {
@@ -295,7 +243,14 @@ impl Base for Handles {
         if opened.is_err() && make && begun.is_none() {
             opened = self.open_journal_with(SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE);
         }
-        let (opened, _) = opened.map_err(|code| why(&self.journal_path, code))?;
+        let (opened, told) = opened.map_err(|code| why(&self.journal_path, code))?;
+        // The platform's VFS opens for reading what it cannot open for writing.
+        if told & SQLITE_OPEN_READONLY != 0 && !switches::off(Guard::ReadOnlyJournal) {
+            return Err(io::Error::new(
+                io::ErrorKind::PermissionDenied,
+                "this user may read it but not write to it. Give it the rights that the database has",
+            ));
+        }
         // What undoes the changes of a transaction that has begun is the one that it has written. That may have lost its name: a
         // takeover's step, of this very process perhaps, was carried out once more, late, and somebody made one anew.
         let mut found = JournalMark::default();

@@ -122,7 +122,12 @@ impl DatabaseFile {
         let locked = database.lock(&mut self.seat, Level::Shared, &mut self.handles).is_ok()
             && (is_empty() || switches::off(Guard::HotKept))
             && database.lock(&mut self.seat, Level::Reserved, &mut self.handles).is_ok();
-        if locked && database.mode() == Mode::Trusted && self.journal_is_kept() && is_empty() {
+        // Our locks are on the file that we have open. Beside another, of a restored backup say, somebody may be writing that journal.
+        let mut moved: c_int = 0;
+        // SAFETY: this operation takes the address of an int.
+        let asked = unsafe { self.handles.control(SQLITE_FCNTL_HAS_MOVED, (&raw mut moved).cast()) };
+        let ours = (asked == SQLITE_OK && moved == 0) || switches::off(Guard::KeptOfAnother);
+        if locked && ours && database.mode() == Mode::Trusted && self.journal_is_kept() && is_empty() {
             let _ = storage.unlink(journal);
         }
         database.unlock(&mut self.seat, Level::None, &mut self.handles);

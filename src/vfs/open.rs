@@ -1,6 +1,7 @@
 //! `xOpen`: what is ours, what goes straight to the platform's VFS, and what is refused.
 
 use std::ffi::{CStr, OsStr, c_char, c_int};
+use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -238,7 +239,9 @@ fn first_handle(opened: &mut DatabaseFile, flags: c_int) -> c_int {
         return SQLITE_OK;
     }
     let storage = lock::storage();
-    let registered = network && storage.attributes(&opened.paths().registry).is_ok();
+    let missing = |path: &Path| storage.attributes(path).is_err_and(|error| error.kind() == ErrorKind::NotFound);
+    // What could not be looked at may be there, with the database just being replaced.
+    let registered = network && !missing(&opened.paths().registry);
     let first = if registered { flags & !(SQLITE_OPEN_CREATE | SQLITE_OPEN_EXCLUSIVE) } else { flags };
     let mut open = || opened.handles.open_first(!network, first).err();
     let Some(mut code) = open() else { return SQLITE_OK };

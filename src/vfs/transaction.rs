@@ -2,6 +2,7 @@
 //! It holds whatever `PRAGMA synchronous` and `journal_mode` say.
 
 mod ending;
+mod records;
 mod supers;
 
 pub(super) use ending::end_again;
@@ -31,6 +32,7 @@ pub struct Transaction {
     has_header: bool,
     /// and all of it.
     journaled: bool,
+    records: records::Records,
     /// The header's first byte, held back until EXCLUSIVE: the journal must not look hot before.
     held_back: Option<u8>,
     /// EXCLUSIVE was taken without RESERVED, to roll a hot journal back,
@@ -217,7 +219,7 @@ impl DatabaseFile {
             return Ok(());
         }
         if self.transaction.recovering
-            && let Some(name) = self.super_journal_elsewhere()
+            && let Some(name) = self.super_journal_elsewhere()?
         {
             let text = format!(
                 "coord: {} was left in the middle of a transaction over several files, written under another path ({}). Open it \
@@ -288,6 +290,7 @@ impl DatabaseFile {
             self.transaction.journaled = true;
             self.handles.journal_begun(data);
         }
+        self.transaction.records.written(data, offset);
         self.handles.journal_written = self.handles.journal_written.max(end);
         self.check_lease(SQLITE_IOERR_WRITE)
     }

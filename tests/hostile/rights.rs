@@ -301,3 +301,27 @@ fn a_writer_who_loses_a_right_in_the_middle_of_a_statement_commits_no_half_of_it
     assert_eq!(left(""), whole);
     assert_ne!(left("spill-refused"), whole, "the control: the half of it is there");
 }
+
+/// The platform's VFS opens a journal for reading that it cannot open for writing: it lives for long, with the mode of the day on which it
+/// was made. That is said, and nothing is written.
+#[test]
+fn a_journal_that_can_only_be_read_is_named() {
+    if !is_root() {
+        return;
+    }
+    for (guards, named) in [("", true), ("read-only-journal", false)] {
+        let place = open_place(0o777, 0o666);
+        fs::create_dir(place.registry()).unwrap();
+        mode(&place.registry(), 0o777);
+        fs::write(place.beside("-journal"), "").unwrap();
+        mode(&place.beside("-journal"), 0o644);
+        let mut visitor = visit().env("COORD_TEST_WITHOUT", guards).start(place.dir.path());
+        visitor.open(&place.database, NETWORK).unwrap();
+        assert_eq!(visitor.sql("SELECT count(*) FROM t").unwrap()[0][0], "2");
+        visitor.sql("INSERT INTO t VALUES(3, 3)").unwrap_err();
+        let text = visitor.sql("PRAGMA coord_error").unwrap()[0][0].clone();
+        let said = text.contains("state.sqlite-journal") && text.contains("may read it but not write");
+        assert_eq!(said, named, "{guards}: {text}");
+        place.assert_untouched();
+    }
+}

@@ -5,6 +5,8 @@
 mod commit;
 #[path = "../common/mod.rs"]
 mod common;
+mod counted;
+mod elsewhere;
 mod encrypted;
 mod endings;
 mod faults;
@@ -13,6 +15,7 @@ mod memory;
 mod modes;
 mod nolock;
 mod order;
+mod pending;
 mod power;
 mod reading;
 mod recovery;

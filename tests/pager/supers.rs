@@ -232,3 +232,43 @@ fn ended_by_a_name(name: &Path) -> Vec<u8> {
     journal.extend(MAGIC);
     journal
 }
+
+/// A hot journal that names a super-journal in a directory that is not there is not for us to judge. That stays so where the look at its
+/// end fails, once: SQLite's own look a moment later would take it for cold.
+#[test]
+fn a_journals_end_that_cannot_be_read_says_nothing() {
+    for (guards, torn) in [("", false), ("super-unread", true)] {
+        let room = Room::with_rows();
+        let mut writer = host(&[]);
+        open_waiting(&mut writer, &room.uri(NETWORK));
+        writer.exec("db", "PRAGMA cache_size=2; SELECT count(*) FROM t").ok();
+        dies_at(writer, "db", "UPDATE t SET v = 2", ("write", "db.sqlite", 60));
+        assert!(room.is_torn());
+        let name = b"/no/such/directory/db.sqlite-mj12345678";
+        let sum = name.iter().fold(0u32, |sum, byte| sum.wrapping_add(u32::from(*byte)));
+        let mut tail = name.to_vec();
+        tail.extend((name.len() as u32).to_be_bytes());
+        tail.extend(sum.to_be_bytes());
+        tail.extend([0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7]);
+        let journal = [std::fs::read(room.beside("-journal")).unwrap(), 513u32.to_be_bytes().to_vec(), tail].concat();
+        let database = std::fs::read(&room.database).unwrap();
+        let mut accepted = 0;
+        for nth in 1.. {
+            std::fs::write(room.beside("-journal"), &journal).unwrap();
+            std::fs::write(&room.database, &database).unwrap();
+            let mut host = host(&[("COORD_TEST_WITHOUT", guards)]);
+            open_waiting(&mut host, &room.uri(NETWORK));
+            host.call(&["trap", "read", "-journal", &nth.to_string(), "266"]).ok();
+            let mut answer = host.exec("db", crate::room::SUM);
+            let left = host.call(&["trap", "none", "", "0", ""]).ok().to_owned();
+            if answer.result.is_err() {
+                answer = host.exec("db", crate::room::SUM);
+            }
+            accepted += usize::from(answer.result.is_ok());
+            if left != "0" {
+                break;
+            }
+        }
+        assert_eq!(accepted > 0, torn, "{guards}: read {accepted} times");
+    }
+}

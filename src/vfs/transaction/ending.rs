@@ -70,8 +70,13 @@ impl DatabaseFile {
             return false;
         }
         let mut first = [0];
-        let journal = self.handles.journal.as_ref();
-        let hot = journal.is_some_and(|journal| journal.read_into(&mut first, 0) == SQLITE_OK) && first != [0];
+        let read = self.handles.journal.as_ref().map(|journal| journal.read_into(&mut first, 0));
+        let hot = match read {
+            None | Some(SQLITE_IOERR_SHORT_READ) => false,
+            Some(SQLITE_OK) => first != [0],
+            // Nobody can say that it is not.
+            Some(_) => true,
+        };
         hot && !self.database.peek(1).is_ok_and(|bytes| bytes.is_empty())
     }
 

@@ -67,20 +67,38 @@ impl DatabaseFile {
 
     /// The super-journal that a hot journal names, if its directory is not there: then nobody can tell here whether it is
     /// gone, and SQLite would take the half-written database for a whole one.
-    pub(super) fn super_journal_elsewhere(&self) -> Option<PathBuf> {
-        let journal = self.handles.journal.as_ref()?;
+    ///
+    /// # Errors
+    /// The code of a read that failed: SQLite reads the same, and this time it may work.
+    pub(super) fn super_journal_elsewhere(&self) -> Result<Option<PathBuf>, c_int> {
+        match self.super_journal() {
+            Ok(Some(name)) if name.parent().is_some_and(|parent| !parent.is_dir()) => Ok(Some(name)),
+            Err(code) if !switches::off(Guard::SuperUnread) => Err(code),
+            _ => Ok(None),
+        }
+    }
+
+    /// The name of a super-journal at the journal's end.
+    fn super_journal(&self) -> Result<Option<PathBuf>, c_int> {
+        let Some(journal) = &self.handles.journal else { return Ok(None) };
+        let read = |buffer: &mut [u8], offset| match journal.read_into(buffer, offset) {
+            SQLITE_OK => Ok(()),
+            code => Err(code),
+        };
         // Length of the name, its checksum, magic.
         let mut tail = [0; 16];
-        let end = journal.size().ok()? - 16;
-        if end < 0 || journal.read_into(&mut tail, end) != SQLITE_OK || tail[8..] != MAGIC {
-            return None;
+        let end = journal.size()? - 16;
+        if end < 0 {
+            return Ok(None);
         }
+        read(&mut tail, end)?;
         let length = u32::from_be_bytes([tail[0], tail[1], tail[2], tail[3]]);
-        let mut name = vec![0; usize::try_from(length).ok().filter(|length| (1..=4096).contains(length))?];
-        if journal.read_into(&mut name, end - i64::from(length)) != SQLITE_OK {
-            return None;
+        let begins = end - i64::from(length);
+        if tail[8..] != MAGIC || !(1..=4096).contains(&length) || begins < 0 {
+            return Ok(None);
         }
-        let name = PathBuf::from(OsString::from_vec(name));
-        (!name.parent()?.is_dir()).then_some(name)
+        let mut name = vec![0; length as usize];
+        read(&mut name, begins)?;
+        Ok(Some(PathBuf::from(OsString::from_vec(name))))
     }
 }

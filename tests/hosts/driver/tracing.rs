@@ -289,7 +289,6 @@ methods! {
     "unlock" unlock(level: c_int) [level];
 }
 silent! {
-    read(to: *mut c_void, amount: c_int, at: i64) -> c_int;
     size(out: *mut i64) -> c_int;
     check(out: *mut c_int) -> c_int;
     control(op: c_int, argument: *mut c_void) -> c_int;
@@ -299,6 +298,16 @@ silent! {
     shm_lock(offset: c_int, n: c_int, flags: c_int) -> c_int;
     shm_barrier();
     shm_unmap(delete: c_int) -> c_int;
+}
+
+/// Told only while it is trapped: there are many.
+unsafe extern "C" fn read(file: *mut File, to: *mut c_void, amount: c_int, at: i64) -> c_int {
+    unsafe {
+        let real = (*file).real;
+        let act = || ((*(*real).methods).read)(real, to, amount, at);
+        let trapped = STATE.lock().unwrap().trap.as_ref().is_some_and(|trap| trap.op == "read");
+        if trapped { call("read", &*(*file).name, &[at.to_string(), amount.to_string()], act) } else { act() }
+    }
 }
 
 unsafe extern "C" fn write(file: *mut File, from: *const c_void, amount: c_int, at: i64) -> c_int {
