@@ -66,10 +66,14 @@ impl World {
         self.open_with("")
     }
 
-    /// The same with more parameters, which win.
+    /// The same with more parameters, which stand in for the world's own of those names.
     pub fn open_with(&self, more: &str) -> Result<rusqlite::Connection, SqlError> {
         self.use_own_runtime();
-        let opener = Opener { query: format!("vfs=coord&{}{more}", self.query), ..Opener::plain() };
+        let name = |parameter: &str| parameter.split('=').next().unwrap_or_default().to_owned();
+        let instead: Vec<String> = more.split('&').map(name).collect();
+        let kept = self.query.split('&').filter(|parameter| !instead.contains(&name(parameter)));
+        let query = ["vfs=coord"].into_iter().chain(kept).collect::<Vec<_>>().join("&");
+        let opener = Opener { query: format!("{query}{more}"), ..Opener::plain() };
         let db = rusqlite::Connection::open(opener.uri(&self.database())).map_err(|error| SqlError {
             code: error.sqlite_error().map_or(-1, |error| error.extended_code),
             message: error.to_string(),
