@@ -129,7 +129,7 @@ fn build(generation: u32, ancestor: Option<&Identity>) -> Identity {
     let runtime = runtime::choose(asked.as_deref());
     if let Some(runtime) = &runtime {
         if !runtime.own {
-            memory::sweep(&runtime.dir);
+            memory::sweep_sometimes(&runtime.dir);
         }
         process.liveness = make_file(&runtime.dir, &process).unwrap_or_default();
     }

@@ -5,9 +5,10 @@ use std::fs::{self, File, Permissions};
 use std::io::ErrorKind;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use super::{ForkMutex, judge};
+use super::{ForkMutex, disk, judge};
 
 /// Names looked at, and files removed, in one sweep.
 const LOOKED_AT: usize = 8192;
@@ -17,6 +18,8 @@ const KEYS: usize = 512;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 const HOUR: Duration = Duration::from_secs(3600);
+/// Between two sweeps of a program that remembers much: each may look at thousands of names.
+const SWEEP_EVERY: Duration = Duration::from_secs(60);
 
 /// A dead process's file that a sweep has seen: no longer writable for its owner, and dated when it was first seen so.
 const SEEN_DEAD: u32 = 0o444;
@@ -40,7 +43,7 @@ pub(super) fn known_for(dir: &Path, boot_id: &str, now: u64, what: &str, state: 
             }
         }
         Ok(file) if file.write_at(text.as_bytes(), 0).is_ok() => {
-            sweep(dir);
+            sweep_sometimes(dir);
             Duration::ZERO
         }
         _ => known_here(what, state),
@@ -146,8 +149,19 @@ fn fnv1a(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
+/// Sweeps unless this program has done so within the last minute.
+pub(super) fn sweep_sometimes(dir: &Path) {
+    // Nanoseconds of the clock that nobody sets; zero: never. No mutex, which a fork might leave locked.
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    let (now, last) = (disk::now().0.max(1), LAST.load(Ordering::Relaxed));
+    let due = last == 0 || Duration::from_nanos(now.saturating_sub(last)) >= SWEEP_EVERY;
+    if due && LAST.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+        sweep(dir);
+    }
+}
+
 /// Removes what nobody can need any more, a bounded number at a time.
-pub(super) fn sweep(dir: &Path) {
+fn sweep(dir: &Path) {
     let Ok(names) = fs::read_dir(dir) else { return };
     let mut removed = 0;
     for entry in names.take(LOOKED_AT).flatten() {
@@ -338,6 +352,22 @@ mod tests {
         let locked = lock_guard(&path, opened).unwrap();
         assert!(leads_to(&path, &locked));
         assert!(lock_guard(&path, stand_in(&path).unwrap()).is_none(), "two hold it");
+    }
+
+    /// Whoever lists many heartbeats would else sweep for each of them.
+    #[test]
+    fn a_program_that_remembers_much_sweeps_seldom() {
+        let dir = tempfile::tempdir().unwrap();
+        let old = dir.path().join("seen-1");
+        known_for(dir.path(), "one", 1, "first", "beat");
+        fs::write(&old, b"").unwrap();
+        backdate(&old, DAY * 2);
+        for number in 0..64 {
+            known_for(dir.path(), "one", 1, &format!("node {number}"), "beat");
+        }
+        assert!(old.exists(), "swept a second time within a minute");
+        sweep(dir.path());
+        assert!(!old.exists());
     }
 
     #[test]
