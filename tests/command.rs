@@ -159,6 +159,14 @@ fn inspect_shows_the_names_beside_a_database_that_is_not_there() {
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     assert!(said.contains("left pid 33") && said.contains("programs on the server that began before"), "{said}");
     assert!(!said.contains("pid 0"), "{said}");
+    // Of these one is the database.
+    std::fs::write(registry.join("aside.left-33-0000000000000001.7.database"), "").unwrap();
+    let said = ["a takeover is in progress or broke off", "gone.sqlite is not there"];
+    for args in [&["inspect"][..], &["inspect", "--json"]] {
+        let output = coord(&[args, &[database.to_str().unwrap()]].concat());
+        assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+        said.iter().for_each(|words| assert!(stdout(&output).contains(words), "{words}: {}", stdout(&output)));
+    }
 }
 
 #[test]

@@ -10,6 +10,7 @@ use super::trusted::process_behind;
 use crate::protocol::beat::{Beat, MAX_BYTES, PROTOCOL};
 use crate::protocol::names::{Kind, Name, NodeId};
 use crate::protocol::registry::Census;
+use crate::protocol::write_lock::POLL;
 use crate::protocol::{Paths, lease};
 use crate::storage::{Liveness, Storage};
 
@@ -68,6 +69,17 @@ pub fn inspect(path: &Path) -> io::Result<Vec<LockRow>> {
         // Otherwise it may be missing because somebody died while he replaced it.
         database?;
     }
+    if is_nobodys(&*storage, &paths) {
+        rows.push(LockRow {
+            kind: "unknown".to_string(),
+            verdict: format!(
+                "unknown: {} has no name of coord's in it, so writers wait for it, until five minutes after it was first seen so. \
+                 Remove it if no unix-dotfile client runs",
+                paths.lock.display()
+            ),
+            ..LockRow::default()
+        });
+    }
     let asked = storage.now();
     let census = Census::sort(registry.clone(), asked, asked);
     let names = registry.iter().chain(&lock).filter_map(|text| Name::parse(text));
@@ -114,6 +126,22 @@ fn list(storage: &dyn Storage, dir: &Path, rows: &mut Vec<LockRow>) -> io::Resul
         Err(error) => Err(io::Error::new(error.kind(), format!("cannot list {}: {error}", dir.display()))),
         listed => listed,
     }
+}
+
+/// Whether there is a lock directory that nobody of coord's owns up to, where that keeps writers out: beside a registry it does not.
+fn is_nobodys(storage: &dyn Storage, paths: &Paths) -> bool {
+    let is_empty = || {
+        let names = storage.list(&paths.lock);
+        names.is_ok_and(|names| !names.iter().filter_map(|text| Name::parse(text)).any(|name| name.kind == Kind::Write))
+    };
+    let is_shared = storage.attributes(&paths.registry).is_ok();
+    if is_shared || !is_empty() {
+        return false;
+    }
+    // Somebody may be between two steps.
+    storage.sleep(POLL * 2);
+    let Ok(found) = storage.incarnation(&paths.lock) else { return false };
+    is_empty() && !storage.local_guard(&paths.lock).owns(&found)
 }
 
 struct Inspector<'a> {
@@ -171,14 +199,15 @@ impl Inspector<'_> {
                     for them"
                 .to_string();
         }
-        if let Some(beat) = beat.filter(|beat| !beat.protocol.is_empty() && beat.protocol != PROTOCOL) {
-            return format!("unknown: it speaks the protocol {}, this is {PROTOCOL}", beat.protocol);
-        }
         let alive = match self.liveness(name, beat) {
             Liveness::Dead => return "dead: its process on this host has ended".to_string(),
             Liveness::Alive => true,
             Liveness::Unknown => false,
         };
+        // One that is gone for certain hinders nobody, whatever it spoke.
+        if let Some(beat) = beat.filter(|beat| !beat.protocol.is_empty() && beat.protocol != PROTOCOL) {
+            return format!("unknown: it speaks the protocol {}, this is {PROTOCOL}", beat.protocol);
+        }
         let holds = self.holders.contains(node);
         match (known_ms, lease_ms) {
             (Some(known), Some(lease)) if known > lease && holds => {

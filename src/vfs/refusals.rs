@@ -114,18 +114,20 @@ pub fn after_opening(copy: &HostCopy, opened: &DatabaseFile) -> Option<String> {
             copy.base_name()
         )),
         Mode::Trusted => None,
-        Mode::NetworkExclusive => directory(opened),
+        Mode::NetworkExclusive => directory(opened.paths()),
     }
 }
 
-/// What would be refused if the database were opened now, as far as its names and its first bytes tell.
+/// What would be refused to this user if the database were opened now, as far as its names, their rights and its first bytes tell.
 pub fn foreseen(path: &Path) -> Option<String> {
     let in_wal_mode = || {
         let mut beginning = [0; WAL_HEADER];
         std::fs::File::open(path).ok()?.read_exact(&mut beginning).ok()?;
         says_wal(&beginning).then(|| wal_mode(path))
     };
-    before_opening(path).or_else(in_wal_mode).or_else(|| beside(&Paths::new(path)))
+    let paths = Paths::new(path);
+    let shared = || paths.registry.is_dir().then(|| directory(&paths))?;
+    before_opening(path).or_else(in_wal_mode).or_else(|| beside(&paths)).or_else(shared)
 }
 
 /// A WAL, or something else in the place of coord's directories.
@@ -160,8 +162,8 @@ pub fn wal_beside(path: &Path) -> String {
 }
 
 /// In network-exclusive mode readers too make names in the database's directory.
-fn directory(opened: &DatabaseFile) -> Option<String> {
-    let parent = &opened.paths().parent;
+fn directory(paths: &Paths) -> Option<String> {
+    let parent = &paths.parent;
     let found = parent.symlink_metadata().ok()?;
     let writable = rustix::fs::access(parent, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK).is_ok();
     if !writable {
@@ -172,7 +174,7 @@ fn directory(opened: &DatabaseFile) -> Option<String> {
         ));
     }
     let me = rustix::process::geteuid().as_raw();
-    let owner = opened.paths().database.symlink_metadata().ok()?.uid();
+    let owner = paths.database.symlink_metadata().ok()?.uid();
     if found.mode() & 0o1000 != 0 && me != 0 && owner != me {
         return Some(format!(
             "coord: {} is a sticky directory and the database belongs to another user, whose locks could not be taken over after \

@@ -68,6 +68,7 @@ fn strangers_names_count_for_nothing_and_stay() {
 fn an_empty_lock_directory_keeps_nobody_out() {
     let place = Place::registered();
     fs::create_dir(place.lock()).unwrap();
+    assert_eq!(place.inspect().1["locks"], serde_json::json!([]));
     place.assert_works(NETWORK);
     assert!(!place.lock().exists());
     // In trusted mode it may be a unix-dotfile client's: the sentence says so, and what to do.
@@ -81,7 +82,19 @@ fn an_empty_lock_directory_keeps_nobody_out() {
         "{text}"
     );
     place.assert_untouched();
-    fs::remove_dir(place.lock()).unwrap();
+    let told = || {
+        let (text, json) = place.inspect();
+        let rows = json["locks"].as_array().unwrap();
+        assert_eq!((&json["needs_attention"], &rows[0]["kind"]), (&true.into(), &"unknown".into()), "{json:#}");
+        for words in ["state.sqlite.lock has no name of coord's", "five minutes", "unix-dotfile", "not understood"] {
+            assert!(text.contains(words), "{words}: {text}");
+        }
+        rows.len()
+    };
+    assert_eq!(told(), 1);
+    fs::write(place.lock().join("thesis.txt"), "").unwrap();
+    assert_eq!(told(), 2);
+    fs::remove_dir_all(place.lock()).unwrap();
     place.assert_works(TRUSTED);
 }
 

@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 
 /// Exit status when something is stale or not understood.
 const NEEDS_ATTENTION: u8 = 1;
+const TAKEOVER: &str = "a takeover is in progress or broke off: the database itself may lie in an aside or fence file, so remove none of \
+                        them. Whoever next opens it for writing through coord finishes that";
 
 pub fn run(options: &args::Inspect) -> Result<u8, String> {
     let shown = out::harmless(&options.path.display().to_string());
@@ -28,6 +30,12 @@ pub fn run(options: &args::Inspect) -> Result<u8, String> {
 fn remarks(path: &Path, rows: &[LockRow]) -> Vec<String> {
     let mut found: Vec<String> = remarks::obstacle(path).into_iter().collect();
     let paths = Paths::new(path);
+    if rows.iter().any(|row| matches!(row.kind.as_str(), "aside" | "fence")) {
+        if path.symlink_metadata().is_err_and(|error| error.kind() == ErrorKind::NotFound) {
+            found.push(format!("{} is not there: a takeover has moved it aside", path.display()));
+        }
+        found.push(TAKEOVER.to_string());
+    }
     let written = rows.iter().any(|row| row.kind == "write");
     let shown = paths.journal.display();
     match remarks::journal_is_hot(&paths) {
@@ -101,10 +109,6 @@ fn as_table(path: &Path, rows: &[LockRow], remarks: &[String]) -> String {
         text += line.trim_end();
         text.push('\n');
     }
-    if rows.iter().any(|row| matches!(row.kind.as_str(), "aside" | "fence")) {
-        text += "\nA takeover is in progress or broke off: the database itself may lie in an aside or fence file, so remove none of \
-                 them.\nWhoever next opens it for writing through coord finishes that.\n";
-    }
     if rows.iter().any(needs_attention) {
         text += "\nSomething here is stale or not understood. The next client that needs the lock clears up after \
                  a dead or\nsilent one by itself; names that coord does not know are left alone.\n";
@@ -124,7 +128,7 @@ fn cells(row: &LockRow) -> [String; 6] {
 }
 
 /// `user@host pid 12 (command)`, as far as it is known, else the node's name.
-fn who(row: &LockRow) -> String {
+pub fn who(row: &LockRow) -> String {
     if row.host.is_empty() && row.pid.is_none() {
         return if row.node.is_empty() { "?".into() } else { row.node.clone() };
     }
@@ -177,11 +181,12 @@ mod tests {
     #[test]
     fn where_the_database_may_lie_is_said() {
         for kind in ["aside", "fence"] {
-            let text = as_table(Path::new("/nowhere/a.sqlite"), &[row(kind, "dead: it has ended")], &[]);
-            assert!(text.contains("may lie in an aside or fence file, so remove none"), "{text}");
+            let said = remarks(Path::new("/nowhere/a.sqlite"), &[row(kind, "dead: it has ended")]);
+            assert!(said[0].contains("a.sqlite is not there"), "{said:?}");
+            assert!(said[1].contains("may lie in an aside or fence file, so remove none"), "{said:?}");
         }
-        let text = as_table(Path::new("/nowhere/a.sqlite"), &[row("write", "dead: it has ended")], &[]);
-        assert!(!text.contains("aside"), "{text}");
+        let said = remarks(Path::new("/nowhere/a.sqlite"), &[row("write", "dead: it has ended")]);
+        assert_eq!(said, [""; 0]);
     }
 
     #[test]

@@ -9,13 +9,15 @@ use std::path::Path;
 /// How every database begins that is not encrypted (<https://www.sqlite.org/fileformat2.html#magic_header_string>).
 const MAGIC: &[u8] = b"SQLite format 3\0";
 
-/// Why it could not be opened through coord, or by who has no key to it.
+/// Why it could not be opened through coord by this user, or by who has no key to it.
 pub fn obstacle(database: &Path) -> Option<String> {
-    foreseen_refusal(database).or_else(|| {
-        let begins = beginning(database, MAGIC.len()).ok()?;
-        (!begins.is_empty() && begins != MAGIC).then(|| {
-            format!("{} does not begin like a SQLite database: it is encrypted, or something else", database.display())
-        })
+    let shown = database.display();
+    foreseen_refusal(database).or_else(|| match beginning(database, MAGIC.len()) {
+        Ok(begins) if begins.is_empty() || begins == MAGIC => None,
+        Ok(_) => Some(format!("{shown} does not begin like a SQLite database: it is encrypted, or something else")),
+        // A takeover may have it aside.
+        Err(error) if error.kind() == ErrorKind::NotFound => None,
+        Err(error) => Some(format!("{shown} cannot be read: {error}")),
     })
 }
 
