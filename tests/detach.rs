@@ -96,8 +96,19 @@ fn a_takeover_that_broke_off_is_finished_and_nothing_is_lost() {
     broken_off(&mut stage);
     let dir = stage.database.parent().unwrap().to_path_buf();
     let before = everything(&dir);
-    let said = detach_shared(&stage.database, &["--dry-run"]).ok();
-    assert!(said.contains("carried through") && said.contains("nothing was changed"), "{said}");
+    let ran = detach_shared(&stage.database, &["--dry-run"]);
+    assert_eq!(ran.status.code(), Some(1), "{}{}", ran.out, ran.err);
+    assert!(ran.out.contains("may be alive: ") && !ran.out.contains("died"), "nobody is known to be dead: {}", ran.out);
+    // A host that remembers since when it knows their heartbeats has seen their leases run out after a while.
+    let mut said = String::new();
+    common::until("their leases to run out", || {
+        let ran = detach(&stage.database, &["--dry-run"]);
+        said = ran.out;
+        ran.status.success()
+    });
+    for words in ["gives no sign of life", "carried through", "nothing was changed"] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
     assert_eq!(everything(&dir), before, "a dry run changes nothing");
 
     let said = detach_shared(&stage.database, &[]).ok();
@@ -142,7 +153,7 @@ fn who_has_it_open_keeps_it() {
 fn who_cannot_be_known_to_be_dead_is_waited_for_or_looked_after_by_people() {
     let stage = Stage::new(NETWORK, "");
     let registry = beside(&stage.database, ".readers");
-    let beat = registry.join("beat.elsewhere-0a0b0c0d-4711-00000000000000aa.2.60000");
+    let beat = registry.join("beat.elsewhere-0a0b0c0d-4711-00000000000000aa.2.1000");
     fs::write(&beat, "").unwrap();
     let ran = detach(&stage.database, &[]);
     assert_eq!(ran.status.code(), Some(1), "{}{}", ran.out, ran.err);
@@ -160,6 +171,7 @@ fn who_cannot_be_known_to_be_dead_is_waited_for_or_looked_after_by_people() {
     fs::remove_file(stranger).unwrap();
     let json: serde_json::Value = serde_json::from_str(&detach(&stage.database, &["--json"]).ok()).unwrap();
     assert_eq!((&json["network_exclusive"], &json["refused"]), (&false.into(), &serde_json::json!([])), "{json:#}");
+    assert_eq!(json["nothing_to_do"], false, "{json:#}");
     is_plain(&stage.database);
 }
 
@@ -168,8 +180,12 @@ fn what_is_not_attached_needs_nothing_and_what_is_not_there_is_told() {
     let dir = common::dir();
     let database = dir.path().join("plain a?b#c.sqlite");
     fs::write(&database, "").unwrap();
-    let said = detach(&database, &[]).ok();
-    assert!(said.contains("there is nothing to do"), "{said}");
+    for options in [&[][..], &["--dry-run"]] {
+        let said = detach(&database, options).ok();
+        assert!(said.contains("nothing to do: it is a plain SQLite database") && !said.contains("done"), "{said}");
+    }
+    let json: serde_json::Value = serde_json::from_str(&detach(&database, &["--json"]).ok()).unwrap();
+    assert_eq!((&json["nothing_to_do"], &json["removed"]), (&true.into(), &serde_json::json!([])), "{json:#}");
     let ran = detach(&dir.path().join("none.sqlite"), &[]);
     assert_eq!((ran.status.code(), ran.out.as_str()), (Some(2), ""), "{}", ran.err);
     assert!(ran.err.contains("none.sqlite"), "{}", ran.err);

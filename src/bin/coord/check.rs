@@ -1,10 +1,9 @@
 //! `coord check DIR`: the qualification of a filesystem, for people or as JSON. The work is the library's.
 
+use crate::progress::Progress;
 use crate::{args, interrupts, out};
 use coord::check::{self, Finding, Outcome, Report, Together, Trouble, Verdict, Watch};
-use std::cell::RefCell;
 use std::fmt::Write;
-use std::io::IsTerminal;
 use std::time::Duration;
 
 const REFUSED: u8 = 1;
@@ -44,39 +43,6 @@ pub fn run(options: &args::Check) -> Result<u8, String> {
         Verdict::Refused => REFUSED,
         Verdict::Trusted => TRUSTED_SAFE,
     })
-}
-
-/// One line on stderr, written over on a terminal; elsewhere only what takes long is told.
-struct Progress {
-    terminal: bool,
-    last: RefCell<String>,
-}
-
-impl Progress {
-    fn new() -> Progress {
-        Progress { terminal: std::io::stderr().is_terminal(), last: RefCell::default() }
-    }
-
-    fn tell(&self, text: &str) {
-        let text = out::harmless(text);
-        if self.terminal {
-            out::overwrite(&text);
-            return;
-        }
-        // Without the seconds a line is told once.
-        let stem = text.split(" (").next().unwrap_or_default().to_string();
-        let is_news = *self.last.borrow() != stem && (stem.starts_with("waiting") || stem.starts_with("together"));
-        if is_news {
-            out::complain(&stem);
-        }
-        *self.last.borrow_mut() = stem;
-    }
-
-    fn end(&self) {
-        if self.terminal {
-            out::overwrite("");
-        }
-    }
 }
 
 fn as_text(report: &Report) -> String {

@@ -2,25 +2,28 @@
 //! the lock, as a takeover that broke off may have left the database itself in the directories that are to go; then the
 //! directories go, if nobody is in them.
 
-use crate::{args, demo, inspect, out, register, remarks};
+use crate::progress::Progress;
+use crate::{args, demo, inspect, interrupts, out, register, remarks};
 use coord::lock::report;
 use coord::protocol::Paths;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rustix::fs::Access;
+use rustix::io::Errno;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
-use std::time::Duration;
 
 mod survey;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 use survey::Survey;
+use watch::{Living, Waiting, Watch};
 
 /// Exit status when somebody may still use the database.
 const REFUSED: u8 = 1;
-/// More than a lease of the default length, after which a silent process is in nobody's way.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(60);
+const INTERRUPTED: u8 = 130;
 
 /// What came of it.
 #[derive(Default)]
@@ -31,12 +34,15 @@ struct Outcome {
     refused: Vec<String>,
     /// What else people should know.
     notes: Vec<String>,
+    /// It was a plain SQLite database before.
+    nothing_to_do: bool,
 }
 
 /// What ends it early.
 enum Halt {
     Refused(Vec<String>),
     Cannot(String),
+    Interrupted,
 }
 
 pub fn run(options: &args::Detach) -> Result<u8, String> {
@@ -48,7 +54,7 @@ pub fn run(options: &args::Detach) -> Result<u8, String> {
     let result = match (is_attached(&paths), options.dry_run) {
         (Err(error), _) => Err(Halt::Cannot(error)),
         (Ok(false), _) => {
-            outcome.notes.push("it is not in network-exclusive mode: there is nothing to do".to_string());
+            outcome.nothing_to_do = true;
             Ok(())
         }
         (Ok(true), true) => look(&paths, &mut outcome),
@@ -58,6 +64,12 @@ pub fn run(options: &args::Detach) -> Result<u8, String> {
         Ok(()) => {}
         Err(Halt::Refused(why)) => outcome.refused = why,
         Err(Halt::Cannot(why)) => return Err(cannot(&why)),
+        Err(Halt::Interrupted) => {
+            out::complain(&format!(
+                "coord: interrupted; {shown} stays in network-exclusive mode, and no lock on it is left behind"
+            ));
+            return Ok(INTERRUPTED);
+        }
     }
     out::print(&if options.json { as_json(options, &path, &outcome) } else { as_text(options, &path, &outcome) })?;
     Ok(if outcome.refused.is_empty() { 0 } else { REFUSED })
@@ -81,15 +93,9 @@ fn is_attached(paths: &Paths) -> Result<bool, String> {
 fn look(paths: &Paths, outcome: &mut Outcome) -> Result<(), Halt> {
     let survey = survey(paths)?;
     survey.nobody_is_alive()?;
-    if let Some(why) = remarks::obstacle(&paths.database) {
-        return Err(Halt::Cannot(format!("it cannot be opened and locked through coord: {why}")));
-    }
-    if survey.has_leavings() {
-        outcome.notes.push(
-            "what a process that died has left would be carried through or rolled back first, by opening it through coord".to_string(),
-        );
-    }
+    nothing_hinders(paths)?;
     survey.nobody_else_is_there()?;
+    outcome.notes.extend(survey.leavings().into_iter().map(String::from));
     outcome.removed = survey.names.iter().map(|path| path.display().to_string()).collect();
     if journal_is_hot(paths)? {
         outcome
@@ -101,18 +107,17 @@ fn look(paths: &Paths, outcome: &mut Outcome) -> Result<(), Halt> {
 }
 
 fn detach(paths: &Paths, outcome: &mut Outcome) -> Result<(), Halt> {
-    survey(paths)?.nobody_is_alive()?;
-    register::register().map_err(Halt::Cannot)?;
-    let uri = format!(
-        "file:{}?vfs=coord&coord_mode=network-exclusive",
-        demo::database::percent_encode(paths.database.as_os_str().as_encoded_bytes())
-    );
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(&uri, flags).map_err(told)?;
-    connection.busy_timeout(BUSY_TIMEOUT).map_err(told)?;
-    // Rolls a hot journal back and finishes every takeover. While it is held nobody else can be in the middle of anything.
-    connection.execute_batch("BEGIN EXCLUSIVE").map_err(told)?;
+    // A name of ours that is left behind would keep everybody out for a lease.
+    interrupts::catch(true);
+    let (mut watch, progress) = (Watch::new(), Progress::new());
+    // Before anything is locked: as long as that is asked for, nobody else gets in.
+    let silent = watch.until_silent(paths, &progress);
+    progress.end();
+    silent?;
+    nothing_hinders(paths)?;
+    let connection = lock(paths, watch)?;
     let removed = clear(paths, outcome);
+    let told = |error| told(&error, None);
     connection.execute_batch("COMMIT").map_err(told)?;
     connection.close().map_err(|(_, error)| told(error))?;
     removed?;
@@ -137,6 +142,51 @@ fn detach(paths: &Paths, outcome: &mut Outcome) -> Result<(), Halt> {
         }
     }
     Ok(())
+}
+
+/// Opens and locks it, which rolls a hot journal back and finishes every takeover. While it is held nobody else can be in the middle of
+/// anything. Whatever ends it earlier, the connection is closed, and with it all its names go.
+fn lock(paths: &Paths, watch: Watch) -> Result<Connection, Halt> {
+    register::register().map_err(Halt::Cannot)?;
+    // The wait for a silent holder is ours, so that it can be ended.
+    let uri = format!(
+        "file:{}?vfs=coord&coord_mode=network-exclusive&coord_recovery_wait=0",
+        demo::database::percent_encode(paths.database.as_os_str().as_encoded_bytes())
+    );
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut connection = Connection::open_with_flags(&uri, flags).map_err(|error| told(&error, None))?;
+    let living = Living::default();
+    let mut waiting = Waiting::new(paths, watch, &living);
+    connection.busy_handler(Some(move |_| waiting.goes_on())).map_err(|error| told(&error, None))?;
+    let locked = connection.execute_batch("BEGIN EXCLUSIVE");
+    if interrupts::interrupted() {
+        return Err(Halt::Interrupted);
+    }
+    let seen = watch::seen(&living);
+    match locked {
+        Ok(()) => Ok(connection),
+        Err(_) if !seen.is_empty() => Err(Halt::Refused(seen)),
+        Err(error) => Err(match told(&error, Some(&connection)) {
+            Halt::Refused(why) => Halt::Refused(why.into_iter().chain(survey(paths)?.holders()).collect()),
+            halt => halt,
+        }),
+    }
+}
+
+/// Stops where this user could not open and lock it, as far as the files' names, rights and first bytes tell.
+fn nothing_hinders(paths: &Paths) -> Result<(), Halt> {
+    let file = Access::READ_OK | Access::WRITE_OK;
+    let wanted = [(&paths.database, file), (&paths.registry, file | Access::EXEC_OK)];
+    let denied = || {
+        wanted.into_iter().find_map(|(path, rights)| match rustix::fs::access(path, rights) {
+            Ok(()) | Err(Errno::NOENT) => None,
+            Err(error) => Some(format!("this user must be able to read and write {}: {error}", path.display())),
+        })
+    };
+    match remarks::obstacle(&paths.database).or_else(denied) {
+        Some(why) => Err(Halt::Cannot(format!("it cannot be opened and locked through coord: {why}"))),
+        None => Ok(()),
+    }
 }
 
 /// Removes what is left of the dead. The database is locked. Its journal stays: one that does not begin with anything is none to any
@@ -178,9 +228,14 @@ fn journal_is_hot(paths: &Paths) -> Result<bool, Halt> {
     })
 }
 
-/// What SQLite and coord say of a failure. One that comes of somebody else's lock is a refusal.
-fn told(error: rusqlite::Error) -> Halt {
-    let sentence = report::last_error().unwrap_or_else(|| error.to_string());
+/// What SQLite and coord say of a failure. One that comes of somebody else's lock is a refusal, and the connection that was refused knows
+/// whose.
+fn told(error: &rusqlite::Error, connection: Option<&Connection>) -> Halt {
+    let of_connection = |connection: &Connection| {
+        let text = connection.query_row("PRAGMA coord_error", [], |row| row.get::<_, String>(0)).ok();
+        text.filter(|text| !text.is_empty())
+    };
+    let sentence = connection.and_then(of_connection).or_else(report::last_error).unwrap_or_else(|| error.to_string());
     match error.sqlite_error_code() {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Halt::Refused(vec![format!(
             "somebody has a lock on it: {sentence}. Close that program, or wait until it is done, and run this again"
@@ -196,6 +251,7 @@ fn as_json(options: &args::Detach, path: &Path, outcome: &Outcome) -> String {
         "network_exclusive": inspect::is_attached(path),
         "removed": outcome.removed,
         "refused": outcome.refused,
+        "nothing_to_do": outcome.nothing_to_do,
         "notes": outcome.notes,
     });
     format!("{object:#}\n")
@@ -204,6 +260,7 @@ fn as_json(options: &args::Detach, path: &Path, outcome: &Outcome) -> String {
 fn as_text(options: &args::Detach, path: &Path, outcome: &Outcome) -> String {
     let verb = if options.dry_run { "would remove" } else { "removed" };
     let ending = match (outcome.refused.is_empty(), options.dry_run) {
+        _ if outcome.nothing_to_do => "nothing to do: it is a plain SQLite database, not in network-exclusive mode",
         (false, _) => "REFUSED: it stays in network-exclusive mode",
         (true, true) => "nothing was changed",
         (true, false) => "done: it is a plain SQLite database again",

@@ -78,11 +78,12 @@ database itself may lie in PATH.lock or PATH.readers, so remove nothing there by
 dead and PATH.readers. PATH-journal may stay, empty or beginning with zeros: no SQLite takes that for a journal.
 
 It refuses as long as anybody may have the database open, and says who, where, and what to do. Of a process of another
-host it cannot know whether that has ended: wait and run it again, or have somebody look on that host. A program that
-has opened the database and not used it yet leaves no sign: it would put it into network-exclusive mode again, beside
+host it cannot know whether that has ended: before it locks anything it watches for a lease at most whether its heartbeat
+moves. If that stands still, wait and run it again, or have somebody look on that host. A dry run does not watch. A program
+that has opened the database and not used it yet leaves no sign: it would put it into network-exclusive mode again, beside
 whoever uses it then.
 
-Exit status: 0 done, or there was nothing to do; 1 refused; 2 it could not run.
+Exit status: 0 done, or there was nothing to do; 1 refused; 2 it could not run; 130 interrupted, no lock is left behind.
 ";
 
 const BENCH: &str = "\

@@ -3,7 +3,7 @@
 //! locks (`coord bench`).
 //!
 //! This file only sends each subcommand to its module. Exit status everywhere: 0 all is well, 1 something is not (a
-//! verdict of BROKEN, a stale lock), 2 the command could not do what it was asked.
+//! verdict of BROKEN, a stale lock), 2 the command could not do what it was asked, 130 it was interrupted.
 
 mod args;
 mod bench;
@@ -14,6 +14,7 @@ mod help;
 mod inspect;
 mod interrupts;
 mod out;
+mod progress;
 mod register;
 mod remarks;
 

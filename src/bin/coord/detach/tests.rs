@@ -2,6 +2,7 @@
 
 use super::*;
 use coord::lock::report::LockRow;
+use std::time::Duration;
 
 const NODE: &str = "left-7-00000000000000aa";
 
@@ -29,6 +30,7 @@ fn refusals(result: Result<(), Halt>) -> Vec<String> {
         Ok(()) => Vec::new(),
         Err(Halt::Refused(why)) => why,
         Err(Halt::Cannot(why)) => panic!("{why}"),
+        Err(Halt::Interrupted) => panic!("nobody interrupts it"),
     }
 }
 
@@ -42,6 +44,7 @@ fn whatever_is_not_provably_over_is_refused_with_what_to_do() {
         ("beat", "idle: it holds nothing", &["remove this one file", "a.sqlite.readers/beat."]),
         ("beat", "deposed: by another", &["may have it open"]),
         ("new", "unknown", &["left pid 7"]),
+        ("beat", "unknown: it speaks the protocol v9, this is v1", &["v9", "the same one everywhere", "readers/beat."]),
         ("write", "dead: its process has ended", &["holds write"]),
         ("exclusive", "silent, for 4 s", &["holds exclusive"]),
         ("reader", "unknown", &["holds reader"]),
@@ -81,10 +84,54 @@ fn a_dry_run_tells_of_those_after_whom_nobody_clears_up() {
     let other = LockRow { node: "right-9-00000000000000cc".into(), pid: Some(9), ..row("beat", "unknown: look again") };
     let left = [row("write", "silent"), row("beat", "silent")];
     let survey = Survey::new(&paths, left.to_vec()).unwrap();
-    assert!(survey.has_leavings() && refusals(survey.nobody_else_is_there()).is_empty());
+    assert_eq!(refusals(survey.nobody_else_is_there()), [""; 0]);
+    assert!(matches!(survey.leavings()[..], [text] if text.contains("no sign of life") && !text.contains("died")));
+    let dead = [row("write", "dead: it has ended"), row("beat", "dead: it has ended")];
+    let survey = Survey::new(&paths, dead.to_vec()).unwrap();
+    assert_eq!(refusals(survey.nobody_else_is_there()), [""; 0]);
+    assert!(matches!(survey.leavings()[..], [text] if text.contains("died")));
     let survey = Survey::new(&paths, left.into_iter().chain([other]).collect()).unwrap();
     let why = refusals(survey.nobody_else_is_there());
     assert!(why.len() == 1 && why[0].contains("pid 9"), "{why:?}");
+}
+
+/// One sentence for each, with all that he holds.
+#[test]
+fn a_holder_of_whom_nothing_is_known_may_be_alive() {
+    let (_dir, paths) = paths();
+    let held = ["write", "reader", "beat", "fence"].map(|kind| LockRow {
+        lease_ms: Some(1_000),
+        age_ms: Some(61_000),
+        user: "ann".into(),
+        ..row(kind, "unknown: look again")
+    });
+    let survey = Survey::new(&paths, held.to_vec()).unwrap();
+    assert_eq!(refusals(survey.nobody_is_alive()), [""; 0]);
+    assert_eq!(survey.leavings(), [""; 0]);
+    let why = refusals(survey.nobody_else_is_there());
+    assert_eq!(why.len(), 1, "{why:?}");
+    for word in ["may be alive: ann@left pid 7", "holds fence and reader and write", "there for 61.0 s"] {
+        assert!(why[0].contains(word), "{word}: {}", why[0]);
+    }
+    assert!(survey.undecided(Duration::ZERO).is_some_and(|who| who == "ann@left pid 7"));
+    assert_eq!(survey.undecided(Duration::from_secs(1)), None, "its lease has run out");
+    // Of what a takeover has left nobody need live who has no heartbeat.
+    let aside = Survey::new(&paths, vec![row("aside", "unknown: it has no heartbeat")]).unwrap();
+    assert_eq!((refusals(aside.nobody_else_is_there()).len(), aside.leavings().len()), (0, 1));
+}
+
+#[test]
+fn a_heartbeat_that_moves_is_of_somebody_who_lives() {
+    let (_dir, paths) = paths();
+    let path = |n: u32| paths.registry.join(format!("beat.{NODE}.{n}.1000"));
+    fs::write(path(3), "").unwrap();
+    let mut watch = Watch::new();
+    let rows = [row("reader", "silent"), row("beat", "silent")];
+    let mut living = || watch.living(&Survey::new(&paths, rows.to_vec()).unwrap());
+    assert_eq!([living(), living()], [const { Vec::<String>::new() }; 2]);
+    fs::rename(path(3), path(4)).unwrap();
+    let why = living();
+    assert!(why.len() == 1 && why[0].contains("left pid 7") && why[0].contains("holds reader"), "{why:?}");
 }
 
 #[test]
