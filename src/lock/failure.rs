@@ -1,6 +1,7 @@
 //! What stops a lock call, and the sentence that the connection is told for it.
 
 use std::io;
+use std::path::Path;
 
 use super::database::{Database, Mode};
 use super::seat::LockError;
@@ -41,14 +42,21 @@ impl Database {
             {
                 LockError::CannotOpen(format!("coord: there is no database {}", path.display()))
             }
-            Denied::Io { ref source, .. } => {
-                let gone = |dir: &std::path::Path| {
+            Denied::Io { ref source, ref path, .. } => {
+                let gone = |dir: &Path| {
                     let found = self.storage.attributes(dir);
                     found.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
                 };
                 match source.kind() {
                     io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => LockError::Full(format!(
                         "coord: {denied}. A lock is a name on that disk: free some space there"
+                    )),
+                    io::ErrorKind::PermissionDenied if self.is_live_file(path) => LockError::ReadOnly(format!(
+                        "coord: {denied}. The reason is the mode or the owner of that file itself: {}",
+                        match *path == self.paths.journal {
+                            true => "give it those of the database (chmod, chown)",
+                            false => "give this user the right to read and write it (chmod, chown)",
+                        }
                     )),
                     io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
                         LockError::ReadOnly(format!(
@@ -65,6 +73,12 @@ impl Database {
             }
             denied => LockError::Failed(denied.to_string()),
         }
+    }
+
+    /// The database or its journal. One that is not there could not be made, for which the directory's rights count.
+    fn is_live_file(&self, path: &Path) -> bool {
+        [&self.paths.database, &self.paths.journal].into_iter().any(|live| live == path)
+            && self.storage.attributes(path).is_ok()
     }
 
     /// What there is to say of a lock that was busy without the protocol being asked.

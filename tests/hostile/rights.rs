@@ -6,7 +6,9 @@ use crate::common::hostile::{AT_ONCE, NETWORK, Place, SHORT, TRUSTED};
 use crate::common::visitor::Visit;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 const NOBODY: u32 = 65534;
@@ -324,4 +326,67 @@ fn a_journal_that_can_only_be_read_is_named() {
         assert_eq!(said, named, "{guards}: {text}");
         place.assert_untouched();
     }
+}
+
+/// The command as nobody runs it: a copy of it, as the build may lie where only we can read.
+fn command(place: &Place, args: &[&str]) -> common::Ran {
+    let copy = place.dir.path().join("coord");
+    if !copy.exists() {
+        fs::copy(env!("CARGO_BIN_EXE_coord"), &copy).unwrap();
+        mode(&copy, 0o755);
+    }
+    let mut command = Command::new(copy);
+    command.args(args).arg(&place.database).env_remove("XDG_RUNTIME_DIR").current_dir("/").uid(NOBODY).gid(NOBODY);
+    common::run(&mut command, common::SOON)
+}
+
+/// What this user could not do is said by who looks, and a dry run ends as the run itself does.
+#[test]
+fn missing_rights_are_foreseen() {
+    if !is_root() {
+        return;
+    }
+    for (directory, database, registry, inspected, detached) in [
+        (0o755, 0o666, 0o777, "cannot be written", "cannot be written"),
+        (0o1777, 0o666, 0o777, "sticky directory", "sticky directory"),
+        (0o777, 0o600, 0o777, "state.sqlite cannot be read", "state.sqlite cannot be read"),
+        (0o777, 0o644, 0o777, "", "able to read and write"),
+        (0o777, 0o666, 0o755, "", "able to read and write"),
+    ] {
+        let place = open_place(directory, database);
+        fs::create_dir(place.registry()).unwrap();
+        mode(&place.registry(), registry);
+        let case = format!("{directory:o} {database:o} {registry:o}");
+        let ran = command(&place, &["inspect"]);
+        assert!(ran.out.contains(inspected), "{case}: {}{}", ran.out, ran.err);
+        assert_eq!(ran.status.code(), Some(i32::from(!inspected.is_empty())), "{case}: {}", ran.out);
+        let before = place.names();
+        for args in [&["detach", "--dry-run"][..], &["detach"]] {
+            let ran = command(&place, args);
+            assert_eq!(ran.status.code(), Some(2), "{case}: {}{}", ran.out, ran.err);
+            assert!(ran.err.contains(detached), "{case}: {}", ran.err);
+        }
+        assert_eq!(place.names(), before, "{case}");
+        place.assert_untouched();
+    }
+}
+
+/// The journal's own mode is in the way, and not the directory's: another advice helps.
+#[test]
+fn a_journal_that_cannot_be_opened_is_told_by_its_own_mode() {
+    if !is_root() {
+        return;
+    }
+    let place = open_place(0o777, 0o666);
+    fs::create_dir(place.registry()).unwrap();
+    mode(&place.registry(), 0o777);
+    fs::write(place.beside("-journal"), "").unwrap();
+    mode(&place.beside("-journal"), 0o600);
+    let mut visitor = visit().start(place.dir.path());
+    visitor.open(&place.database, NETWORK).unwrap();
+    visitor.sql("INSERT INTO t VALUES(3, 3)").unwrap_err();
+    let text = visitor.complaint();
+    assert!(text.contains("state.sqlite-journal") && text.contains("those of the database (chmod"), "{text}");
+    assert!(!text.contains("name in that directory"), "{text}");
+    place.assert_untouched();
 }
