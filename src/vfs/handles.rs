@@ -246,10 +246,7 @@ impl Base for Handles {
         let (opened, told) = opened.map_err(|code| why(&self.journal_path, code))?;
         // The platform's VFS opens for reading what it cannot open for writing.
         if told & SQLITE_OPEN_READONLY != 0 && !switches::off(Guard::ReadOnlyJournal) {
-            return Err(io::Error::new(
-                io::ErrorKind::PermissionDenied,
-                "this user may read it but not write to it. Give it the rights that the database has",
-            ));
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, "this user may read it but not write to it"));
         }
         // What undoes the changes of a transaction that has begun is the one that it has written. That may have lost its name: a
         // takeover's step, of this very process perhaps, was carried out once more, late, and somebody made one anew.
