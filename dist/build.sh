@@ -1,6 +1,6 @@
 #!/bin/sh
-# Builds the loadable extension and puts it beside this file as coord.so. Needs cargo alone: without the command there is no C
-# to compile.
+# Builds the loadable extension and puts it beside this file as coord.so. Needs cargo, and `cc` to link: without the command there
+# is no C to compile.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 cd "$here/.."
