@@ -226,7 +226,7 @@ impl Node {
             let aside = self.storage.open(path, Access::Read).map_err(Denied::io("open", path))?;
             if aside.size().map_err(Denied::io("look at", path))? > 0 {
                 return Err(Denied::Refused(format!(
-                    "coord: {} is empty, and {} is not, which a takeover had moved aside. Nothing was changed. If a program that \
+                    "coord: {} is empty, and {} is not, which a takeover had moved aside. What is in them was not changed. If a program that \
                      does not use coord has made the empty one, remove that: the other one is put back then. Else remove the other one",
                     live.display(),
                     path.display()

@@ -193,13 +193,14 @@ impl Node {
         if !other || self.storage.liveness(&found.process) == Liveness::Dead {
             return Ok(());
         }
+        // It comes out of a file that anybody may have written.
+        let spoken: String = found.protocol.chars().filter(|letter| !letter.is_control()).take(80).collect();
         Err(Denied::Refused(format!(
-            "coord: {} is in use by process {} on {}, which speaks the protocol {:.80}, and this is {PROTOCOL}: the two do not \
+            "coord: {} is in use by process {} on {}, which speaks the protocol {spoken}, and this is {PROTOCOL}: the two do not \
              keep each other out. Use the same version of coord everywhere; if that process runs no more, remove {}",
             self.paths.database.display(),
             beat.node.pid,
             beat.node.host,
-            found.protocol,
             path.display()
         )))
     }

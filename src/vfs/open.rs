@@ -191,9 +191,8 @@ unsafe fn open_database(
     opened.refusal = refusal;
     let code = first_handle(&mut opened, flags);
     if code != SQLITE_OK {
-        if let Some(text) = opened.refusal.clone() {
-            opened.say(text);
-        }
+        let text = opened.refusal.clone().unwrap_or_else(|| cannot_open(&opened.paths().database, code));
+        opened.say(text);
         opened.close();
         return Some(code);
     }
@@ -220,6 +219,21 @@ unsafe fn open_database(
     }
     flush_log(copy.api);
     Some(SQLITE_OK)
+}
+
+/// Why it could not be opened, which the platform's VFS does not say. It is not opened for that: closing it would drop the native locks that other
+/// connections of this process have on it.
+fn cannot_open(path: &Path, code: c_int) -> String {
+    use rustix::fs::{Access, access};
+    let why = match path.metadata() {
+        Err(error) => error.to_string(),
+        Ok(found) if found.is_dir() => "it is a directory".to_string(),
+        Ok(_) => match access(path, Access::READ_OK) {
+            Err(error) => std::io::Error::from(error).to_string(),
+            Ok(()) => format!("SQLite's VFS reports code {code}"),
+        },
+    };
+    format!("coord: {} cannot be opened: {why}", path.display())
 }
 
 /// The handle a connection starts with. In network-exclusive mode it never makes a database that has a registry: one that is

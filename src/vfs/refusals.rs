@@ -135,7 +135,8 @@ fn beside(paths: &Paths) -> Option<String> {
     let path = &paths.database;
     let mut wal = path.as_os_str().to_os_string();
     wal.push("-wal");
-    if Path::new(&wal).symlink_metadata().is_ok() {
+    // SQLite takes an empty one for none, and does not remove it.
+    if Path::new(&wal).symlink_metadata().is_ok_and(|found| !found.is_file() || found.len() > 0) {
         return Some(wal_beside(path));
     }
     [(LOCK, &paths.lock), (REGISTRY, &paths.registry)].into_iter().find_map(|(place, there)| {
@@ -156,7 +157,7 @@ fn wal_mode(path: &Path) -> String {
 pub fn wal_beside(path: &Path) -> String {
     format!(
         "coord: {0}-wal lies beside {0}, which is to be used without a WAL. Open it once with plain SQLite on the host where it \
-         was written and run PRAGMA journal_mode=DELETE",
+         was written and run PRAGMA journal_mode=WAL, then PRAGMA journal_mode=DELETE, which takes over what is in it and removes it",
         path.display()
     )
 }

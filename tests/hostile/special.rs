@@ -115,15 +115,28 @@ fn a_wal_is_refused_with_the_way_out() {
         place.assert_refused(mode, &["state.sqlite is in WAL mode", "journal_mode=DELETE"]);
     }
     let place = Place::new();
-    for contents in ["", "something"] {
-        std::fs::write(place.beside("-wal"), contents).unwrap();
-        for mode in [TRUSTED, NETWORK] {
-            place.assert_refused(mode, &["state.sqlite-wal lies beside", "journal_mode=DELETE"]);
-        }
-        assert_eq!(std::fs::read_to_string(place.beside("-wal")).unwrap(), contents);
+    std::fs::write(place.beside("-wal"), "something").unwrap();
+    for mode in [TRUSTED, NETWORK] {
+        place.assert_refused(mode, &["state.sqlite-wal lies beside", "journal_mode=DELETE"]);
     }
-    std::fs::remove_file(place.beside("-wal")).unwrap();
+    assert_eq!(std::fs::read_to_string(place.beside("-wal")).unwrap(), "something");
+    // To SQLite an empty one is none, and nothing removes it.
+    std::fs::write(place.beside("-wal"), "").unwrap();
+    place.assert_works(TRUSTED);
     place.assert_works(NETWORK);
+}
+
+/// SQLite says only that it is unable to open the database file.
+#[test]
+fn what_cannot_be_opened_is_said_with_the_reason() {
+    let place = Place::new();
+    let nowhere = place.dir.path().join("missing").join("state.sqlite");
+    let mut visitor = Visitor::new(place.dir.path());
+    assert_eq!(visitor.open(&nowhere, "mode=rw").unwrap_err().primary(), 14);
+    visitor.open(&place.database, "").unwrap();
+    let said = visitor.sql("SELECT coord_last_error()").unwrap()[0][0].clone();
+    assert!(said.contains("missing/state.sqlite cannot be opened: No such file"), "{said}");
+    place.assert_untouched();
 }
 
 /// What a real writer in WAL mode left: its transactions are not ignored, and its WAL is not removed.

@@ -56,6 +56,10 @@ pub fn retire() {
     }
     forks::close_held();
     if let Some(own) = identity.runtime.as_ref().filter(|runtime| runtime.own) {
+        // Nobody else remembers anything there.
+        for entry in fs::read_dir(&own.dir).into_iter().flatten().flatten() {
+            let _ = fs::remove_file(entry.path());
+        }
         let _ = fs::remove_dir(&own.dir);
     }
     BUILDER.store(0, Ordering::Release);
