@@ -15,18 +15,13 @@ extern "C" fn remember(signal: libc::c_int) {
     }
 }
 
-/// From here on SIGINT, SIGTERM and SIGHUP are remembered instead of ending the process, but for those that are ignored (`nohup`). With `second_ends` a second one
+/// From here on SIGINT, SIGTERM and SIGHUP are remembered instead of ending the process. With `second_ends` a second one
 /// ends it all the same: clearing up on a server that does not answer may take for ever.
 pub fn catch(second_ends: bool) {
     SECOND_ENDS.store(second_ends, Ordering::SeqCst);
     for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
         // SAFETY: the handler is an extern "C" function of the right signature that only does what a handler may.
-        unsafe {
-            let before = libc::signal(signal, remember as extern "C" fn(libc::c_int) as libc::sighandler_t);
-            if before == libc::SIG_IGN {
-                libc::signal(signal, before);
-            }
-        }
+        unsafe { libc::signal(signal, remember as extern "C" fn(libc::c_int) as libc::sighandler_t) };
     }
 }
 
