@@ -75,6 +75,8 @@ pub(super) struct Inner {
     pub names_are_safe: bool,
     pub trusted: TrustedLock,
     pub lease_ms: u64,
+    /// The registry was there when the database was opened, or since.
+    pub saw_registry: bool,
     pub seats: usize,
     pub last_seat: u64,
     /// Somebody of ours waits for another node: the service thread keeps sampling until then.
@@ -132,6 +134,7 @@ impl Database {
             names_are_safe: false,
             trusted: TrustedLock::default(),
             lease_ms,
+            saw_registry: false,
             seats: 0,
             last_seat: 0,
             watch_until: Instant::default(),
@@ -370,6 +373,8 @@ impl Database {
         inner.unpark(seat.id);
         inner.seats -= 1;
         if inner.seats == 0 {
+            // Whoever opens it next looks for himself, also while the service thread has not let go of this yet.
+            inner.saw_registry = false;
             if let Some(mut node) = inner.node.take() {
                 node.unregister();
             }

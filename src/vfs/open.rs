@@ -256,6 +256,9 @@ fn first_handle(opened: &mut DatabaseFile, flags: c_int) -> c_int {
     let missing = |path: &Path| storage.attributes(path).is_err_and(|error| error.kind() == ErrorKind::NotFound);
     // What could not be looked at may be there, with the database just being replaced.
     let registered = network && !missing(&opened.paths().registry);
+    if registered {
+        opened.database.saw_registry();
+    }
     let first = if registered { flags & !(SQLITE_OPEN_CREATE | SQLITE_OPEN_EXCLUSIVE) } else { flags };
     let mut open = || opened.handles.open_first(!network, first).err();
     let Some(mut code) = open() else { return SQLITE_OK };
