@@ -75,7 +75,7 @@ pub(super) struct Inner {
     pub names_are_safe: bool,
     pub trusted: TrustedLock,
     pub lease_ms: u64,
-    /// The registry was there when the database was opened, or since.
+    /// On a local disk: the registry was there when the database was opened, or since. Elsewhere nothing hangs on it.
     pub saw_registry: bool,
     pub seats: usize,
     pub last_seat: u64,
@@ -134,7 +134,7 @@ impl Database {
             names_are_safe: false,
             trusted: TrustedLock::default(),
             lease_ms,
-            saw_registry: false,
+            saw_registry: mode == Mode::NetworkExclusive,
             seats: 0,
             last_seat: 0,
             watch_until: Instant::default(),

@@ -80,7 +80,8 @@ impl Database {
                 let text = in_the_way(&self.paths.registry, REGISTRY, found.is_symlink);
                 return Err(Denied::Refused(text).into());
             }
-            Err(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(Denied::io("look at", &self.paths.registry)(error).into()),
         }
         let existing = match self.storage.attributes(&self.paths.database) {
             Ok(found) => found.size > 0,

@@ -33,11 +33,10 @@ impl NodeId {
         NodeId { host, pid, key }
     }
 
-    /// A process as a node of trusted mode: its key is the one in the name of its liveness file, by which others find that. Without one it
-    /// has one of its own: containers may be alike in all the rest.
+    /// A process as a node of trusted mode: its key is the one in the name of its liveness file, by which others find that.
     pub fn of(process: &Process) -> NodeId {
         let stem = process.liveness.strip_suffix(".alive").unwrap_or_default();
-        let key = stem.rsplit_once('-').and_then(|(_, key)| hex(key)).unwrap_or(process.key);
+        let key = stem.rsplit_once('-').and_then(|(_, key)| hex(key)).unwrap_or_default();
         NodeId::new(&process.hostname, &process.boot_id, process.pid, key)
     }
 
@@ -195,16 +194,6 @@ mod tests {
 
     fn node() -> NodeId {
         NodeId::new("Node-1.Example.ORG", "7a7f5451-5e60", 4711, 0x00ab_cdef_0123_4567)
-    }
-
-    /// Containers made alike, without a directory for liveness files: one host name, one run of the kernel, one process id.
-    #[test]
-    fn processes_without_a_liveness_file_are_told_apart() {
-        let [one, other] = [1, 2].map(|key| Process { pid: 1, hostname: "same".into(), key, ..Process::default() });
-        assert_ne!(NodeId::of(&one), NodeId::of(&other));
-        let filed = Process { liveness: "/tmp/same-1-00000000000000aa.alive".into(), ..one };
-        assert_eq!(NodeId::of(&filed).key, 0xaa);
-        assert_ne!(crate::storage::Storage::process(&crate::storage::disk::Disk::new()).key, 0);
     }
 
     #[test]

@@ -38,9 +38,6 @@ pub struct Process {
     pub liveness: String,
     pub command: String,
     pub user: String,
-    /// Drawn once: tells a process that has no such file from every other.
-    #[serde(skip)]
-    pub key: u64,
 }
 
 /// What this host knows about another process.

@@ -254,6 +254,10 @@ guards! {
     PendingNoted = "pending-noted",
     /// Writing to no journal that could only be opened for reading.
     ReadOnlyJournal = "read-only-journal",
+    /// In trusted mode: a key of its own for a process without a liveness file.
+    OwnKey = "own-key",
+    /// Opening nothing to be made where it cannot be learned whether there is a registry.
+    RegistryUnsure = "registry-unsure",
     /// On a local disk: making no registry where one was when the database was opened.
     RegistryGone = "registry-gone",
 }

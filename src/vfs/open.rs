@@ -253,9 +253,12 @@ fn first_handle(opened: &mut DatabaseFile, flags: c_int) -> c_int {
         return SQLITE_OK;
     }
     let storage = lock::storage();
-    let missing = |path: &Path| storage.attributes(path).is_err_and(|error| error.kind() == ErrorKind::NotFound);
-    // What could not be looked at may be there, with the database just being replaced.
-    let registered = network && !missing(&opened.paths().registry);
+    let registered = match storage.attributes(&opened.paths().registry) {
+        // What could not be looked at may be there, with the database just being replaced.
+        Err(error) => error.kind() != ErrorKind::NotFound && !switches::off(Guard::RegistryUnsure),
+        Ok(_) => true,
+    };
+    let registered = network && registered;
     if registered {
         opened.database.saw_registry();
     }

@@ -265,7 +265,6 @@ impl Storage for SimStorage {
             liveness: format!("/run/{process}"),
             command: "sim".to_string(),
             user: "sim".to_string(),
-            key: process as u64,
         }
     }
 

@@ -30,7 +30,7 @@ impl Database {
         let mut guard = self.storage.local_guard(&self.paths.lock);
         let process = self.storage.process();
         let lock = &mut inner.trusted;
-        let node = lock.node.get_or_insert_with(|| NodeId::of(&process)).clone();
+        let node = lock.node.get_or_insert_with(|| own_node(&*self.storage, &process)).clone();
         for _ in 0..4 {
             lock.doubtful.clear();
             let before = guard.saying();
@@ -192,6 +192,14 @@ fn is_doubtful(lock: &mut TrustedLock, name: &Name, now: Instant, process: &Proc
     name.node.boot() != NodeId::of(process).boot() || known.is_some_and(|since| now.since(since) >= LEASE)
 }
 
+/// This process as a node. Containers may be alike in all but the liveness file: without one the key is drawn, as names of ours in the
+/// directory are removed when we hold nothing.
+fn own_node(storage: &dyn Storage, process: &Process) -> NodeId {
+    let node = NodeId::of(process);
+    let drawn = process.liveness.is_empty() && !switches::off(Guard::OwnKey);
+    if drawn { NodeId { key: storage.random(), ..node } } else { node }
+}
+
 /// The process behind a name in `lock`: its liveness file has the node's process id and key in its own name.
 pub fn process_behind(storage: &dyn Storage, lock: &Path, name: &Name, own: &Process) -> Process {
     let suffix = |node: &NodeId| format!("-{}-{:016x}.alive", node.pid, node.key);
@@ -214,4 +222,29 @@ pub fn process_behind(storage: &dyn Storage, lock: &Path, name: &Name, own: &Pro
 
 fn busy(holder: Holder) -> Failure {
     Denied::Busy(Box::new(holder)).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lock::two_hosts::run_without;
+    use crate::storage::disk::Disk;
+
+    /// One host name, one run of the kernel, one process id, and no directory for liveness files.
+    #[test]
+    fn containers_that_are_alike_are_told_apart() {
+        let process = Process { pid: 1, hostname: "same".into(), ..Process::default() };
+        let [one, other] = [(); 2].map(|()| own_node(&Disk::new(), &process));
+        println!("STATE {}", one == other);
+        assert_ne!(one, other);
+        let filed = Process { liveness: "/tmp/same-1-00000000000000aa.alive".into(), ..process };
+        assert_eq!(own_node(&Disk::new(), &filed).key, 0xaa);
+    }
+
+    /// The negative control.
+    #[test]
+    fn without_a_key_of_their_own_they_are_one() {
+        let test = "lock::trusted::directory::tests::containers_that_are_alike_are_told_apart";
+        assert!(run_without("own-key", test).contains("STATE true"));
+    }
 }
