@@ -201,6 +201,7 @@ impl Database {
         base: &mut dyn Base,
         recovers: bool,
     ) -> Result<(), Failure> {
+        let read = if switches::off(Guard::SinceShared) { seat.generation } else { seat.read };
         self.drop_old_journal(inner, seat, base);
         let named = self.open_journal(inner, base)?;
         let Some(mut node) = inner.node.take() else { return Err(Failure::no_node()) };
@@ -218,7 +219,7 @@ impl Database {
                 node.release_write_lock();
             }
         }
-        if acquired.is_ok() && !recovers && seat.generation != seat.read {
+        if acquired.is_ok() && !recovers && seat.generation != read {
             acquired = self.not_hot_since(inner, &mut node);
         }
         inner.takeovers += node.take_takeovers();

@@ -239,6 +239,36 @@ fn without_a_listing_it_opens_the_old_one() {
     assert!(said.contains("STATE 1"), "{said}");
 }
 
+/// The files were replaced since SHARED, and the attempt that opened them anew failed for want of a heartbeat. Then a program on the server,
+/// which had the database for itself when it was shared, leaves its journal hot: the next attempt must look for that all the same.
+#[test]
+fn an_attempt_after_one_that_failed_looks_for_a_hot_journal() {
+    let place = Place::new();
+    let (here, mut mine) = host_on(&place.paths, "test", LEASE_MS);
+    let mut seat = here.sit(0, at_once());
+    here.lock(&mut seat, Level::Shared, &mut mine).unwrap();
+    assert!(!here.journal_is_hot());
+    place.replaced_elsewhere();
+    let client = mine.client.clone();
+    mine.before_opening = Some(Box::new(move || client.no_beats.store(true, Ordering::Relaxed)));
+    here.lock(&mut seat, Level::Reserved, &mut mine).unwrap_err();
+    assert!(mine.client.no_beats.swap(false, Ordering::Relaxed), "it was opened anew");
+    std::fs::write(&place.paths.journal, [0xd9; 512]).unwrap();
+    let granted = here.lock(&mut seat, Level::Reserved, &mut mine).is_ok();
+    println!("STATE {granted}");
+    assert!(!granted, "its journal is written over");
+    here.unlock(&mut seat, Level::None, &mut mine);
+    here.stand_up(&mut seat, &mut mine);
+}
+
+/// The negative control.
+#[test]
+fn without_that_the_attempt_before_hides_it() {
+    let test = "lock::takeover_tests::an_attempt_after_one_that_failed_looks_for_a_hot_journal";
+    let said = run_without("since-shared", test);
+    assert!(said.contains("STATE true"), "{said}");
+}
+
 /// A host shares a database and reads it; a program on the server, in trusted mode still, leaves its journal hot then. Whether RESERVED
 /// is granted over that journal, by one who tries again after `pause`.
 fn reserved_over_a_hot_journal(pause: Duration) -> bool {

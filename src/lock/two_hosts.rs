@@ -44,6 +44,8 @@ pub(super) struct Client {
     /// Its next name in the lock directory cannot be made, as far as it is told.
     pub late_write: Mutex<Option<PathBuf>>,
     pub refuses_write: AtomicBool,
+    /// No heartbeat gets through.
+    pub no_beats: AtomicBool,
     /// No registry in the making can be renamed.
     pub stuck: AtomicBool,
     /// Nothing can be learned of a registry.
@@ -122,8 +124,12 @@ impl Storage for Client {
         self.server.create_new(path, contents, owner)
     }
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        if to.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"beat.")) {
+        let is_beat = to.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"beat."));
+        if is_beat {
             self.clock.beat();
+        }
+        if self.no_beats.load(Ordering::Relaxed) && is_beat {
+            return Err(io::ErrorKind::TimedOut.into());
         }
         if self.stuck.load(Ordering::Relaxed) && from.to_string_lossy().contains("/.db.new.") {
             return Err(io::ErrorKind::TimedOut.into());
@@ -265,8 +271,8 @@ pub(super) fn host(paths: &Arc<Paths>) -> (Database, Program) {
 }
 
 pub(super) fn host_on(paths: &Arc<Paths>, filesystem: &str, lease_ms: u64) -> (Database, Program) {
-    let [held, no_links, no_copies, no_readers, late_registry, blind, refuses_write, stuck] =
-        [(); 8].map(|()| AtomicBool::new(false));
+    let [held, no_links, no_copies, no_readers, late_registry, blind, refuses_write, stuck, no_beats] =
+        [(); 9].map(|()| AtomicBool::new(false));
     let (server, pages) = (Disk::new(), Pages::default());
     let (before_reader, clock) = (Mutex::default(), Arc::default());
     process_of(
@@ -281,6 +287,7 @@ pub(super) fn host_on(paths: &Arc<Paths>, filesystem: &str, lease_ms: u64) -> (D
             blind,
             refuses_write,
             stuck,
+            no_beats,
             late_write: Mutex::default(),
             late: Mutex::default(),
             before_reader,

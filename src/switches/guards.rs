@@ -258,6 +258,10 @@ guards! {
     OwnKey = "own-key",
     /// Opening nothing to be made where it cannot be learned whether there is a registry.
     RegistryUnsure = "registry-unsure",
+    /// Looking for a hot journal where the files were opened anew since SHARED, also in an attempt that had failed.
+    SinceShared = "since-shared",
+    /// Taking a journal whose beginning cannot be read for a hot one, before it is removed beside an empty database.
+    HotUnread = "hot-unread",
     /// On a local disk: making no registry where one was when the database was opened.
     RegistryGone = "registry-gone",
 }

@@ -3,7 +3,8 @@
 
 use crate::common::host::{Host, Sqlite};
 use crate::room::{
-    NETWORK, Room, SHORT, SUM, TRUSTED, UNIX, dies_at, host, host_of, is_io_error, open_waiting, sum, without,
+    NETWORK, Room, SHORT, SUM, TRUSTED, UNIX, dies_at, host, host_of, is_io_error, open_waiting, sum, wait_stopped,
+    without,
 };
 
 const HALF: &str = "UPDATE t SET v = 5 WHERE id < 150";
@@ -123,4 +124,43 @@ fn a_reader_whose_file_was_replaced_writes_to_the_new_one() {
             assert_eq!(blind, (true, "1".into()), "without the notice of the replacement the commit is lost");
         });
     });
+}
+
+/// SQLite removes a hot journal beside an empty database, without rolling back; one that somebody has begun to fill since is not empty, and
+/// must be rolled back. Nor is the journal cold where its beginning cannot be read, once.
+#[test]
+fn a_journal_whose_beginning_cannot_be_read_is_not_removed() {
+    for (guards, stays) in [("", false), ("hot-unread", true)] {
+        let mut torn = 0;
+        for nth in 1.. {
+            let room = Room::with_rows();
+            std::fs::create_dir(room.beside(".readers")).unwrap();
+            let page = std::fs::read(&room.database).unwrap()[..1024].to_vec();
+            // The header of a first transaction's journal: no records, and the database had no pages before.
+            let mut journal = vec![0; 512];
+            journal[..8].copy_from_slice(&[0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7]);
+            journal[20..24].copy_from_slice(&512u32.to_be_bytes());
+            journal[24..28].copy_from_slice(&1024u32.to_be_bytes());
+            std::fs::write(&room.database, "").unwrap();
+            let once = room.dir.path().join("once");
+            let stop = [("COORD_TEST_STOP_AT", "made-lock"), ("COORD_TEST_STOP_ONCE", once.to_str().unwrap())];
+            let mut reader = host(&[stop[0], stop[1], ("COORD_TEST_WITHOUT", guards)]);
+            open_waiting(&mut reader, &room.uri(SHORT));
+            std::fs::write(room.beside("-journal"), &journal).unwrap();
+            reader.call(&["trap", "read", "-journal", &nth.to_string(), "266"]).ok();
+            std::fs::write(&once, "").unwrap();
+            reader.send(&["exec", "db", "SELECT count(*) FROM sqlite_schema"]);
+            wait_stopped(&reader);
+            std::fs::write(&room.database, &page).unwrap();
+            reader.signal(libc::SIGCONT);
+            let _ = reader.answer(&["exec"]);
+            let left = reader.call(&["trap", "none", "", "0", ""]).ok().to_owned();
+            reader.exec("db", "SELECT count(*) FROM sqlite_schema");
+            torn += usize::from(room.database.metadata().unwrap().len() > 0);
+            if left != "0" {
+                break;
+            }
+        }
+        assert_eq!(torn > 0, stays, "{guards}: {torn} times a part of a transaction stays");
+    }
 }

@@ -75,7 +75,7 @@ impl DatabaseFile {
             None | Some(SQLITE_IOERR_SHORT_READ) => false,
             Some(SQLITE_OK) => first != [0],
             // Nobody can say that it is not.
-            Some(_) => true,
+            Some(_) => !switches::off(Guard::HotUnread),
         };
         hot && !self.database.peek(1).is_ok_and(|bytes| bytes.is_empty())
     }
