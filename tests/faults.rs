@@ -198,6 +198,23 @@ fn a_takeover_with_any_call_failed_is_an_error_or_done() {
     });
 }
 
+/// The database lies aside, as in the middle of a takeover: an opening that may make one must not, whatever it cannot learn.
+fn failed_beside_an_aside() -> Met {
+    world::load();
+    let template = World::founded(NETWORK);
+    std::fs::create_dir_all(template.beside(".readers")).expect("a registry");
+    let aside = template.beside(".readers").join("aside.breaker-00000000-7-0000000000000001.9.database");
+    std::fs::rename(template.database(), aside).expect("it is there");
+    fail_each(Steps::every(), Failure::Refused(libc::EIO), 0, || template.copy(), "")
+}
+
+#[test]
+fn an_opening_beside_an_aside_with_any_call_failed_makes_nothing() {
+    alone("an_opening_beside_an_aside_with_any_call_failed_makes_nothing", "", || {
+        failed_beside_an_aside().right_though_failed();
+    });
+}
+
 // --- the same with a guard taken out: the loops must notice ---
 
 #[test]
@@ -235,6 +252,12 @@ fn without_a_second_try_a_failed_unlink_leaves_a_lock_behind() {
     alone("without_a_second_try_a_failed_unlink_leaves_a_lock_behind", "litter", || {
         failed_commit(Steps::every(), NETWORK, "", &[Failure::Refused(libc::EACCES)]).caught("left behind");
     });
+}
+
+#[test]
+fn an_opening_that_takes_what_it_cannot_learn_for_missing_makes_an_empty_database() {
+    let test = "an_opening_that_takes_what_it_cannot_learn_for_missing_makes_an_empty_database";
+    alone(test, "registry-unsure", || failed_beside_an_aside().caught("cannot go on"));
 }
 
 /// A journal in memory dies with its process, which is why it is refused.

@@ -212,11 +212,11 @@ impl Base for Handles {
             flags |= SQLITE_OPEN_CREATE;
         }
         let (file, told) = self.open_database(native_locks, flags).map_err(|code| why(&self.path, code))?;
-        let was_open = self.database.is_some() || self.parked || self.doubt;
-        if told & SQLITE_OPEN_READONLY != 0 && !self.is_read_only() && was_open {
+        // SQLite was told that it can write, also where there was no database yet.
+        if told & SQLITE_OPEN_READONLY != 0 && !self.is_read_only() {
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, "it can only be read now"));
         }
-        let first = !was_open;
+        let first = self.database.is_none() && !self.parked && !self.doubt;
         self.install(file);
         // What was written through the old handle is still to be synced; a sync works on the inode.
         self.database_dirty |= create;

@@ -311,7 +311,10 @@ fn unlucky(world: &World, mut old: i64, prelude: &str, mouth: &mut Mouth) {
                 }
                 match world::turn(&mut db) {
                     Ok(()) => old += 1,
-                    Err(second) => lines.push(format!("stuck {second}, after {error}")),
+                    Err(second) => {
+                        let why = db.sql("PRAGMA coord_error");
+                        lines.push(format!("stuck {second}, after {error}: {why:?}"));
+                    }
                 }
             }
         }
