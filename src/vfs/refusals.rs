@@ -157,7 +157,7 @@ fn wal_mode(path: &Path) -> String {
 pub fn wal_beside(path: &Path) -> String {
     format!(
         "coord: {0}-wal lies beside {0}, which is to be used without a WAL. Open it once with plain SQLite on the host where it \
-         was written and run PRAGMA journal_mode=WAL, then PRAGMA journal_mode=DELETE, which takes over what is in it and removes it",
+         was written and run PRAGMA journal_mode=DELETE",
         path.display()
     )
 }
