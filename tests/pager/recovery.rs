@@ -73,6 +73,33 @@ fn a_trusted_reader_rolls_back_what_a_dead_writer_left() {
     }
 }
 
+/// A connection in trusted mode leaves an empty journal that the next writer uses and, when it dies, leaves hot. Closing, the first
+/// one removes what it kept, under RESERVED: which tells everybody that a journal is not hot.
+#[test]
+fn a_connection_that_closes_hides_no_hot_journal() {
+    for (guards, hidden) in [("", false), ("hot-kept", true)] {
+        let room = Room::with_rows();
+        let mut keeper = if guards.is_empty() { host(&[]) } else { without(guards) };
+        keeper.open("db", &room.uri(TRUSTED)).ok();
+        keeper.exec("db", "UPDATE t SET v = 2; UPDATE t SET v = 1").ok();
+        assert_eq!(room.beside("-journal").metadata().map(|found| found.len()).ok(), Some(0), "it is kept");
+        tear(&room, TRUSTED);
+        keeper.call(&["trap", "unlock", "db.sqlite", "1", "stop"]).ok();
+        keeper.send(&["close", "db"]);
+        wait_stopped(&keeper);
+        let mut reader = host(&[]);
+        reader.open("db", &room.uri(TRUSTED)).ok();
+        let answer = reader.exec("db", SUM);
+        assert_eq!(answer.result.is_ok(), hidden, "{guards}: {answer:?}");
+        if hidden {
+            assert_ne!(answer.value(), "200", "the fault: half a transaction is read");
+        }
+        keeper.signal(libc::SIGCONT);
+        keeper.answer(&["close", "db"]).ok();
+        assert_eq!(sum(&mut reader, "db"), "200", "{guards}");
+    }
+}
+
 /// Every combination of the last writer's mode and the next client's: plain SQLite recovers what coord left, too.
 #[test]
 fn whoever_comes_next_rolls_back() {

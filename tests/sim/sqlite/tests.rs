@@ -73,14 +73,6 @@ full_disk_controls! {
     without_taking_a_failed_write_for_a_failed_sync => Guard::LostRecord, after 1610;
 }
 
-/// It takes a connection that closes beside a hot journal, and one that asks at that moment whether it is hot.
-#[test]
-fn in_trusted_mode_with_reserved_taken_beside_a_hot_journal() {
-    // No seed from 122 to 5,563 has shown it.
-    let plan = |seed| Plan { workload: Workload::Trusted, without: Some(Guard::HotKept), ..bad_disk(5_560 + seed) };
-    crate::caught("SQLite in_trusted_mode_with_reserved_taken_beside_a_hot_journal", 2 * ENOUGH, plan);
-}
-
 /// Where syncs fail again and again, nothing breaks with the guards in their places.
 #[test]
 fn no_bad_disk_breaks_a_promise_to_sqlite() {
