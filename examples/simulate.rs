@@ -4,10 +4,11 @@
 //!     cargo run --release --example simulate -- --seed 4711 [--profile nfs3]        (one seed, with its trace)
 //!
 //! With `--sqlite` (or `--workload sqlite`) it is the bundled SQLite over the shim that works in that world, with `--workload
-//! trusted` the same in trusted mode, else a stand-in for its pager. Profiles: local, nfs3, nfs4, smb, 9p, or all (each seed draws one). It uses all cores, prints a line every ten seconds and a
-//! summary, and ends with status 1 if a promise was broken. Then it looks for a smaller schedule that breaks the same promise,
-//! and says how to play both again; `--idle`, `--events`, `--transactions`, `--stays`, `--stormy` and `--broken` are what such a
-//! command may need. Status 2: it was called wrongly.
+//! trusted` the same in trusted mode, else a stand-in for its pager. Profiles: local, nfs3, nfs4, smb, 9p, or all (each seed
+//! draws one). It uses all cores, prints a line every ten seconds and a summary, and ends with status 1 if a promise was broken.
+//! Then it looks for a smaller schedule that breaks the same promise, and says how to play both again; `--idle`, `--events`,
+//! `--transactions`, `--stays`, `--stormy`, `--parts` and `--broken` are what such a command may need. Status 2: it was called
+//! wrongly.
 
 #[path = "../tests/sim/mod.rs"]
 mod sim;

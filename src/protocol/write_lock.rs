@@ -244,7 +244,7 @@ impl Node {
             self.observer.is_ghost(&name.node) && census.tombstone(&name.node).is_none_or(had_none)
         };
         let earlier: Vec<Name> = census.readers.iter().filter(never_was).cloned().collect();
-        self.judge_all(&earlier, census, "used by programs on the server that do not share it yet")
+        self.judge_all(&earlier, census, "used")
     }
 
     /// Whether this listing shows the replacements that our handles know of, and no more.

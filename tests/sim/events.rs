@@ -344,9 +344,17 @@ impl State {
         }
     }
 
+    /// What one request for the names in `dir` brings.
+    pub fn list_now(&mut self, dir: &Path) -> io::Result<Vec<String>> {
+        let missed = self.renamed_meanwhile(dir);
+        let mut names = self.server.list(dir)?;
+        names.retain(|name| !missed.contains(&dir.join(name)));
+        Ok(names)
+    }
+
     /// Renames that the server carries out in the very moment of a listing of `dir`, by tasks that run: the listing misses both
     /// names of each.
-    pub fn renamed_meanwhile(&mut self, dir: &Path) -> Vec<PathBuf> {
+    fn renamed_meanwhile(&mut self, dir: &Path) -> Vec<PathBuf> {
         let mut missed = Vec::new();
         for task in 0..self.tasks.len() {
             let Some(change) = self.tasks[task].moving.clone() else { continue };

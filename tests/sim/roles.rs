@@ -124,7 +124,8 @@ fn write(world: &World, storage: &SimStorage, connection: &mut Connection, tag: 
         let written = connection.write(tag | attempt);
         unprovoked(world, storage.task, &written);
         let mut state = world.state();
-        let (waited, calm) = (state.now - begun, state.events.is_empty());
+        // A listing that takes longer than anybody's patience may miss who waits, again and again.
+        let (waited, calm) = (state.now - begun, state.events.is_empty() && !state.parts);
         if calm {
             state.longest_wait = state.longest_wait.max(waited);
         }

@@ -80,6 +80,8 @@ pub struct Plan {
     pub household: bool,
     /// Every fifth sync fails, and with an even seed the power goes now and then (not in trusted mode).
     pub bad_disk: bool,
+    /// A directory's listing takes two requests, with time between them.
+    pub parts: bool,
     pub trace: bool,
     /// Of what is drawn, only what befalls these steps of these tasks happens.
     pub only: Option<BTreeSet<(usize, u64)>>,
@@ -104,6 +106,7 @@ impl Plan {
             siege: false,
             household: false,
             bad_disk: false,
+            parts: false,
             trace: false,
             only: None,
             idle: BTreeSet::new(),
@@ -230,6 +233,7 @@ fn run_pager(plan: &Plan) -> Outcome {
         state.broken = plan.broken;
         state.only = plan.only.clone();
         state.stays = plan.stays;
+        state.parts = plan.parts;
         // Two worlds of three have processes that keep their locks: short enough to run out unused, or longer than a lease.
         let linger_ms = [0, 60, 3000][Rng::new(plan.seed ^ 0x1155).below(3) as usize];
         let whole = matches!(plan.without, None | Some(Guard::TombstoneLast | Guard::ReleaseOrder));

@@ -124,6 +124,9 @@ pub fn command(plan: &Plan) -> String {
     if plan.bad_disk {
         text += " --bad-disk true";
     }
+    if plan.parts {
+        text += " --parts true";
+    }
     if plan.household {
         text += " --household true";
     }
@@ -172,6 +175,7 @@ fn set_one(plan: &mut Plan, name: &str, value: &str) -> Option<bool> {
         "--stormy" => plan.stormy = value.parse().ok()?,
         "--siege" => plan.siege = value.parse().ok()?,
         "--bad-disk" => plan.bad_disk = value.parse().ok()?,
+        "--parts" => plan.parts = value.parse().ok()?,
         "--household" => plan.household = value.parse().ok()?,
         "--stays" => plan.stays = value.parse().ok()?,
         "--transactions" => plan.transactions = value.parse().ok()?,

@@ -33,6 +33,27 @@ impl SimStorage {
         self.world.change(task(), change)
     }
 
+    /// Where listings take two requests: what the first one has brought, and how the names are split between them. The second comes
+    /// at once or after a while.
+    fn list_first_part(&self, dir: &Path) -> io::Result<Option<(u64, Vec<String>)>> {
+        let drawn = {
+            let mut state = self.world.state();
+            let parts = state.parts;
+            let rng = &mut state.tasks[task()].rng;
+            (parts && rng.below(3) == 0).then(|| (rng.next(), rng.below(4) * rng.below(100) * MS))
+        };
+        let Some((split, pause)) = drawn else { return Ok(None) };
+        let first = self.world.look(task(), |state, _| {
+            state.count("listing in two parts");
+            let mut names = state.list_now(dir)?;
+            names.retain(|name| is_in_first(name, split));
+            state.note(task(), || format!("list {}, first part -> {names:?}", dir.display()));
+            Ok(names)
+        })?;
+        self.world.sleep(task(), pause);
+        Ok(Some((split, first)))
+    }
+
     /// What a program of this host has open under this name, where the client goes by that.
     fn held(&self, path: &Path) -> Option<Inode> {
         let mut state = self.world.state();
@@ -154,9 +175,11 @@ impl Storage for SimStorage {
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<OsString>> {
+        let first = self.list_first_part(dir)?;
         self.world.look(task(), |state, host| {
             let names = state.memory_of(host).listings;
             if let Some(known) = state.hosts[host].listings.get(dir).cloned()
+                && first.is_none()
                 && state.tasks[task()].rng.below(8) < names
             {
                 state.count("listing answered from the client's memory");
@@ -164,9 +187,11 @@ impl Storage for SimStorage {
                 return Ok(known.into_iter().map(OsString::from).collect());
             }
             state.count("step: list");
-            let missed = state.renamed_meanwhile(dir);
-            let mut names = state.server.list(dir)?;
-            names.retain(|name| !missed.contains(&dir.join(name)));
+            let mut names = state.list_now(dir)?;
+            if let Some((split, first)) = first {
+                names.retain(|name| !is_in_first(name, split));
+                names.extend(first);
+            }
             if state.broken == Some(Broken::MovingPresence) {
                 names.retain(|name| !is_presence(name) || state.tasks[task()].rng.below(4) > 0);
             }
@@ -317,6 +342,11 @@ impl State {
         let entry = (found.as_ref().ok().copied(), self.now);
         self.hosts[host].dentries.insert(path.to_path_buf(), entry);
     }
+}
+
+/// A directory's entries lie in no order that means anything.
+fn is_in_first(name: &str, split: u64) -> bool {
+    name.bytes().fold(split, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)) >> 63 == 0
 }
 
 fn is_presence(name: &str) -> bool {

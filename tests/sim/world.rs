@@ -39,6 +39,8 @@ pub struct State {
     pub only: Option<BTreeSet<(usize, u64)>>,
     /// How rarely the turn goes on without need: one draw in as many.
     pub stays: u64,
+    /// A listing takes two requests.
+    pub parts: bool,
     pub events: Vec<Event>,
     pub(super) repeats_left: u32,
     /// Until then the server answers nobody.
@@ -111,6 +113,7 @@ impl World {
             faults,
             only: None,
             stays: 3,
+            parts: false,
             events: Vec::new(),
             repeats_left: 2,
             down_until: 0,
@@ -170,8 +173,10 @@ impl World {
         }
         state.steps += 1;
         state.judge_levels();
-        if state.steps == ENDLESS {
-            state.history.violated(format!("no end after {ENDLESS} steps"));
+        // While one waits for the rest of a listing, others ask again and again.
+        let endless = if state.parts { 2 * ENDLESS } else { ENDLESS };
+        if state.steps == endless {
+            state.history.violated(format!("no end after {endless} steps"));
             state.processes.iter_mut().for_each(|process| process.crashed = true);
         }
         if state.processes[state.tasks[task].process].crashed {

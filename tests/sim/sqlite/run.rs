@@ -145,6 +145,7 @@ pub fn run(plan: &Plan) -> Outcome {
         state.broken = plan.broken;
         state.only = plan.only.clone();
         state.stays = plan.stays;
+        state.parts = plan.parts;
         state.trusted = native;
         state.serves = plan.workload == Workload::Share;
     }

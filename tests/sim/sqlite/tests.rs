@@ -47,6 +47,15 @@ fn no_seed_breaks_a_promise_while_a_database_is_shared() {
     hold(number("SEED", 1), number("SHARED", 150), |seed| Plan { workload: Workload::Share, ..Plan::of(seed) });
 }
 
+/// Where a directory is listed by two requests.
+#[test]
+fn no_listing_in_two_parts_breaks_a_promise_to_sqlite() {
+    hold(1, number("PARTS", 100), |seed| of(Plan { parts: true, ..Plan::of(seed) }));
+    for workload in [Workload::Trusted, Workload::Change, Workload::Share] {
+        hold(1, number("PARTS", 100) / 2, |seed| Plan { parts: true, workload, ..Plan::of(seed) });
+    }
+}
+
 /// How many seeds it may take to catch what is broken.
 const ENOUGH: u64 = 2000;
 
