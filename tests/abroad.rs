@@ -168,7 +168,8 @@ fn who_shows_life_while_the_lock_is_waited_for_ends_the_wait() {
 /// Begins, waits until it says what it waits for, and ends it.
 fn interrupted(place: &Place, says: &str, by: i32) {
     let before = everything(place);
-    let mut child = command(&place.database, &[]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child =
+        command(&place.database, &["--json"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap());
     let mut line = String::new();
     while !line.contains(says) {
@@ -186,6 +187,8 @@ fn interrupted(place: &Place, says: &str, by: i32) {
     let mut rest = String::new();
     lines.read_to_string(&mut rest).unwrap();
     assert_eq!(status.unwrap().code(), Some(130), "{rest}");
+    let json: serde_json::Value = serde_json::from_reader(child.stdout.take().unwrap()).unwrap();
+    assert!(json["error"].as_str().unwrap().contains("stays in network-exclusive mode"), "{json}");
     assert!(rest.contains("interrupted") && rest.contains("stays in network-exclusive mode"), "{rest}");
     assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
     assert_eq!(everything(place), before, "something is left behind");

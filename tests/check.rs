@@ -219,7 +219,7 @@ fn a_read_only_directory_and_a_full_disk_are_told_and_left_clean() {
 
 /// A check that waits for its peer, with its directory there.
 fn waiting(dir: &Path) -> Child {
-    let child = coord(&["--peer"], dir).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let child = coord(&["--peer", "--json"], dir).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let beats = |name: &String| {
         name.starts_with("coord-check-peer.") && names(&dir.join(name)).iter().any(|name| name.starts_with("beat."))
     };
@@ -242,6 +242,8 @@ fn interrupted_it_clears_up_and_has_its_own_status() {
         let err = String::from_utf8_lossy(&ended.stderr);
         assert_eq!(ended.status.code(), Some(130), "{err}");
         assert!(err.contains("interrupted"), "{err}");
+        let json: serde_json::Value = serde_json::from_slice(&ended.stdout).unwrap();
+        assert!(json["error"].as_str().unwrap().starts_with("interrupted; "), "{json}");
         assert_eq!(names(dir.path()), [""; 0]);
     }
 }

@@ -48,6 +48,28 @@ fn the_demo_finds_out_where_locks_do_not_work() {
     assert!(dir.path().join("demo.sqlite").exists());
 }
 
+/// Ctrl-C has a status of its own, and whoever asked for JSON gets it.
+#[test]
+fn interrupted_bench_and_demo_clear_up_and_say_so() {
+    for command in [["bench", "--workloads=r1", "--millis=60000"].as_slice(), &["demo", "--seconds=600"]] {
+        let parent = tempfile::tempdir().unwrap();
+        let dir = parent.path().join("here");
+        let mut child = Command::new(env!("CARGO_BIN_EXE_coord"));
+        child.args(command).arg("--json").arg("--dir").arg(if command[0] == "bench" { parent.path() } else { &dir });
+        let child = child.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let is_database = |path: &Path| path.extension().is_some_and(|extension| extension == "sqlite");
+        let files = |dir: &Path| std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
+        common::until("a database", || files(parent.path()).any(|dir| files(&dir).any(|path| is_database(&path))));
+        // SAFETY: a plain call; the child has not been waited for, so the pid is its own.
+        unsafe { libc::kill(child.id() as i32, libc::SIGINT) };
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(130), "{command:?}: {}", stderr(&output));
+        let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert!(json["error"].as_str().unwrap().starts_with("interrupted; "), "{json}");
+        assert_eq!(files(parent.path()).count(), 0, "{command:?} left something");
+    }
+}
+
 /// What a program reads that asked for JSON must be JSON when nothing came of it, too.
 #[test]
 fn with_json_a_failure_is_told_as_an_object() {
@@ -171,7 +193,14 @@ fn inspect_shows_the_names_beside_a_database_that_is_not_there() {
 
 #[test]
 fn wrong_usage_is_told_and_has_its_own_status() {
-    for args in [&["frob"][..], &["demo", "--frob"], &["demo", "--seconds", "0"], &["inspect"], &[]] {
+    for args in [
+        &["frob"][..],
+        &["demo", "--frob"],
+        &["demo", "--seconds", "0"],
+        &["inspect"],
+        &["bench", "--json", "--markdown"],
+        &[],
+    ] {
         let output = coord(args);
         assert_eq!((output.status.code(), stdout(&output).as_str()), (Some(2), ""), "{args:?}");
         assert!(stderr(&output).starts_with("coord: "), "{args:?}");

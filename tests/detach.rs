@@ -175,6 +175,21 @@ fn who_cannot_be_known_to_be_dead_is_waited_for_or_looked_after_by_people() {
     is_plain(&stage.database);
 }
 
+/// What was done is said where it can be said.
+#[test]
+fn a_full_disk_behind_stdout_does_not_hide_what_was_done() {
+    let stage = Stage::new(NETWORK, "");
+    let full = || fs::File::options().write(true).open("/dev/full").unwrap();
+    for (options, said) in
+        [(&["--dry-run"][..], "is in network-exclusive mode still"), (&[], "is not in network-exclusive mode now")]
+    {
+        let output = command(&stage.database, options).stdout(full()).output().unwrap();
+        let err = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(2) && err.contains("stdout") && err.contains(said), "{err}");
+    }
+    is_plain(&stage.database);
+}
+
 #[test]
 fn what_is_not_attached_needs_nothing_and_what_is_not_there_is_told() {
     let dir = common::dir();

@@ -108,10 +108,15 @@ pub fn run(options: &args::Bench) -> Result<u8, String> {
     interrupts::catch(true);
     let dir = Directory::new(options.dir.as_deref())?;
     // Children die of the same Ctrl-C, and whatever that broke is not what there is to say.
-    run_in(options, &dir).map_err(|sentence| if interrupts::interrupted() { INTERRUPTED.to_string() } else { sentence })
+    let ran = run_in(options, &dir);
+    drop(dir);
+    if ran.is_err() && interrupts::interrupted() {
+        return Ok(interrupts::ended(options.json, LEFT));
+    }
+    ran
 }
 
-const INTERRUPTED: &str = "interrupted; nothing was left behind";
+const LEFT: &str = "nothing was left behind";
 
 /// Whether a file could be written there, which is left as it is.
 fn can_write(path: &Path) -> std::io::Result<()> {
@@ -157,7 +162,7 @@ fn run_in(options: &args::Bench, dir: &Directory) -> Result<u8, String> {
         report.requests = Some(measured);
     }
     if interrupts::interrupted() {
-        return Err(INTERRUPTED.to_string());
+        return Err(LEFT.to_string());
     }
     report.bars = bars::judge(&report);
     if let Some(path) = &options.svg {
@@ -206,7 +211,7 @@ fn measure(
         for at in order {
             let configuration = &configurations[at];
             if interrupts::interrupted() {
-                return Err(INTERRUPTED.to_string());
+                return Err(LEFT.to_string());
             }
             let run = |workload: &Workload| {
                 fleet::run(&configuration.uri(dir), workload, options.millis)

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 const REFUSED: u8 = 1;
 const TRUSTED_SAFE: u8 = 3;
-const INTERRUPTED: u8 = 130;
 
 pub fn run(options: &args::Check) -> Result<u8, String> {
     interrupts::catch(true);
@@ -28,8 +27,7 @@ pub fn run(options: &args::Check) -> Result<u8, String> {
         Ok(report) => report,
         Err(Trouble::Interrupted(left)) => {
             let left = left.unwrap_or_else(|| "what the check had made is removed".to_string());
-            out::complain(&format!("coord: interrupted; {}", out::harmless(&left)));
-            return Ok(INTERRUPTED);
+            return Ok(interrupts::ended(options.json, &out::harmless(&left)));
         }
         Err(Trouble::Cannot(sentence)) => return Err(out::harmless(&sentence)),
     };

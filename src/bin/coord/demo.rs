@@ -33,8 +33,6 @@ const TICK: Duration = Duration::from_millis(20);
 const LAST_PATIENCE: Duration = Duration::from_secs(30);
 
 const BROKEN: u8 = 1;
-/// What shells give a command that SIGINT ended.
-const INTERRUPTED: u8 = 130;
 
 pub fn run(options: &args::Demo) -> Result<u8, String> {
     let place = Place::new(options.dir.as_deref())?;
@@ -159,8 +157,7 @@ impl<'a> Demo<'a> {
             let _ = worker.kill();
         }
         let files = self.dispose(self.options.keep);
-        out::complain(&format!("coord: interrupted; all workers were ended. {files}"));
-        Ok(INTERRUPTED)
+        Ok(interrupts::ended(self.options.json, &format!("all workers were ended. {files}")))
     }
 
     fn conclude(&mut self, elapsed: Duration) -> Result<u8, String> {

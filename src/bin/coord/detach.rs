@@ -23,7 +23,6 @@ use watch::{Living, Waiting, Watch};
 
 /// Exit status when somebody may still use the database.
 const REFUSED: u8 = 1;
-const INTERRUPTED: u8 = 130;
 
 /// What came of it.
 #[derive(Default)]
@@ -65,13 +64,16 @@ pub fn run(options: &args::Detach) -> Result<u8, String> {
         Err(Halt::Refused(why)) => outcome.refused = why,
         Err(Halt::Cannot(why)) => return Err(cannot(&why)),
         Err(Halt::Interrupted) => {
-            out::complain(&format!(
-                "coord: interrupted; {shown} stays in network-exclusive mode, and no lock on it is left behind"
-            ));
-            return Ok(INTERRUPTED);
+            let stays = format!("{shown} stays in network-exclusive mode, and no lock on it is left behind");
+            return Ok(interrupts::ended(options.json, &stays));
         }
     }
-    out::print(&if options.json { as_json(options, &path, &outcome) } else { as_text(options, &path, &outcome) })?;
+    let said =
+        out::print(&if options.json { as_json(options, &path, &outcome) } else { as_text(options, &path, &outcome) });
+    said.map_err(|error| match inspect::is_attached(&path) {
+        true => format!("{error}; {shown} is in network-exclusive mode still"),
+        false => format!("{error}; {shown} is not in network-exclusive mode now"),
+    })?;
     Ok(if outcome.refused.is_empty() { 0 } else { REFUSED })
 }
 

@@ -110,7 +110,7 @@ looks at memory, threads and wake-ups; requests mounts a FUSE filesystem (bindfs
 its own and counts what a read and a small write ask of it. At the end each of the project's bars that this run could
 measure is compared.
 
-Exit status: 0 it ran; 2 it could not.
+Exit status: 0 it ran; 2 it could not; 130 interrupted.
 ";
 
 const CHECK: &str = "\

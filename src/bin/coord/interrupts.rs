@@ -1,6 +1,10 @@
 //! Ctrl-C and its like, for commands that have something to clear up first.
 
+use crate::out;
 use std::sync::atomic::{AtomicBool, Ordering};
+
+/// What shells give a command that SIGINT ended.
+const STATUS: u8 = 130;
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 static SECOND_ENDS: AtomicBool = AtomicBool::new(false);
@@ -27,4 +31,15 @@ pub fn catch(second_ends: bool) {
 
 pub fn interrupted() -> bool {
     INTERRUPTED.load(Ordering::SeqCst)
+}
+
+/// Says that it ended early, and what became of its work; returns the exit status. With `json` on stdout too, as an error is told.
+pub fn ended(json: bool, work: &str) -> u8 {
+    let sentence = format!("interrupted; {work}");
+    if json {
+        // As for any error: where stdout cannot be written to, stderr says so.
+        let _ = out::print(&format!("{}\n", serde_json::json!({ "error": sentence })));
+    }
+    out::complain(&format!("coord: {sentence}"));
+    STATUS
 }

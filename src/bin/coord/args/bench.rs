@@ -63,6 +63,9 @@ pub fn parse(parser: &mut lexopt::Parser) -> Result<Command, String> {
             other => return Err(unknown(&other, "coord bench", OPTIONS)),
         }
     }
+    if options.json && options.markdown {
+        return Err("--json and --markdown are two forms of one report: take one of them".to_string());
+    }
     Ok(Command::Bench(options))
 }
 
