@@ -71,7 +71,7 @@ pub fn local_queue(path: &std::path::Path) -> Option<std::fs::File> {
 /// See [`crate::storage::Storage::known_for`].
 pub fn known_for(what: &str, state: &str) -> Duration {
     match identity::runtime_dir() {
-        Some(dir) => memory::known_for(&dir, &this_process().boot_id, disk::now().0, what, state),
+        Some(dir) => memory::known_for(&dir, &identity::clock_id(), disk::now().0, what, state),
         None => memory::known_here(what, state),
     }
 }

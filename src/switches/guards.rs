@@ -262,6 +262,8 @@ guards! {
     SinceShared = "since-shared",
     /// Taking a journal whose beginning cannot be read for a hot one, before it is removed beside an empty database.
     HotUnread = "hot-unread",
+    /// Going by what was remembered in this time namespace alone.
+    OwnClock = "own-clock",
     /// On a local disk: making no registry where one was when the database was opened.
     RegistryGone = "registry-gone",
 }

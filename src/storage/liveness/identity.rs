@@ -18,6 +18,7 @@ use rustix::fs::FlockOperation;
 use super::runtime::{self, Runtime};
 use super::{Process, forks, memory};
 use crate::storage::disk;
+use crate::switches::{self, Guard};
 
 /// Longest command that is written down, in bytes.
 const COMMAND_BYTES: usize = 64;
@@ -196,6 +197,23 @@ fn boot_id() -> String {
 #[cfg(not(any(target_os = "linux", target_vendor = "apple")))]
 fn boot_id() -> String {
     String::new()
+}
+
+/// Whose clock it is that goes on while nobody sets it: of this run of the machine, and on Linux of this process's time namespace,
+/// in which it may have another offset (time_namespaces(7)).
+pub(super) fn clock_id() -> String {
+    format!("{} {:016x}", this_process().boot_id, time_namespace())
+}
+
+#[cfg(target_os = "linux")]
+fn time_namespace() -> u64 {
+    let found = fs::metadata("/proc/self/ns/time").ok().filter(|_| !switches::off(Guard::OwnClock));
+    found.map_or(0, |found| found.ino())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn time_namespace() -> u64 {
+    0
 }
 
 #[cfg(target_os = "linux")]

@@ -1,3 +1,6 @@
+#[path = "../../../tests/common/skip.rs"]
+mod skip;
+
 use super::super::{fork_generation, retire, this_process};
 use super::*;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -244,4 +247,38 @@ fn a_child_that_the_fork_handlers_missed_is_noticed_by_its_pid() {
     assert!(own.pid != later.pid && own.liveness != later.liveness);
     assert_eq!(generation, before + 2);
     assert!(was_alive && is_dead);
+}
+
+/// A container may have a clock with another offset, and share this host's directory.
+#[cfg(target_os = "linux")]
+#[test]
+fn what_was_remembered_by_another_clock_begins_anew() {
+    const ASKED: &str = "COORD_TEST_ASKS_HOW_LONG";
+    if std::env::var_os(ASKED).is_some() {
+        println!("KNOWN {}", super::super::known_for("a name", "its state").as_secs());
+        return;
+    }
+    let elsewhere = ["-T", "--boottime", "1000000", "--fork"];
+    let unshared = std::process::Command::new("unshare").args(elsewhere).arg("true").output();
+    if !unshared.is_ok_and(|ran| ran.status.success()) {
+        return skip::skip("no time namespaces here: clocks with other offsets are not tried");
+    }
+    for (guard, begins) in [("", true), ("own-clock", false)] {
+        let dir = tempfile::tempdir().unwrap();
+        let known = |program: &str, before: &[&str]| {
+            let mut again = std::process::Command::new(program);
+            again.args(before).args(["--exact", TEST, "--nocapture"]).env(ASKED, "1");
+            again.env("COORD_RUNTIME_DIR", dir.path()).env("COORD_TEST_WITHOUT", guard);
+            let said = String::from_utf8(again.output().unwrap().stdout).unwrap();
+            let (_, known) = said.split_once("KNOWN ").unwrap_or_else(|| panic!("{said}"));
+            known.split_whitespace().next().unwrap().parse::<u64>().unwrap()
+        };
+        const TEST: &str = "storage::liveness::judge::tests::what_was_remembered_by_another_clock_begins_anew";
+        let exe = std::env::current_exe().unwrap();
+        let exe = exe.to_str().unwrap();
+        assert_eq!(known(exe, &[]), 0);
+        assert!(known(exe, &[]) < 1000);
+        let there: Vec<&str> = elsewhere.into_iter().chain([exe]).collect();
+        assert_eq!(known("unshare", &there) < 1000, begins, "{guard}");
+    }
 }

@@ -24,11 +24,11 @@ const SWEEP_EVERY: Duration = Duration::from_secs(60);
 /// A dead process's file that a sweep has seen: no longer writable for its owner, and dated when it was first seen so.
 const SEEN_DEAD: u32 = 0o444;
 
-/// How long `what` has been known here as `state`, by a clock that nobody sets and within one run of this machine; zero at the first call.
-pub(super) fn known_for(dir: &Path, boot_id: &str, now: u64, what: &str, state: &str) -> Duration {
+/// How long `what` has been known here as `state`, by a clock that nobody sets, which `clock` names; zero at the first call.
+pub(super) fn known_for(dir: &Path, clock: &str, now: u64, what: &str, state: &str) -> Duration {
     let path = seen(dir, what);
     // Of one length, so that one can be written over the other.
-    let text = format!("{boot_id} {:016x} {now:020}\n", fnv1a(state.as_bytes()));
+    let text = format!("{clock} {:016x} {now:020}\n", fnv1a(state.as_bytes()));
     match File::options().write(true).create_new(true).mode(0o644).open(&path) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
             // Of another state, of an earlier run, or of who died between making and filling it. Not whatever else has that name.
@@ -55,7 +55,7 @@ fn seen(dir: &Path, what: &str) -> PathBuf {
     dir.join(format!("seen-{:016x}-{}", fnv1a(what.as_bytes()), rustix::process::geteuid().as_raw()))
 }
 
-/// Since when, if that was in this run of the machine, and the same as `text` says but for the time.
+/// Since when, if that was by this clock, and the same as `text` says but for the time.
 fn read_known(path: &Path, text: &str, now: u64) -> Option<u64> {
     let mut found = vec![0; text.len()];
     judge::open(path)?.read_exact_at(&mut found, 0).ok()?;
