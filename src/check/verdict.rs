@@ -68,7 +68,8 @@ pub(super) fn conclude(hosts: &[Host], together: Option<&[Finding]>) -> Conclude
     if all_local && !same_kernel {
         let reason = "both hosts take this for a disk of their own, yet each sees the other's names: coord would choose trusted \
                       mode, whose locks do not reach from one to the other";
-        let advice = "set COORD_MODE=network-exclusive for every program on both, and report the filesystem's type";
+        let advice = "keep no database here that both use, in no mode: what coord does for disks of one host (nothing is read past what \
+                      a host has cached, files are replaced in one step) is wrong here. Report the filesystem's type";
         return refused(reason.to_string(), vec![advice.to_string()]);
     }
     if all_local {
@@ -164,7 +165,7 @@ mod tests {
         let (a, b) = (host("local", "a", Outcome::Holds), host("local", "b", Outcome::Holds));
         let refused = conclude(&[a.clone(), b], Some(&[]));
         assert_eq!(refused.verdict, Verdict::Refused);
-        assert!(refused.advice[0].contains("COORD_MODE=network-exclusive"));
+        assert!(refused.advice[0].contains("in no mode"));
         assert_eq!(conclude(&[a.clone(), a], Some(&[])).verdict, Verdict::Trusted);
     }
 

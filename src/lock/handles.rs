@@ -27,7 +27,7 @@ pub(super) struct OwnHandles {
 
 impl OwnHandles {
     /// Opens what is not open yet, by name. The journal is opened anew for each lock; that there is none says nothing yet, see
-    /// [`OwnHandles::look_for_journal`]. `listed`: both are opened by what a listing says, so that an old file is never held on to.
+    /// [`Files::look_for_journal`]. `listed`: both are opened by what a listing says, so that an old file is never held on to.
     pub fn open(&mut self, storage: &dyn Storage, paths: &Paths, node: &mut Node, listed: bool) -> Result<(), Denied> {
         let lease = node.lease_span();
         let mut open = |path: &Path| match listed {
@@ -41,24 +41,6 @@ impl OwnHandles {
         }
         self.journal = open(&paths.journal).map_err(Denied::opening(&paths.journal, lease, listed))?;
         Ok(())
-    }
-
-    /// With the reader's name up: opens a journal that was not there before, and says whether it did. A client may remember for a
-    /// minute that there was none, so only a fresh listing (made with `node`'s next name) says so; and one that was looked for before
-    /// the name was up may have been made, and left hot, by somebody who has gone since. `held`: see [`Denied::opening`].
-    pub fn look_for_journal(
-        &mut self,
-        storage: &dyn Storage,
-        paths: &Paths,
-        node: &mut Node,
-        held: bool,
-    ) -> Result<bool, Denied> {
-        if self.journal.is_some() {
-            return Ok(false);
-        }
-        let opened = found(storage.open_listed(&paths.journal, Access::Read, &node.scratch()));
-        self.journal = opened.map_err(Denied::opening(&paths.journal, node.lease_span(), held))?;
-        Ok(self.journal.is_some())
     }
 
     /// Which file our descriptor is on.
@@ -270,6 +252,17 @@ impl Files for Handles<'_> {
             }
         }
         Err(self.replaced())
+    }
+
+    /// A client may remember for a minute that there was none, so only a fresh listing says so; and one that was looked for before the
+    /// name was up may have been made, and left hot, by somebody who has gone since.
+    fn look_for_journal(&mut self, node: &mut Node) -> Result<bool, Denied> {
+        if !self.inner.own.has_journal() && !switches::off(Guard::LateJournal) {
+            let (path, held) = (&self.database.paths.journal, self.database.holds_names());
+            let opened = found(self.database.storage.open_listed(path, Access::Read, &node.scratch()));
+            self.inner.own.journal = opened.map_err(Denied::opening(path, node.lease_span(), held))?;
+        }
+        Ok(!self.inner.own.has_journal())
     }
 
     fn release(&mut self) {

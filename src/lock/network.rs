@@ -165,16 +165,8 @@ impl Database {
     /// With SHARED confirmed: the client's cached pages go, then the journal is looked at.
     fn look_at_files(&self, inner: &mut Inner) -> Result<(), Failure> {
         let node = inner.node.as_mut().ok_or_else(Failure::no_node)?;
-        let late = !switches::off(Guard::LateJournal)
-            && inner.own.look_for_journal(&*self.storage, &self.paths, node, self.holds_names())?;
         self.set_journal_hot(inner.own.look(&self.paths)?);
-        // What was opened by name counts only once a heartbeat has succeeded since.
-        if late {
-            node.heartbeat()?
-        } else {
-            node.check_lease()?
-        }
-        Ok(())
+        Ok(node.check_lease()?)
     }
 
     /// SHARED → RESERVED.

@@ -44,6 +44,8 @@ pub(super) struct Client {
     /// Its next name in the lock directory cannot be made, as far as it is told.
     pub late_write: Mutex<Option<PathBuf>>,
     pub refuses_write: AtomicBool,
+    /// It removes no tombstone.
+    pub keeps: AtomicBool,
     /// No heartbeat gets through.
     pub no_beats: AtomicBool,
     /// No registry in the making can be renamed.
@@ -147,6 +149,9 @@ impl Storage for Client {
         }
     }
     fn unlink(&self, path: &Path) -> io::Result<()> {
+        if self.keeps.load(Ordering::Relaxed) && path.to_string_lossy().contains("/deposed.") {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
         let unlinked = self.server.unlink(path);
         if let Some((from, to)) = self.late.lock().unwrap().take() {
             let _ = self.server.rename(&from, &to);
@@ -184,6 +189,7 @@ impl Storage for Client {
         if self.held.load(Ordering::Relaxed) {
             return Err(io::ErrorKind::StaleNetworkFileHandle.into());
         }
+        self.listings.looks_for(path);
         if self.known(path) != path {
             *self.remembers.lock().unwrap() = None;
         }
@@ -271,8 +277,8 @@ pub(super) fn host(paths: &Arc<Paths>) -> (Database, Program) {
 }
 
 pub(super) fn host_on(paths: &Arc<Paths>, filesystem: &str, lease_ms: u64) -> (Database, Program) {
-    let [held, no_links, no_copies, no_readers, late_registry, blind, refuses_write, stuck, no_beats] =
-        [(); 9].map(|()| AtomicBool::new(false));
+    let [held, no_links, no_copies, no_readers, late_registry, blind, refuses_write, stuck, keeps, no_beats] =
+        [(); 10].map(|()| AtomicBool::new(false));
     let (server, pages) = (Disk::new(), Pages::default());
     let (before_reader, clock) = (Mutex::default(), Arc::default());
     process_of(
@@ -287,6 +293,7 @@ pub(super) fn host_on(paths: &Arc<Paths>, filesystem: &str, lease_ms: u64) -> (D
             blind,
             refuses_write,
             stuck,
+            keeps,
             no_beats,
             late_write: Mutex::default(),
             late: Mutex::default(),

@@ -67,7 +67,7 @@ impl Node {
 
     /// Not on a local filesystem, where nothing is delivered late and names change in one step; nor on SMB, where a name that was
     /// removed stays listed while anybody has the file open, so that what lies aside could not be told from what is gone.
-    fn moves_aside(&self) -> bool {
+    pub(super) fn moves_aside(&self) -> bool {
         !(self.settings.local || self.settings.renames_by_handle || switches::off(Guard::Aside))
     }
 

@@ -41,6 +41,8 @@ pub trait Files {
     fn reopen(&mut self, node: &mut Node, listed: bool) -> Result<(), Denied>;
     /// Closes what is open under the database's and the journal's name, before a fence renames over them.
     fn release(&mut self);
+    /// With a reader's name up and nobody exclusive: looks once more for a journal that was not there before. Whether there is none.
+    fn look_for_journal(&mut self, node: &mut Node) -> Result<bool, Denied>;
 }
 
 /// A registered node. See the module's head.

@@ -95,7 +95,7 @@ impl Node {
                 self.follow(&census, files)?;
                 continue;
             }
-            if self.changed_meanwhile()? {
+            if self.changed_meanwhile(files)? {
                 continue;
             }
             self.check_lease()?;
@@ -110,14 +110,22 @@ impl Node {
 
     /// A listing takes several requests, so it may have missed what went in its second part for what had come in its first: an exclusive
     /// node's name for the epoch of its takeover, or a file that lies aside for its next name. What had come stands since before this one.
-    fn changed_meanwhile(&mut self) -> Result<bool, Denied> {
+    /// A journal that is missing may be one that somebody is replacing just now: that shows in one of the two listings after it.
+    fn changed_meanwhile(&mut self, files: &mut dyn Files) -> Result<bool, Denied> {
+        let missing = files.look_for_journal(self)?;
         if switches::off(Guard::ListedTwice) {
             return Ok(false);
         }
-        self.heartbeat()?;
-        let again = self.census()?;
-        self.confirm(&again)?;
-        Ok(!again.asides.is_empty() || !self.same_epoch(&again))
+        let listings = if missing && self.moves_aside() && !switches::off(Guard::MissingTwice) { 2 } else { 1 };
+        for _ in 0..listings {
+            self.heartbeat()?;
+            let again = self.census()?;
+            self.confirm(&again)?;
+            if !again.asides.is_empty() || !self.same_epoch(&again) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Whether somebody has looked `within` this time for writers who wait for us, and found none.

@@ -146,21 +146,32 @@ impl Node {
             }
         }
         for copy in of(Copy::Database) {
-            if self.remove_foreign(&self.in_lock(copy))? || switches::off(Guard::LookAgain) {
-                continue;
-            }
-            // It may have got its final name since we looked.
-            let ready = Name { kind: Kind::Fence(Copy::Ready), ..copy.clone() };
-            self.change_lock()?;
-            let view = self.lock_view()?;
-            if view.copies.iter().any(|(name, _)| *name == ready) {
-                self.roll_forward(&ready, &view, census, files)?;
+            if !self.remove_foreign(&self.in_lock(copy))? && !switches::off(Guard::LookAgain) {
+                self.look_for_ready(copy, census, files)?;
             }
         }
         for copy in of(Copy::Journal) {
+            // With none of the database's names listed that may have been given its final one in the middle of the listing.
+            let database = |kind| Name { kind: Kind::Fence(kind), ..copy.clone() };
+            let listed = |name: Name| copies.iter().any(|(listed, _)| *listed == name);
+            let alone = !listed(database(Copy::Database)) && !listed(database(Copy::Ready));
+            if alone && !switches::off(Guard::JournalAlone) {
+                self.look_for_ready(copy, census, files)?;
+            }
             self.remove_foreign(&self.in_lock(copy))?;
         }
         Ok(())
+    }
+
+    /// One of a pair's other names was seen, or was gone: it may have been completed since we looked.
+    fn look_for_ready(&mut self, other: &Name, census: &Census, files: &mut dyn Files) -> Result<(), Denied> {
+        let ready = Name { kind: Kind::Fence(Copy::Ready), ..other.clone() };
+        self.change_lock()?;
+        let view = self.lock_view()?;
+        match view.copies.iter().any(|(name, _)| *name == ready) {
+            true => self.roll_forward(&ready, &view, census, files),
+            false => Ok(()),
+        }
     }
 
     /// An own change in L, which makes the next listing of it fresh.

@@ -14,6 +14,9 @@ mod guard;
 pub mod kind;
 pub mod liveness;
 pub mod queue;
+#[cfg(test)]
+#[path = "../../tests/common/skip.rs"]
+mod skip;
 
 pub use guard::{Incarnation, LocalGuard};
 pub use kind::Kind;

@@ -240,6 +240,10 @@ guards! {
     ExitWriting = "exit-writing",
     /// Listing the registry once more before SHARED is granted.
     ListedTwice = "listed-twice",
+    /// Listing it twice more where there was no journal.
+    MissingTwice = "missing-twice",
+    /// Listing the lock directory again where a journal's copy of a fence stands alone.
+    JournalAlone = "journal-alone",
     /// Listing it after the heartbeats of who only reads.
     BeatLooks = "beat-looks",
     /// Opening a database by the path that its locks go by, not through a link in the middle of it.
@@ -262,6 +266,8 @@ guards! {
     SinceShared = "since-shared",
     /// Taking a journal whose beginning cannot be read for a hot one, before it is removed beside an empty database.
     HotUnread = "hot-unread",
+    /// Looking a name up again that led to a file which the server has no more.
+    StaleName = "stale-name",
     /// Going by what was remembered in this time namespace alone.
     OwnClock = "own-clock",
     /// On a local disk: making no registry where one was when the database was opened.

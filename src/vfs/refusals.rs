@@ -54,9 +54,7 @@ pub fn before_opening(path: &Path) -> Option<String> {
             found.nlink()
         ));
     }
-    // Older SQLite hands over paths with symbolic links in the middle.
-    let parent = path.parent()?.metadata().ok()?;
-    if parent.dev() != found.dev() || is_mount_point(path) {
+    if is_mount_point(path, &found) {
         return Some(format!(
             "coord: {} is mounted by itself, so its locks would lie in a directory that others do not see. Mount its whole \
              directory",
@@ -67,28 +65,38 @@ pub fn before_opening(path: &Path) -> Option<String> {
 }
 
 /// How many names the file has in the directories of coord's own: a copy that takes a database's place keeps its first name for a
-/// moment, or until the next writer where somebody died in that moment.
+/// moment, or until the next writer where somebody died in that moment. An NFS client gives one that is removed while somebody has
+/// it open a name of its own (`.nfs…`), for as long as it is open.
 fn names_of_a_takeover(path: &Path, inode: u64) -> u64 {
     let paths = Paths::new(path);
     let of = |dir: &Path| -> u64 {
         let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
-        let ours = entries.filter(|entry| crate::protocol::Name::parse(&entry.file_name()).is_some());
-        ours.filter(|entry| entry.metadata().is_ok_and(|found| found.ino() == inode)).count() as u64
+        entries.filter(|entry| entry.metadata().is_ok_and(|found| found.ino() == inode)).count() as u64
     };
     of(&paths.lock) + of(&paths.registry)
 }
 
-/// Mounted by itself within the same filesystem (a bind mount), which its device does not tell.
+/// Mounted by itself. Linux says so since 5.8; before, only the device of another filesystem tells. (On an overlay a file may have
+/// another device than its directory all the same.)
 #[cfg(target_os = "linux")]
-fn is_mount_point(path: &Path) -> bool {
+fn is_mount_point(path: &Path, found: &Metadata) -> bool {
     use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx};
-    statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::BASIC_STATS)
-        .is_ok_and(|found| found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
+    match statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::BASIC_STATS) {
+        Ok(told) if told.stx_attributes_mask.contains(StatxAttributes::MOUNT_ROOT) => {
+            told.stx_attributes.contains(StatxAttributes::MOUNT_ROOT)
+        }
+        _ => has_another_device(path, found),
+    }
 }
 
 #[cfg(not(target_os = "linux"))]
-fn is_mount_point(_: &Path) -> bool {
-    false
+fn is_mount_point(path: &Path, found: &Metadata) -> bool {
+    has_another_device(path, found)
+}
+
+/// Than its directory. Older SQLite hands over paths with symbolic links in the middle.
+fn has_another_device(path: &Path, found: &Metadata) -> bool {
+    path.parent().and_then(|parent| parent.metadata().ok()).is_some_and(|parent| parent.dev() != found.dev())
 }
 
 /// What the opened file shows.

@@ -118,6 +118,14 @@ fn hard_links_are_refused() {
     }
 }
 
+/// In coord's own directories a copy keeps its first name for a while, and an NFS client its own for one that was removed while open.
+#[test]
+fn names_in_the_directories_of_the_protocol_are_no_hard_links() {
+    let place = Place::registered();
+    std::fs::hard_link(&place.database, place.registry().join(".nfs00000000000002a600000001")).unwrap();
+    place.assert_works(NETWORK);
+}
+
 /// A file that is mounted by itself has its locks in a directory that others do not see.
 #[test]
 fn a_mounted_file_is_refused() {
@@ -137,4 +145,34 @@ fn a_mounted_file_is_refused() {
     assert_eq!(elsewhere.names(), before);
     assert!(std::fs::read(&shm).unwrap() == place.bytes);
     let _ = std::fs::remove_file(&shm);
+}
+
+/// An overlay's files may have another device than its directories: they are not mounted by themselves.
+#[test]
+fn a_database_on_an_overlay_of_two_filesystems_works() {
+    let dir = crate::common::dir();
+    let [lower, upper, at] = ["lower", "upper", "merged"].map(|name| dir.path().join(name));
+    for part in [&lower, &upper, &at] {
+        std::fs::create_dir(part).unwrap();
+    }
+    let memory = |at| crate::room::Mount::tmpfs(at, "size=2m");
+    let (Some(_lower), Some(_upper)) = (memory(&lower), memory(&upper)) else {
+        return crate::common::skip("this user may not mount a tmpfs");
+    };
+    hostile::fill(&lower.join("state.sqlite"));
+    let [top, work] = ["top", "work"].map(|name| upper.join(name));
+    std::fs::create_dir(&top).unwrap();
+    std::fs::create_dir(&work).unwrap();
+    let layers = format!("lowerdir={},upperdir={},workdir={}", lower.display(), top.display(), work.display());
+    let Some(_merged) = crate::room::Mount::with(&at, &["-t", "overlay", "-o", &layers, "none"]) else {
+        return crate::common::skip("this user may not mount an overlay");
+    };
+    let database = at.join("state.sqlite");
+    let device = |path: &std::path::Path| std::os::unix::fs::MetadataExt::dev(&path.metadata().unwrap());
+    if device(&database) == device(&at) {
+        crate::common::skip("this overlay gives its files its own device: another one is not tried");
+    }
+    for mode in [TRUSTED, NETWORK] {
+        hostile::assert_works(&database, mode);
+    }
 }

@@ -14,7 +14,7 @@ pub struct Mount(PathBuf);
 
 impl Mount {
     /// `None` where this user may not mount.
-    fn tmpfs(at: &Path, options: &str) -> Option<Mount> {
+    pub fn tmpfs(at: &Path, options: &str) -> Option<Mount> {
         Mount::with(at, &["-t", "tmpfs", "-o", options, "none"])
     }
 
@@ -22,7 +22,7 @@ impl Mount {
         Mount::with(at, &["--bind", file.to_str()?])
     }
 
-    fn with(at: &Path, arguments: &[&str]) -> Option<Mount> {
+    pub fn with(at: &Path, arguments: &[&str]) -> Option<Mount> {
         let mounted = Command::new("mount").args(arguments).arg(at).output().ok()?;
         mounted.status.success().then(|| Mount(at.to_owned()))
     }

@@ -11,7 +11,7 @@ use super::session::Session;
 use crate::check::bench::{Halt, Seen, failed, fails, holds, nothing_shown};
 use crate::check::report::Finding;
 
-const ADVICE: &str = "mount without directory caches (NFS: lookupcache=none; 9p: cache=none), or keep the database elsewhere: a \
+const ADVICE: &str = "mount without directory caches (NFS: actimeo=0,lookupcache=none; 9p: cache=none), or keep the database elsewhere: a \
                       reader and a writer could both think that they are alone";
 
 /// Names of each end in one batch.

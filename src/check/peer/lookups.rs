@@ -12,7 +12,7 @@ use crate::check::report::Finding;
 use crate::storage::Access;
 
 const ADVICE_LIST: &str =
-    "mount without directory caches (NFS: lookupcache=none; 9p: cache=none), or keep the database elsewhere";
+    "mount without directory caches (NFS: actimeo=0,lookupcache=none; 9p: cache=none), or keep the database elsewhere";
 const ADVICE_LOCK: &str =
     "keep the database elsewhere: the lock directory cannot be made anew after another host has removed it";
 

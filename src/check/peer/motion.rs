@@ -7,7 +7,7 @@ use crate::check::report::Finding;
 use crate::check::solo::{settle, settled_names, still_there};
 
 const ADVICE: &str =
-    "mount without directory caches (NFS: lookupcache=none; 9p: cache=none), or keep the database elsewhere";
+    "mount without directory caches (NFS: actimeo=0,lookupcache=none; 9p: cache=none), or keep the database elsewhere";
 
 /// Names that come and go in each round, and listings meanwhile.
 const CHANGES: u32 = 32;

@@ -167,7 +167,8 @@ fn rights(bench: &Bench) -> Result<Seen, Halt> {
     match bench.storage.copy_attributes(&path, &copy) {
         Ok(()) => holds("can be kept"),
         Err(error) => note(format!(
-            "cannot be kept ({error}): after a takeover from a silent host a database stays closed for ten leases"
+            "cannot be kept ({error}): after a takeover from a silent host a database stays closed for ten leases, and a host that stood still \
+             for longer than that can write into it when it goes on"
         )),
     }
 }

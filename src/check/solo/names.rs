@@ -5,6 +5,8 @@ use std::ffi::{OsStr, OsString};
 use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::sync::Barrier;
+use std::sync::mpsc::channel;
+use std::thread::Builder;
 
 use crate::check::bench::{Bench, Halt, Seen, Trouble, failed, fails, holds, note};
 use crate::check::place;
@@ -13,7 +15,7 @@ use crate::check::report::Finding;
 const ADVICE_RACE: &str =
     "keep the database elsewhere: where two programs can both make the same name there is no lock";
 const ADVICE_LIST: &str =
-    "keep the database elsewhere, or mount without directory caches (NFS: lookupcache=none; 9p: cache=none)";
+    "keep the database elsewhere, or mount without directory caches (NFS: actimeo=0,lookupcache=none; 9p: cache=none)";
 const ADVICE_NAMES: &str =
     "keep the database on a filesystem that takes names of 120 bytes and gives them back as they were made";
 
@@ -97,10 +99,22 @@ fn run_race(
         mine
     };
     let run = &run;
-    let all: Vec<Vec<(usize, Got)>> = std::thread::scope(|scope| {
-        let racers: Vec<_> = (0..RACERS).map(|racer| scope.spawn(move || run(racer))).collect();
-        racers.into_iter().map(|racer| racer.join().unwrap_or_default()).collect()
+    let all: io::Result<Vec<Vec<(usize, Got)>>> = std::thread::scope(|scope| {
+        // Whoever cannot have all of them lets none begin: they would wait for the others for ever.
+        let (mut gates, mut racers) = (Vec::new(), Vec::new());
+        for racer in 0..RACERS {
+            let (gate, opened) = channel::<()>();
+            let begun =
+                Builder::new().spawn_scoped(scope, move || opened.recv().map(|()| run(racer)).unwrap_or_default())?;
+            gates.push(gate);
+            racers.push(begun);
+        }
+        for gate in &gates {
+            let _ = gate.send(());
+        }
+        Ok(racers.into_iter().map(|racer| racer.join().unwrap_or_default()).collect())
     });
+    let all = all.map_err(failed("start a thread"))?;
     if all.iter().any(|mine| mine.len() != paths.len()) {
         return fails("a racer did not come to its end");
     }

@@ -99,7 +99,7 @@ fn refused(what: &str, error: io::Error) -> Result<Result<Way, String>, Halt> {
 pub(in crate::check) fn stays_closed(whose: &str, why: &str) -> Result<Seen, Halt> {
     note(format!(
         "a file that {whose} open cannot be replaced ({why}): after a takeover from a silent host a database stays closed for \
-         ten leases"
+         ten leases, and a host that stood still for longer than that can write into it when it goes on"
     ))
 }
 

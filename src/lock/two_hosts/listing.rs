@@ -14,11 +14,24 @@ use crate::storage::disk::Disk;
 pub struct Listings {
     /// Right before and after it lists the lock directory, with its own name in it.
     pub around: Mutex<Option<(Act, Act)>>,
-    /// Between the two requests of the registry's: names that begin with this word are in the second one's answer.
+    /// Between the two requests of the registry's, or of the lock directory's with its own name in it: names with this word in them are in
+    /// the second one's answer.
     pub in_parts: Mutex<Option<(&'static str, Act)>>,
+    pub lock_in_parts: Mutex<Option<(&'static str, Act)>>,
+    /// Before a journal is looked for by a listing.
+    pub before_look: Mutex<Option<Act>>,
 }
 
 impl Listings {
+    /// This file is about to be opened by what a listing says.
+    pub fn looks_for(&self, path: &Path) {
+        let is_journal = path.to_string_lossy().ends_with("-journal");
+        let act = if is_journal { self.before_look.lock().unwrap().take() } else { None };
+        if let Some(act) = act {
+            act();
+        }
+    }
+
     pub fn list(&self, server: &Disk, dir: &Path) -> io::Result<Vec<OsString>> {
         let extends = |word: &str| dir.extension().is_some_and(|extension| extension == word);
         if extends("lock")
@@ -30,10 +43,14 @@ impl Listings {
             after();
             return listed;
         }
-        if extends("readers")
-            && let Some((word, act)) = self.in_parts.lock().unwrap().take()
-        {
-            let late = |name: &OsString| name.to_string_lossy().starts_with(word);
+        let parts = if extends("readers") { self.in_parts.lock().unwrap().take() } else { None };
+        let entered = || {
+            let mut names = server.list(dir).into_iter().flatten();
+            extends("lock") && names.any(|name| name.to_string_lossy().starts_with("write."))
+        };
+        let parts = if entered() { self.lock_in_parts.lock().unwrap().take() } else { parts };
+        if let Some((word, act)) = parts {
+            let late = |name: &OsString| name.to_string_lossy().contains(word);
             let mut names = server.list(dir)?;
             names.retain(|name| !late(name));
             act();

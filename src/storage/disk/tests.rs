@@ -7,10 +7,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
-
-#[path = "../../../tests/common/skip.rs"]
-mod skip;
-use skip::skip;
+use crate::storage::skip::skip;
 
 fn me(mode: u32) -> Owner {
     Owner { mode, uid: rustix::process::geteuid().as_raw(), gid: rustix::process::getegid().as_raw() }

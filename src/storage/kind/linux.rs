@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use super::mountinfo::{self, Mount};
-use super::types::class_of;
+use super::types::{class_of, class_of_source};
 use super::{Class, Kind};
 
 const FUSE: u32 = 0x6573_5546;
@@ -63,17 +63,22 @@ pub(super) fn classify(path: &Path) -> Kind {
     let device = std::fs::symlink_metadata(path).ok().map(|found| found.dev());
     let text = std::fs::read("/proc/self/mountinfo").unwrap_or_default();
     let mounts = mountinfo::parse(&text);
-    decide(magic, mountinfo::mount_of(&mounts, path.as_os_str().as_bytes(), device))
+    decide(magic, mountinfo::mount_of(&mounts, path.as_os_str().as_bytes(), device), device)
 }
 
-/// Brings the two witnesses together.
-fn decide(magic: Option<u32>, mount: Option<&Mount>) -> Kind {
+/// Brings the two witnesses together. Whoever lives in a directory of a mount (chroot(2)) is not shown that mount.
+fn decide(magic: Option<u32>, mount: Option<&Mount>, device: Option<u64>) -> Kind {
     let by_magic = magic.and_then(name_of);
     let Some(mount) = mount else {
         let name = by_magic.unwrap_or("unknown");
-        return Kind { name: name.into(), class: class_of(name, "") };
+        return match class_of(name, "") {
+            // It may be a 9p mount, which shows its server's number.
+            Class::Local if !device.is_some_and(is_a_disk) => Kind { name: name.into(), class: Class::Shared },
+            class => Kind { name: name.into(), class },
+        };
     };
-    let class = class_of(&mount.fstype, &mount.options);
+    let of_source = mount.fstype.starts_with("fuse").then(|| class_of_source(&mount.source)).flatten();
+    let class = of_source.unwrap_or_else(|| class_of(&mount.fstype, &mount.options));
     if mount.fstype == "9p" {
         // It answers statfs with the type that its server has below (fs/9p/vfs_super.c), so that a disk's means nothing.
         return Kind { name: mount.fstype.clone(), class };
@@ -107,9 +112,8 @@ pub(super) fn is_local(file: &File, path: &Path) -> bool {
     let local = match magic_of(file) {
         Some(FUSE) => super::classify(path).is_local(),
         Some(magic) if name_of(magic).is_some_and(|name| class_of(name, "") == Class::Local) => {
-            // 9p shows its server's number. It has no device of its own, so a device that is one needs no second look.
-            device.is_some_and(|device| rustix::fs::major(device.wrapping_sub(1)) != 0)
-                || super::classify(path).is_local()
+            // 9p shows its server's number. A disk needs no second look.
+            device.is_some_and(|device| is_a_disk(device.wrapping_sub(1))) || super::classify(path).is_local()
         }
         Some(_) => false,
         None => false,
@@ -118,6 +122,11 @@ pub(super) fn is_local(file: &File, path: &Path) -> bool {
         NOT_LOCAL[NEXT_SLOT.fetch_add(1, Ordering::Relaxed) % NOT_LOCAL.len()].store(device, Ordering::Relaxed);
     }
     local
+}
+
+/// Whether that is a device of its own, as a disk is: what comes from a server has none.
+fn is_a_disk(device: u64) -> bool {
+    rustix::fs::major(device) != 0
 }
 
 fn magic_of(file: &File) -> Option<u32> {
@@ -131,13 +140,20 @@ mod tests {
     const EXT: u32 = 0xef53;
 
     fn mount(fstype: &str, options: &str) -> Mount {
-        Mount { device: 1, point: b"/".to_vec(), fstype: fstype.into(), options: options.into() }
+        Mount { device: 1, point: b"/".to_vec(), fstype: fstype.into(), source: "none".into(), options: options.into() }
+    }
+
+    /// On a device that is no disk, so that the two witnesses decide.
+    fn decide(magic: Option<u32>, mount: Option<&Mount>) -> Kind {
+        super::decide(magic, mount, Some(rustix::fs::makedev(0, 40)))
     }
 
     #[test]
     fn local_needs_both_witnesses() {
         assert_eq!(decide(Some(EXT), Some(&mount("ext3", "rw"))), Kind { name: "ext3".into(), class: Class::Local });
-        assert_eq!(decide(Some(EXT), None).class, Class::Local);
+        assert_eq!(super::decide(Some(EXT), None, Some(rustix::fs::makedev(8, 1))).class, Class::Local);
+        assert_eq!(decide(Some(EXT), None).class, Class::Shared);
+        assert_eq!(super::decide(Some(EXT), None, None).class, Class::Shared);
         assert_eq!(decide(None, Some(&mount("ext4", "rw"))).class, Class::Shared);
         assert_eq!(decide(Some(NFS), Some(&mount("ext4", "rw"))), Kind { name: "nfs".into(), class: Class::Shared });
         assert_eq!(decide(Some(EXT), Some(&mount("nfs4", "rw"))).class, Class::Shared);
@@ -153,6 +169,10 @@ mod tests {
         assert!(matches!(decide(Some(0x0102_1997), Some(&mount("9p", "rw,cache=loose"))).class, Class::Unfit(_)));
         assert_eq!(decide(Some(0x0102_1997), Some(&mount("9p", "rw"))).class, Class::Shared);
         assert_eq!(decide(Some(FUSE), None).class, Class::Shared);
+        let of = |fstype: &str, source: &str| Mount { source: source.into(), ..mount(fstype, "rw") };
+        assert!(matches!(decide(Some(FUSE), Some(&of("fuse", "https://cloud.example.org/"))).class, Class::Unfit(_)));
+        assert!(matches!(decide(Some(FUSE), Some(&of("fuse", "mountpoint-s3"))).class, Class::Unfit(_)));
+        assert_eq!(decide(Some(NFS), Some(&of("nfs4", "https://no/fuse"))).class, Class::Shared);
         // A 9p mount of a directory on ext4, as Linux 6.1 shows it.
         assert!(matches!(decide(Some(EXT), Some(&mount("9p", "rw,dirsync,loose"))).class, Class::Unfit(_)));
         assert_eq!(decide(Some(EXT), Some(&mount("9p", "rw,sync"))), Kind { name: "9p".into(), class: Class::Shared });

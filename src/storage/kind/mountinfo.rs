@@ -9,6 +9,8 @@ pub(crate) struct Mount {
     pub point: Vec<u8>,
     /// Type and, for FUSE, subtype: `fuse.sshfs`.
     pub fstype: String,
+    /// What is mounted, as whoever mounted it said.
+    pub source: String,
     /// The superblock's options.
     pub options: String,
 }
@@ -25,9 +27,11 @@ fn parse_line(line: &[u8]) -> Option<Mount> {
     let point = unescape(fields.nth(1)?);
     fields.find(|field| *field == b"-")?;
     let fstype = String::from_utf8_lossy(&unescape(fields.next()?)).into_owned();
-    let options = fields.nth(1).map(|field| String::from_utf8_lossy(field).into_owned()).unwrap_or_default();
+    let source =
+        fields.next().map(unescape).map(|field| String::from_utf8_lossy(&field).into_owned()).unwrap_or_default();
+    let options = fields.next().map(|field| String::from_utf8_lossy(field).into_owned()).unwrap_or_default();
     let device = rustix::fs::makedev(major.parse().ok()?, minor.parse().ok()?);
-    Some(Mount { device, point, fstype, options })
+    Some(Mount { device, point, fstype, source, options })
 }
 
 /// Undoes the kernel's `\ooo` (three octal digits) for blanks, tabs, newlines and backslashes.
@@ -90,7 +94,7 @@ nonsense
         let mounts = parse(SAMPLE);
         assert_eq!(mounts.len(), 8);
         assert_eq!(mounts[1].options, "rw,errors=remount-ro");
-        assert_eq!(mounts[3].fstype, "fuse.sshfs");
+        assert_eq!((mounts[3].fstype.as_str(), mounts[3].source.as_str()), ("fuse.sshfs", "me@host:/ a"));
         assert_eq!(mounts[7].options, "");
         assert!(parse(b"").is_empty());
     }

@@ -39,6 +39,11 @@ const UNFIT: &[(&[&str], &str)] = &[
          writes of a program whose locks others have taken over can reach the database that they use now; mount the directory by NFS \
          instead",
     ),
+    (
+        &["vboxsf"],
+        "VirtualBox's shared folders give numbers of their own in listings, so that a file that was replaced cannot be told from \
+         another; share the directory by NFS or virtiofs instead, or keep the database on the guest's disk",
+    ),
     (&["coda"], "Coda goes on while it is cut off and merges afterwards; keep the database on NFS or a disk"),
     (
         &["google-drive-ocamlfuse", "onedriver", "dropboxfs", "dbxfs"],
@@ -46,6 +51,14 @@ const UNFIT: &[(&[&str], &str)] = &[
          database on NFS or a disk",
     ),
 ];
+
+/// The class of a FUSE filesystem that does not say its type, by what it says is mounted: davfs2 gives the address there, others their
+/// own name.
+pub(super) fn class_of_source(source: &str) -> Option<Class> {
+    let web = source.starts_with("http://") || source.starts_with("https://");
+    let class = class_of(&format!("fuse.{}", if web { "davfs" } else { source }), "");
+    matches!(class, Class::Unfit(_)).then_some(class)
+}
 
 /// The class of a filesystem by its type's name and its superblock options (comma separated, as in mountinfo).
 pub(super) fn class_of(name: &str, options: &str) -> Class {
@@ -89,7 +102,7 @@ mod tests {
         for name in ["ext4", "xfs", "tmpfs", "overlay", "fuseblk", "apfs"] {
             assert_eq!(class_of(name, "rw"), Class::Local, "{name}");
         }
-        for name in ["nfs", "nfs4", "virtiofs", "ceph", "lustre", "fuse.glusterfs", "vboxsf"] {
+        for name in ["nfs", "nfs4", "virtiofs", "ceph", "lustre", "fuse.glusterfs", "vmhgfs"] {
             assert_eq!(class_of(name, "rw"), Class::Shared, "{name}");
         }
     }
@@ -114,11 +127,22 @@ mod tests {
             "afs",
             "coda",
             "fuse.onedriver",
+            "vboxsf",
         ] {
             assert!(unfit(name, ""), "{name}");
         }
         let Class::Unfit(reason) = class_of("fuse.sshfs", "") else { panic!() };
         assert!(reason.contains("NFS"));
+    }
+
+    #[test]
+    fn what_is_mounted_tells_of_a_type_that_does_not() {
+        for source in ["https://cloud.example.org/dav/", "http://host/", "mountpoint-s3", "goofys"] {
+            assert!(matches!(class_of_source(source), Some(Class::Unfit(_))), "{source}");
+        }
+        for source in ["", "/dev/sdb1", "host:/export", "ext4", "httpd", "fuse"] {
+            assert_eq!(class_of_source(source), None, "{source}");
+        }
     }
 
     #[test]

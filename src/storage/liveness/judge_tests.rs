@@ -1,6 +1,3 @@
-#[path = "../../../tests/common/skip.rs"]
-mod skip;
-
 use super::super::{fork_generation, retire, this_process};
 use super::*;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -261,7 +258,7 @@ fn what_was_remembered_by_another_clock_begins_anew() {
     let elsewhere = ["-T", "--boottime", "1000000", "--fork"];
     let unshared = std::process::Command::new("unshare").args(elsewhere).arg("true").output();
     if !unshared.is_ok_and(|ran| ran.status.success()) {
-        return skip::skip("no time namespaces here: clocks with other offsets are not tried");
+        return crate::storage::skip::skip("no time namespaces here: clocks with other offsets are not tried");
     }
     for (guard, begins) in [("", true), ("own-clock", false)] {
         let dir = tempfile::tempdir().unwrap();

@@ -12,7 +12,8 @@ second: where many wait at once that alone would keep the emulated machines busy
 {"views": count}                                  ->  {"view": [...]} for each, then {"done": how many}
 {"view": 1}                                       ->  {"view": [...]} or {"unread": 1, ...}
 {"state": 1}                                      ->  {"state": everything that a verdict needs}
-{"states": [path, ...]}                           ->  {"states": {path: that of another database, or {"error": ...}}}
+{"states": [path, ...]}                           ->  {"states": {path: {"state": that of a copy of another database}, {"missing": 1}
+                                                      or {"error": ...}}}
 {"node": 1}                                       ->  {"node": coord's name for this process at the database}
 
 Many at once are cut short by the next line that arrives.
@@ -22,8 +23,10 @@ import json
 import os
 import random
 import select
+import shutil
 import sqlite3
 import sys
+import tempfile
 import time
 
 ACCOUNTS, FIRST_BALANCE, BALLAST = 16, 1000, 60
@@ -74,6 +77,19 @@ def look(run):
         "SELECT count(DISTINCT n) - 1 FROM ballast",
     )
     return [figure for question in questions for figure in run(question)[0]]
+
+
+def copied(path, folder):
+    """Copies a database and the files beside it into the folder; the copy's path."""
+    directory, name = os.path.split(path)
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            if entry.name.startswith(name) and entry.is_file():
+                try:
+                    shutil.copyfile(entry.path, f"{folder}/{entry.name}")
+                except FileNotFoundError:
+                    pass  # somebody has removed it meanwhile
+    return f"{folder}/{name}"
 
 
 class Client:
@@ -225,17 +241,21 @@ class Client:
         finally:
             self.rollback()
 
-    def states(self, paths):
-        """Of databases that nobody uses: copies, at the server."""
-        found = {}
-        for path in paths:
-            self.plan["database"] = path
+    def state_of_copy(self, path):
+        """Of another database, which is left as it is."""
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                self.plan["database"] = copied(path, folder)
+                os.stat(self.plan["database"])
+            except FileNotFoundError:
+                return {"missing": 1}
+            except OSError as failure:
+                return {"error": f"it cannot be copied: {failure}", "code": -1}
             try:
                 self.open()
-                found[path] = {"state": self.state()}
+                return {"state": self.state()}
             except sqlite3.Error as failure:
-                found[path] = error(failure)
-        return found
+                return error(failure)
 
     def obey(self, request, lines):
         [(word, value)] = request.items()
@@ -265,7 +285,7 @@ class Client:
         elif word == "view":
             self.view()
         elif word == "states":
-            say(states=self.states(value))
+            say(states={path: self.state_of_copy(path) for path in value})
         elif word == "node":
             [(status,)] = self.run("PRAGMA coord_status")
             say(node=json.loads(status)["node"])

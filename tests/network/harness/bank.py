@@ -5,9 +5,9 @@ Each transfer moves money between two accounts, raises a counter and writes one 
 """
 
 import json
-import shutil
 import subprocess
 import sys
+from collections import Counter
 
 from .machine import PATIENCE, Gone
 
@@ -30,6 +30,7 @@ class Bank:
         self.committed, self.refused, self.unknown = {}, set(), set()
         self.errors = {}  # by code: how often and the first text
         self.views, self.last_seen, self.wrong = 0, {}, []
+        self.did = Counter()  # how often each program did what, by its id and the word
         self.workers = self.maintained = 0
         self.created = False
         self.machines = bed.clients if place.shared else (bed.left,)
@@ -73,12 +74,13 @@ class Bank:
         self.created = True
 
     def close(self, program):
+        """Lets it go, and notes what it says until it has ended."""
         try:
             program.tell(close=1)
             while True:
                 self.note(program, program.next())
-        except Gone:
-            pass
+        except Gone as gone:
+            self.silent(program, gone)
 
     def worker(self):
         """A number for someone who makes transfers; never given twice."""
@@ -107,11 +109,16 @@ class Bank:
                 if "done" in message:
                     return True
         except Gone as gone:
-            if program.alive():
-                self.wrong.append(f"a program hangs: {gone}")
+            self.silent(program, gone)
             return False
 
+    def silent(self, program, gone):
+        """It says nothing more, which is right if it has ended."""
+        if program.alive():
+            self.wrong.append(f"a program hangs: {gone}")
+
     def note(self, program, message):
+        self.did.update((id(program), word) for word in ("committed", "view", "maintained") if word in message)
         if "committed" in message:
             worker, seq, number = message["committed"]
             self.committed[worker, seq] = number
@@ -129,8 +136,11 @@ class Bank:
         if "error" in message:
             count, text = self.errors.get(message["code"], (0, message["error"]))
             self.errors[message["code"]] = (count + 1, text)
-            if primary(message["code"]) in (CORRUPT, NOTADB):
-                self.wrong.append(f"{program.machine.name} was told: {message['error'][:300]}")
+            name, code, words = program.machine.name, primary(message["code"]), message["error"][:300]
+            if code in (CORRUPT, NOTADB):
+                self.wrong.append(f"{name} was told: {words}")
+            elif program.unharmed and code != BUSY:
+                self.wrong.append(f"{name} was told, though nothing had befallen it: {words}")
 
     def look(self, program, total, counter, rows, last, stray):
         before = self.last_seen.get(id(program), 0)
@@ -140,6 +150,11 @@ class Bank:
         if counter < before:
             self.wrong.append(f"a reader on {program.machine.name} saw number {counter} after {before}")
         self.last_seen[id(program)] = counter
+
+    def must_have(self, program, word):
+        """Each must have had its part, else the others were undisturbed by it."""
+        if not self.did[id(program), word]:
+            self.wrong.append(f"nothing was shown: a program on {program.machine.name} never said {word!r}")
 
     def nothing_happened(self):
         """Where there was no fault, nobody may be told of anything but of others who use it, and work must have been done."""
@@ -171,6 +186,9 @@ class Bank:
 
     def check(self, who, answer):
         if answer is None:
+            return
+        if "missing" in answer:
+            self.wrong.append(f"{who}: LOST: the database itself is not there")
             return
         if "state" not in answer:
             self.wrong.append(f"{who} cannot read: {answer}")
@@ -206,31 +224,24 @@ class Bank:
 
 
 def states_at_server(bed, place, names):
-    """What plain SQLite makes of the files where they really are, by the bank's name; `None` where there is no such place."""
-    plan = {"extension": None, "uri": "vfs=unix", "busy_ms": 1000, "prelude": "", "database": ":memory:"}
+    """What plain SQLite makes of copies of the files where they really are, by the bank's name; `None` where there is no such place."""
+    # "rw": what is not there must not be made by looking at it.
+    plan = {"extension": None, "uri": "vfs=unix&mode=rw", "busy_ms": 1000, "prelude": "", "database": ":memory:"}
+    if not place.server and not place.shared:
+        return dict.fromkeys(names)
+    paths = {name: f"{place.server or bed.shared}/{name}/bank.db" for name in names}
+    request = {"states": list(paths.values())}
     if place.server:
-        copies = "/tmp/copies"
-        copy = "".join(f"mkdir -p {copies}/{name}; cp {place.server}/{name}/bank.db* {copies}/{name}/ 2>/dev/null;" for name in names)
-        bed.server.ok(f"rm -rf {copies}; {copy} true")
         program = bed.server.client(plan)
         program.next()
-        answer = program.ask(states=[f"{copies}/{name}/bank.db" for name in names])
+        answer = program.ask(**request)
         program.tell(close=1)
-    elif place.shared:
-        copies = bed.folder / "copies"
-        shutil.rmtree(copies, ignore_errors=True)
-        for name in names:
-            (copies / name).mkdir(parents=True)
-            for file in (bed.shared / name).glob("bank.db*"):
-                if file.is_file():
-                    shutil.copy(file, copies / name)
-        request = json.dumps({"states": [f"{copies}/{name}/bank.db" for name in names]}) + "\n"
-        client = bed.folder / "host/guest/client.py"
-        done = subprocess.run([sys.executable, client, json.dumps(plan)], input=request, capture_output=True, text=True)
-        answer = json.loads(done.stdout.splitlines()[-1])
     else:
-        return dict.fromkeys(names)
-    return {name: answer["states"][f"{copies}/{name}/bank.db"] for name in names}
+        client = bed.folder / "host/guest/client.py"
+        command = [sys.executable, client, json.dumps(plan)]
+        done = subprocess.run(command, input=json.dumps(request) + "\n", capture_output=True, text=True)
+        answer = json.loads(done.stdout.splitlines()[-1])
+    return {name: answer["states"][path] for name, path in paths.items()}
 
 
 # One of these is in what a control finds: data that are wrong. That somebody could not go on, or that a step was not reached, is none.

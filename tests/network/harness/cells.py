@@ -61,7 +61,7 @@ def run(bed, cell, number):
     """Runs it; never raises for what the filesystem or the VFS does."""
     result = Result(cell.place.key, cell.flavour.key, cell.fault, list(cell.steps))
     begun = time.monotonic()
-    bank = None
+    bank, broken_off = None, []
     try:
         if cell.fault == "check":
             check(bed, cell, result)
@@ -83,11 +83,13 @@ def run(bed, cell, number):
             result.verdict = "refused"
         result.wrong.append(f"cannot open: {refused}")
     except Gone as gone:
-        result.verdict = "broken off"
-        result.wrong.append(str(gone))
+        broken_off = [str(gone)]
     if bank:
         result.wrong += bank.wrong
         result.add(bank)
+    if broken_off and not shows_damage(result.wrong):  # damage that was seen by then stays seen
+        result.verdict = "broken off"
+    result.wrong += broken_off
     result.verdict = result.verdict or ("WRONG" if result.wrong else "right")
     if cell.flavour.without and result.verdict == "WRONG" and not shows_damage(result.wrong):
         result.verdict = "wrong, but not as it has to be"
@@ -116,6 +118,7 @@ def all_at_once(bank, cell, result):
             bank.drain(program, PATIENCE * 3)
     for program, kind in programs:
         bank.close(program)
+        bank.must_have(program, {"reader": "view", "maintain": "maintained"}.get(kind, "committed"))
     if bank.maintained:
         result.told["VACUUM, change of the schema or backup"] = bank.maintained
     result.rounds = len(bank.committed) + bank.maintained
@@ -152,19 +155,22 @@ def turns(bank, cell, result):
 def faults(bed, cell, number, result):
     """The fault at each step, each of `rounds` times, on many databases at once; they go on being used from one event to the next."""
     rank = Rank(bed, cell, f"cell{number}")
-    for event, cases in enumerate(rank.events(), 1):
-        rank.prepare()
-        FAULTS[cell.fault](rank)
-        rank.judge()
-        for case in cases:
-            key = f"{case.step}: {case.outcome}"
-            result.told[key] = result.told.get(key, 0) + 1
-            rounds, wrong = result.by_step.get(case.step, (0, 0))
-            result.by_step[case.step] = (rounds + 1, wrong + bool(case.bank.wrong))
-            result.rounds += 1
-            result.wrong += [f"{case.step}, event {event}, database {case.number}: {text}" for text in case.bank.wrong]
-        progress(f"    {rank.seconds()}, {result.rounds} rounds, {len(result.wrong)} wrong")
-    rank.close(result)
+    try:
+        for event, cases in enumerate(rank.events(), 1):
+            rank.prepare()
+            FAULTS[cell.fault](rank)
+            rank.judge()
+            for case in cases:
+                key = f"{case.step}: {case.outcome}"
+                result.told[key] = result.told.get(key, 0) + 1
+                rounds, wrong = result.by_step.get(case.step, (0, 0))
+                result.by_step[case.step] = (rounds + 1, wrong + bool(case.bank.wrong))
+                result.rounds += 1
+                case.report(result, f"event {event}")
+            progress(f"    {rank.seconds()}, {result.rounds} rounds, {len(result.wrong)} wrong")
+        rank.close()
+    finally:
+        rank.collect(result)
 
 
 WORK = {"requests": requests, "takeover": takeover, "bank": all_at_once, "maintenance": all_at_once, "turns": turns}

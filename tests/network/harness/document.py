@@ -4,7 +4,7 @@ from statistics import median
 
 from . import results
 from .bank import primary
-from .bed import HERE
+from .bed import HERE, NFS_GRACE, NFS_LEASE
 from .faults import FAULTS
 from .flavours import LEASE_MS
 from .mounts import BY_KEY, PLACES
@@ -36,15 +36,27 @@ What is done in a cell:
 - **kill, power-off, freeze, cut, server-restart, clock-jump, disk-full**: a process on one client stands at a chosen step of a large
   transaction. It is killed (SIGKILL); or its machine is switched off; or its machine is frozen, with its clocks, until somebody on
   the other client has taken over and committed, and goes on then; or its network is cut until then; or the server is switched off
-  and on; or its date jumps by an hour, forward or back; or the server's disk is full until its transaction has ended. Somebody on
-  the other client reads and commits during the fault where it lasts, and after it; another process on the first machine reads.
-  Whoever comes back must be able to commit again. The fault strikes many databases at once, each with its process at a step of its
-  own, and each is judged by itself. **A round is one database at one step.** On 9p and virtiofs the server is the host of the emulated
-  machines, so that nobody can be cut off from it, and it is not switched off.
-- In a cell without a fault any error but SQLITE_BUSY is wrong; in every cell it is wrong if a program was told SQLITE_CORRUPT or SQLITE_NOTADB.
-  (Cells of commits before da3001e0d7 were judged without these two rules; their errors are listed all the same.)
+  and on; or its date jumps by an hour, forward or back; or the server's disk is kept full until its transaction has ended. Somebody
+  on the other client reads and commits: after the kill; while the machine is off, frozen or cut off; but once the transaction has
+  ended and the first has committed again where the server was off, where the date has jumped (it is not set right before that) and
+  where the disk was full (there is room again). Another process on the first machine reads when the fault strikes, and after a kill
+  it commits, too. Whoever comes back must be able to commit again. The fault strikes many databases at once, each with its process
+  at a step of its own, and each is judged by itself. **A round is one database at one step.** On 9p and virtiofs the server is the
+  host of the emulated machines, so that nobody can be cut off from it, and it is not switched off.
+- In a cell without a fault any error but SQLITE_BUSY is wrong; and so it is in kill, power-off and clock-jump where the program that
+  was told of it had not been struck. In every cell it is wrong if a program was told SQLITE_CORRUPT or SQLITE_NOTADB.
 
-The lease is 15 s in all of it, as an emulated machine easily stands still for a second or two; coord's default is 30 s.
+Each cell in the tables of outcomes says of which commit of the product it is, and of which commit the harness was that judged it.
+{older}
+
+What differs from usual machines, beside their slowness:
+
+- coord's lease is {lease} s in all of it, as an emulated machine easily stands still for a second or two; its default is 30 s.
+- The NFS server's lease is {nfs_lease} s and its grace period {nfs_grace} s, where Linux has 90 s for each: what happens when they run out comes sooner.
+- The kernels do not write dirty pages back by themselves (`dirty_writeback_centisecs` is 0, `dirty_expire_centisecs` an hour): what
+  nobody syncs comes to the server as late as it may, where a usual client sends it within half a minute.
+- The server's power-off is the end of its QEMU, and its disk is a file with `cache=unsafe`: what its kernel has given to the virtual
+  disk survives, synced or not; only what was in its memory is lost.
 """
 
 NOT_AT_ALL = """
@@ -59,7 +71,9 @@ and other cluster filesystems; several faults at once.
 def write():
     everything = results.load()
     cells = everything["cells"]
-    lines = [HEAD.format(kernels=", ".join(sorted({f"Linux {c['kernel']}" for c in cells})), hosts="; ".join(sorted({c["host"] for c in cells})))]
+    kernels, hosts = sorted({f"Linux {c['kernel']}" for c in cells}), sorted({c["host"] for c in cells})
+    figures = {"lease": LEASE_MS // 1000, "nfs_lease": NFS_LEASE, "nfs_grace": NFS_GRACE, "older": older(cells)}
+    lines = [HEAD.format(kernels=", ".join(kernels), hosts="; ".join(hosts), **figures)]
     lines += ["## Verdicts", ""]
     lines += ["| filesystem | mount options | through coord | rounds | `coord check` | not run |", "|---|---|---|---|---|---|"]
     for place in PLACES:
@@ -70,6 +84,23 @@ def write():
         lines.append("| " + " | ".join(map(str, columns)) + " |")
     lines += replaced(cells) + steps(cells) + natives(cells) + controls(cells) + costs(cells) + speeds(cells) + takeovers(cells) + details(cells)
     FILE.write_text("\n".join(lines) + "\n" + NOT_AT_ALL)
+
+
+def older(cells):
+    """Of the cells that do not say what has judged them."""
+    count = sum(not cell.get("harness") for cell in cells)
+    if not count:
+        return "The errors that programs got are listed, whatever became of them."
+    return (
+        f"{count} of the {len(cells)} cells name none for the harness: an older one has judged them, perhaps by fewer of these rules, and it\n"
+        "filled the disk only once, so that room was there again when something had been removed. The errors that programs got are listed\n"
+        "all the same."
+    )
+
+
+def stamp(cell):
+    """When it was run, on which commit of the product, and which commit of the harness has judged it."""
+    return ", ".join(filter(None, (cell["date"], cell["source"], cell.get("harness"))))
 
 
 def checked(cells):
@@ -153,11 +184,13 @@ def natives(cells):
     lines += ["What users have today. `unix` uses the filesystem's locks; `unix-dotfile` a lock directory. The fault strikes when pages"]
     lines += ["of a large transaction were written before its COMMIT. Who could not go on within his busy timeout is said to be kept out: 40 s for"]
     lines += ["`unix`, 10 or 40 s for `unix-dotfile`, whose lock nobody takes over.", ""]
-    lines += ["| filesystem | VFS | trouble | rounds | outcome | the first that was wrong |", "|---|---|---|---|---|---|"]
+    lines += ["| filesystem | VFS | trouble | rounds | outcome | the first that was wrong | errors that programs got | date, source, harness |"]
+    lines += ["|---|---|---|---|---|---|---|---|"]
     for cell in sorted(cells, key=native_order):
         if cell["flavour"].startswith("unix") and not cell["requests"]:
             outcome = "could not be used" if cell["verdict"] == "refused" else cell["verdict"]
-            lines.append(f"| {title(cell)} | `{cell['flavour']}` | {cell['fault']} | {cell['rounds']} | {outcome} | {first(cell)} |")
+            columns = [title(cell), f"`{cell['flavour']}`", cell["fault"], cell["rounds"], outcome, first(cell), errors(cell), stamp(cell)]
+            lines.append("| " + " | ".join(map(str, columns)) + " |")
     return lines
 
 
@@ -169,12 +202,14 @@ def native_order(cell):
 
 def controls(cells):
     lines = ["", "## Controls: a guard is taken out of coord, so the cell has to fail", ""]
-    lines += ["| filesystem | guard | trouble | rounds | outcome | the first that was wrong |", "|---|---|---|---|---|---|"]
+    lines += ["| filesystem | guard | trouble | rounds | outcome | the first that was wrong | errors that programs got | date, source, harness |"]
+    lines += ["|---|---|---|---|---|---|---|---|"]
     for cell in cells:
         if cell["flavour"].startswith("without-"):
             guard = cell["flavour"].removeprefix("without-")
             outcome = "fails, as it has to" if cell["verdict"] == WRONG else "**does not fail**"
-            lines.append(f"| {title(cell)} | {guard} | {cell['fault']} | {cell['rounds']} | {outcome} | {first(cell)} |")
+            columns = [title(cell), guard, cell["fault"], cell["rounds"], outcome, first(cell), errors(cell), stamp(cell)]
+            lines.append("| " + " | ".join(map(str, columns)) + " |")
     return lines
 
 
@@ -220,7 +255,7 @@ def takeovers(cells):
 
 def details(cells):
     lines = ["", "## Every cell through coord", ""]
-    lines += ["| filesystem | opened by | trouble | rounds | commits | reads | outcome | how the one at the step came back | errors that programs got | date, source |"]
+    lines += ["| filesystem | opened by | trouble | rounds | commits | reads | outcome | how the one at the step came back | errors that programs got | date, source, harness |"]
     lines += ["|---|---|---|---|---|---|---|---|---|---|"]
     used = [cell for cell in cells if is_coord(cell) and cell["fault"] not in ASIDE]
     for cell in sorted(used, key=lambda c: [p.key for p in PLACES].index(c["place"])):
@@ -228,11 +263,13 @@ def details(cells):
         told = came_back(cell["told"])
         lines.append(
             f"| {title(cell)} | {cell['flavour']} | {cell['fault']} | {cell['rounds']} | {cell['committed']} | {cell['views']} | {outcome} | {told}"
-            f" | {errors(cell)} | {cell['date']}, {cell['source']} |"
+            f" | {errors(cell)} | {stamp(cell)} |"
         )
     lines += ["", "coord: the release build. coord-debug: the debug build, which can be stopped at named points. coord-exclusive: the release build with"]
     lines += ["coord_mode=network-exclusive."]
     lines += ["", "“committed”: its COMMIT was reported and is there. “unknown”, “not”: it got an error. “dead”: there was nobody to tell."]
+    lines += ["“committed, the full disk did not stop it”: it needed no more room, or found some that had just been given back. Cells of older"]
+    lines += ["harnesses say “committed” for it."]
     return lines
 
 

@@ -1,6 +1,8 @@
 """The faults. Each strikes one rank of databases once, while every victim on the right stands at its step. Where a fault can miss
 without a sign of its own, it is looked whether it has struck: a round in which nothing happened shows nothing."""
 
+# Who uses a database in a fault that strikes others only; everybody else may be told any error. A date that jumps must harm nobody.
+UNHARMED = {"kill": ("heir", "watcher"), "power-off": ("heir", "watcher"), "clock-jump": ("heir", "watcher", "victim")}
 # They strike the file server or the way to it. 9p and virtiofs have neither: the client's emulator itself is their server.
 NEED_SERVER = ("cut", "server-restart", "disk-full")
 
@@ -90,19 +92,34 @@ def jump_clock(rank):
 
 
 def fill_disk(rank):
-    """The server's disk is full from the step until the transactions have ended."""
+    """The server's disk is full from the step until the transactions have ended, and whatever is given back is taken at once."""
     rank.approach()
-    folder = rank.cell.place.server
-    rank.server.run(f"dd if=/dev/zero of={folder}/filler bs=1M; dd if=/dev/zero of={folder}/filler2 bs=512; sync")
+    filler = f"{rank.cell.place.server}/filler"
+    fill = f"cat /dev/zero >>{filler}"
+    rank.server.run(f"{fill}; sync; {fill}")
+    # With nothing of the command's own open, so that nobody waits for it. It ends when its file in memory is gone, and removes the
+    # filler, which so tells that it has ended.
+    loop = f"while [ -e /tmp/filling ]; do sync; {fill}; sleep 0.2; done; rm {filler}"
+    rank.server.ok(f"touch /tmp/filling; ({loop}) </dev/null >/dev/null 2>&1 &")
     try:
-        status, _ = rank.server.run(f"head -c 4096 /dev/zero >{folder}/filler3")
-        struck(rank, status != 0, "there is room on the server's disk")
+        struck(rank, full(rank, filler), "there is room on the server's disk")
         rank.go_on()
         rank.end()
+        struck(rank, full(rank, filler), "there was room on the server's disk in the end")
     finally:
-        rank.server.ok(f"rm {folder}/filler*; sync")
+        rank.server.ok(f"rm /tmp/filling; while [ -e {filler} ]; do sleep 0.1; done; rm -f {filler}.more; sync")
+    for case in rank.cases:
+        if case.outcome == "committed":
+            case.outcome = "committed, the full disk did not stop it"
     rank.commit_again()
     rank.take_over()
+
+
+def full(rank, filler):
+    """Whether there is no room, if not at once then soon: what somebody has just given back is there until it is taken."""
+    look = f"for i in $(seq 20); do head -c 4096 /dev/zero >>{filler}.more || exit 0; sleep 0.1; done; exit 1"
+    status, _ = rank.server.run(look)
+    return status == 0
 
 
 FAULTS = {

@@ -22,6 +22,7 @@ class Program:
 
     def __init__(self, machine, number):
         self.machine, self.number, self.pid, self.status = machine, number, None, None
+        self.unharmed = False  # whether the fault, if there is one, strikes others only
         self.lines = queue.Queue()
 
     def tell(self, **message):

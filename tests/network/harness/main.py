@@ -31,9 +31,10 @@ def main(options):
         print("test result: 0 passed; 0 failed; 1 ignored")
         return CANNOT
     done = []
-    libraries, source = builds(), results.source()
+    libraries = builds()
+    revisions = {"source": results.revision(results.PRODUCT), "harness": results.revision(results.HARNESS)}
     with Bed(system, libraries, options.keep) as bed:
-        machine = {"source": source, "host": host_description(), "kernel": bed.kernel(), "packages": system.contents["packages"]}
+        machine = revisions | {"host": host_description(), "kernel": bed.kernel(), "packages": system.contents["packages"]}
         try:
             for number, cell in enumerate(cells):
                 progress(f"{number + 1}/{len(cells)}: {cell.place.key}, {cell.flavour.key}, {cell.fault} {', '.join(cell.steps)}")

@@ -6,6 +6,7 @@ the left goes on. Every database is judged by itself.
 import time
 
 from .bank import Bank, Refused, shows_damage, states_at_server
+from .faults import UNHARMED
 from .machine import PATIENCE, Gone
 from .steps import MID_PAGES, POINTS, RELEASE, SPILLED, TAKEOVER, schedule
 
@@ -44,7 +45,7 @@ class Case:
                 program.signal("KILL")
         self.programs, self.lost = {}, ""
         name = f"{rank.name}-{self.number}-{len(self.banks)}"
-        self.bank = Bank(rank.bed, rank.cell.place, self.flavour, name, mount=False)
+        self.bank, self.reported = Bank(rank.bed, rank.cell.place, self.flavour, name, mount=False), 0
         self.bank.copy_of(rank.template)
         self.banks.append(self.bank)
 
@@ -56,10 +57,16 @@ class Case:
         stops = f"{self.number}.{role}" if role in ("victim", "first") else None
         machine = rank.bed.left if role == "heir" else rank.bed.right
         self.programs[role] = self.bank.launch(machine, stops=stops and f"/stops/{stops}", pause_ms=500)
+        self.programs[role].unharmed = role in UNHARMED.get(rank.cell.fault, ())
         return self.programs[role]
 
     def wrong(self, text):
         self.bank.wrong.append(text)
+
+    def report(self, result, when):
+        """Gives the result what was found wrong since the last time."""
+        result.wrong += [f"{self.step}, {when}, database {self.number}: {text}" for text in self.bank.wrong[self.reported :]]
+        self.reported = len(self.bank.wrong)
 
     def lose(self, text):
         """Nothing more can be asked of it until it begins anew."""
@@ -265,13 +272,19 @@ class Rank:
                 for role in (*roles, "victim"):
                     if case.programs[role].alive():
                         self.each(lambda case: nodes.add(case.programs[role].ask(node=1).get("node")), [case])
-        at_server = states_at_server(self.bed, self.cell.place, [case.bank.name for case in self.cases])
-        for case in self.cases:
-            case.bank.check("the server", at_server[case.bank.name])
+        self.check_at_server(self.cases)
         for case, names in self.left_behind(nodes):
             for name in names:
                 case.wrong(f"a lock was left behind: {name}")
         self.mark("judged")
+
+    def check_at_server(self, cases):
+        """The files where they really are. What waits in the clients' kernels goes there first, so that nothing comes after the look."""
+        for machine in self.bed.clients:
+            machine.ok("sync")
+        states = states_at_server(self.bed, self.cell.place, [case.bank.name for case in cases])
+        for case in cases:
+            case.bank.check("the server", states[case.bank.name])
 
     def left_behind(self, nodes):
         """Of each database what stood there at every look. Who lives may keep what he has for a while, and the lock directory with
@@ -292,18 +305,23 @@ class Rank:
                 return message
             case.bank.note(case.programs[role], message)
 
-    def close(self, result):
-        """Everybody leaves; then no lock may be left at all. What was wrong at the end, and all that was seen, goes to the result."""
+    def close(self):
+        """Everybody leaves; then every reported commit must be there still, and no lock may be left at all."""
         living = [case for case in self.all_cases if not case.lost and not case.bank.wrong]
         for case in living:
             programs = [program for program in case.programs.values() if program.alive()]
             self.each(lambda case: [program.tell(close=1) for program in programs], [case])
             self.each(lambda case: [case.bank.drain(program) for program in programs], [case])
+        self.check_at_server(living)
+        for case in living:
             for name in case.bank.locks():
                 case.wrong(f"a lock was left behind when all had gone: {name}")
+
+    def collect(self, result):
+        """What is not in the result yet of what was wrong, and all that was seen, also where a fault was broken off in its midst."""
+        result.wrong += self.template.wrong
         for case in self.all_cases:
-            if case in living:
-                result.wrong += [f"{case.step}, at the end, database {case.number}: {text}" for text in case.bank.wrong]
+            case.report(result, "at the end")
             for bank in case.banks:
                 result.add(bank)
 

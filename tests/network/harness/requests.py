@@ -2,6 +2,8 @@
 
 import re
 
+from .machine import Gone
+
 TIMES = 10
 
 
@@ -9,13 +11,13 @@ def count(bank):
     """{"read": {"total": per transaction, "GETATTR": ...}, "write": ...}, of one connection with nobody else there."""
     left, place = bank.bed.left, bank.place
     program, worker, counted = bank.client(left), bank.worker(), {}
-    bank.transfer(program, worker, 1)
+    commit(bank, program, worker, 1)
     before = counters(left, place)
     for _ in range(TIMES):  # at once after one another: a kept lock looks now and then whether somebody wants it
-        bank.note(program, program.ask(view=1))
+        read(bank, program)
     between = counters(left, place)
     for seq in range(2, TIMES + 2):
-        bank.transfer(program, worker, seq)
+        commit(bank, program, worker, seq)
     after = counters(left, place)
     bank.close(program)
     for word, first, second in (("read", before, between), ("write", between, after)):
@@ -23,6 +25,19 @@ def count(bank):
         counted[word] = {"total": round(sum(spent.values()), 1)}
         counted[word] |= {name: n for name, n in sorted(spent.items(), key=lambda item: -item[1]) if n}
     return counted
+
+
+def commit(bank, program, worker, seq):
+    """What does not commit costs something else."""
+    if (outcome := bank.transfer(program, worker, seq)) != "committed":
+        raise Gone(f"what was to be counted did not commit, with nobody else there: {outcome}, {bank.errors}")
+
+
+def read(bank, program):
+    answer = program.ask(view=1)
+    bank.note(program, answer)
+    if "view" not in answer:
+        raise Gone(f"what was to be counted could not read, with nobody else there: {answer}")
 
 
 def counters(machine, place):
