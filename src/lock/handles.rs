@@ -30,10 +30,7 @@ impl OwnHandles {
     /// [`Files::look_for_journal`]. `listed`: both are opened by what a listing says, so that an old file is never held on to.
     pub fn open(&mut self, storage: &dyn Storage, paths: &Paths, node: &mut Node, listed: bool) -> Result<(), Denied> {
         let lease = node.lease_span();
-        let mut open = |path: &Path| match listed {
-            true => found(storage.open_listed(path, Access::Read, &node.scratch())),
-            false => found(storage.open(path, Access::Read)),
-        };
+        let mut open = |path: &Path| open_live(storage, path, node, listed);
         if self.database.is_none() {
             let database = open(&paths.database).map_err(Denied::opening(&paths.database, lease, listed))?;
             let missing = || Denied::io("open", &paths.database)(io::ErrorKind::NotFound.into());
@@ -77,6 +74,24 @@ impl OwnHandles {
         let open = self.database_id();
         let named = storage.attributes(&paths.database).ok().map(|found| found.id);
         open.is_none() || open != named
+    }
+}
+
+/// What has a live name, to be read. `listed`: by what a listing says, which needs `node`'s next name.
+fn open_live(
+    storage: &dyn Storage,
+    path: &Path,
+    node: &mut Node,
+    listed: bool,
+) -> io::Result<Option<Box<dyn DataFile>>> {
+    let opened = if listed { None } else { Some(storage.open(path, Access::Read)) };
+    // What the client goes by is gone from the server: where anybody here has it open, NFS 4.1's opens it once more without asking,
+    // and goes on doing so until it learns that the directory has changed.
+    let is_stale =
+        |error: &io::Error| error.kind() == io::ErrorKind::StaleNetworkFileHandle && !switches::off(Guard::StaleName);
+    match opened {
+        Some(opened) if !opened.as_ref().is_err_and(is_stale) => found(opened),
+        _ => found(storage.open_listed(path, Access::Read, &node.scratch())),
     }
 }
 
@@ -194,12 +209,9 @@ impl<'a> Handles<'a> {
     fn open_own(&mut self, node: &mut Node, listed: bool) -> Result<(), Denied> {
         let (storage, paths, lease) = (&*self.database.storage, &self.database.paths, node.lease_span());
         let held = self.database.holds_names();
-        let mut open = |path: &Path| match listed {
-            true => storage.open_listed(path, Access::Read, &node.scratch()),
-            false => storage.open(path, Access::Read),
-        };
-        let database = found(open(&paths.database)).map_err(Denied::opening(&paths.database, lease, held))?;
-        let journal = found(open(&paths.journal)).map_err(Denied::opening(&paths.journal, lease, held))?;
+        let mut open = |path: &Path| open_live(storage, path, node, listed);
+        let database = open(&paths.database).map_err(Denied::opening(&paths.database, lease, held))?;
+        let journal = open(&paths.journal).map_err(Denied::opening(&paths.journal, lease, held))?;
         self.database.set_id(database.as_ref().and_then(|file| file.id().ok()));
         self.inner.own = OwnHandles { database, journal };
         Ok(())
@@ -259,7 +271,7 @@ impl Files for Handles<'_> {
     fn look_for_journal(&mut self, node: &mut Node) -> Result<bool, Denied> {
         if !self.inner.own.has_journal() && !switches::off(Guard::LateJournal) {
             let (path, held) = (&self.database.paths.journal, self.database.holds_names());
-            let opened = found(self.database.storage.open_listed(path, Access::Read, &node.scratch()));
+            let opened = open_live(&*self.database.storage, path, node, true);
             self.inner.own.journal = opened.map_err(Denied::opening(path, node.lease_span(), held))?;
         }
         Ok(!self.inner.own.has_journal())

@@ -240,6 +240,29 @@ fn with_one_listing_of_a_lone_journal_the_copies_are_of_two_moments() {
     assert!(run_without("journal-alone", test).contains("STATE (2, false)"));
 }
 
+/// The journal was replaced, and this host's client gives the old one, of which the server knows nothing any more, until it learns that the
+/// directory has changed.
+#[test]
+fn a_journal_that_is_gone_from_the_server_is_looked_for_by_a_listing() {
+    let place = Place::new();
+    let (here, mut reader) = host_on(&place.paths, "test", LEASE_MS);
+    let mut seat = here.sit(0, at_once());
+    std::fs::write(&place.paths.journal, [0xd9; 512]).unwrap();
+    reader.client.listings.stale.store(true, Ordering::Relaxed);
+    let shared = here.lock(&mut seat, Level::Shared, &mut reader);
+    println!("STATE {shared:?}");
+    shared.unwrap();
+    assert!(here.journal_is_hot());
+    here.stand_up(&mut seat, &mut reader);
+}
+
+/// The negative control.
+#[test]
+fn without_a_listing_for_a_stale_name_it_is_an_error() {
+    let test = "lock::listing_tests::a_journal_that_is_gone_from_the_server_is_looked_for_by_a_listing";
+    assert!(run_without("stale-name", test).contains("STATE Err"));
+}
+
 /// The create of `exclusive.*` was carried out once more, late, when its node had long given the lock up and was reading: the node lives, so
 /// nobody else may remove that name, and it lists nothing for its own sake.
 #[test]

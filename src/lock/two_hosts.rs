@@ -180,6 +180,7 @@ impl Storage for Client {
         self.server.sync_dir(dir)
     }
     fn open(&self, path: &Path, access: Access) -> io::Result<Box<dyn DataFile>> {
+        self.listings.goes_by(path)?;
         Ok(self.cached(self.server.open(&self.known(path), access)?))
     }
     fn read_uncached(&self, path: &Path, limit: usize) -> io::Result<Vec<u8>> {

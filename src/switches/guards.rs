@@ -266,7 +266,7 @@ guards! {
     SinceShared = "since-shared",
     /// Taking a journal whose beginning cannot be read for a hot one, before it is removed beside an empty database.
     HotUnread = "hot-unread",
-    /// Looking a name up again that led to a file which the server has no more.
+    /// Opening by a listing what by its name is a file that the server has no more.
     StaleName = "stale-name",
     /// Going by what was remembered in this time namespace alone.
     OwnClock = "own-clock",

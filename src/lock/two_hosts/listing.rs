@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::io;
 use std::path::Path;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::Act;
 use crate::storage::Storage;
@@ -18,15 +19,25 @@ pub struct Listings {
     /// the second one's answer.
     pub in_parts: Mutex<Option<(&'static str, Act)>>,
     pub lock_in_parts: Mutex<Option<(&'static str, Act)>>,
+    /// This client goes by a journal that is gone from the server, until it lists the directory.
+    pub stale: AtomicBool,
     /// Before a journal is looked for by a listing.
     pub before_look: Mutex<Option<Act>>,
 }
 
 impl Listings {
+    /// This file is about to be opened by its name.
+    pub fn goes_by(&self, path: &Path) -> io::Result<()> {
+        match is_journal(path) && self.stale.load(Ordering::Relaxed) {
+            true => Err(io::ErrorKind::StaleNetworkFileHandle.into()),
+            false => Ok(()),
+        }
+    }
+
     /// This file is about to be opened by what a listing says.
     pub fn looks_for(&self, path: &Path) {
-        let is_journal = path.to_string_lossy().ends_with("-journal");
-        let act = if is_journal { self.before_look.lock().unwrap().take() } else { None };
+        self.stale.store(false, Ordering::Relaxed);
+        let act = if is_journal(path) { self.before_look.lock().unwrap().take() } else { None };
         if let Some(act) = act {
             act();
         }
@@ -59,4 +70,8 @@ impl Listings {
         }
         server.list(dir)
     }
+}
+
+fn is_journal(path: &Path) -> bool {
+    path.to_string_lossy().ends_with("-journal")
 }

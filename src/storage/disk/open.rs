@@ -13,32 +13,13 @@ use rustix::io::Errno;
 use super::super::Access;
 use super::{id_of, listing, refuse};
 use crate::storage::kind;
-use crate::switches::{self, Guard};
 
 /// How often, and how long apart, the directory is listed again while the name leads to another inode.
 const TRIES: u32 = 6;
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
-/// How often a name is looked up while it leads to a file that is gone from the server. Each time it was replaced in between.
-const STALE_TRIES: u32 = 4;
 
 /// Opens a regular file and nothing else: no symbolic link at the end of `path`, no FIFO to hang on.
 pub(super) fn regular(path: &Path, access: Access) -> io::Result<File> {
-    while_stale(|| regular_once(path, access))
-}
-
-/// A client that has a file open opens it once more without asking the server (Linux's for NFS 4.1 and later does), and learns only
-/// when it looks at it that the server has it no more. Then it has learned where the name leads now.
-fn while_stale<T>(mut open: impl FnMut() -> io::Result<T>) -> io::Result<T> {
-    for _ in 1..STALE_TRIES {
-        match open() {
-            Err(error) if error.raw_os_error() == Some(libc::ESTALE) && !switches::off(Guard::StaleName) => {}
-            opened => return opened,
-        }
-    }
-    open()
-}
-
-fn regular_once(path: &Path, access: Access) -> io::Result<File> {
     let access = match access {
         Access::Read => OFlags::RDONLY,
         Access::ReadWrite => OFlags::RDWR,
@@ -190,27 +171,6 @@ mod tests {
             assert!(regular(&dir.path().join(name), Access::Read).is_err(), "{name}");
         }
         assert_eq!(regular(&dir.path().join("none"), Access::Read).unwrap_err().kind(), ErrorKind::NotFound);
-    }
-
-    #[test]
-    fn a_name_that_led_to_a_file_that_is_gone_is_looked_up_again() {
-        let opened = |goes: u32| {
-            let mut tries = 0;
-            let opened = while_stale(|| {
-                tries += 1;
-                if tries > goes { Ok(tries) } else { Err(io::Error::from_raw_os_error(libc::ESTALE)) }
-            });
-            (opened.ok(), tries)
-        };
-        assert_eq!(opened(0), (Some(1), 1));
-        assert_eq!(opened(STALE_TRIES - 1), (Some(STALE_TRIES), STALE_TRIES));
-        assert_eq!(opened(STALE_TRIES), (None, STALE_TRIES));
-        let mut tries = 0;
-        let other = while_stale(|| {
-            tries += 1;
-            Err::<(), _>(io::Error::from_raw_os_error(libc::EIO))
-        });
-        assert_eq!((other.unwrap_err().raw_os_error(), tries), (Some(libc::EIO), 1));
     }
 
     #[test]
