@@ -14,6 +14,9 @@ use crate::protocol::write_lock::POLL;
 use crate::protocol::{Paths, lease};
 use crate::storage::{Liveness, Storage};
 
+/// How often a heartbeat may move on while it is looked at.
+const BEAT_LOOKS: u32 = 10;
+
 /// What a node's heartbeat is remembered by on this host, see [`Storage::known_for`].
 pub(super) fn heartbeat_of(registry: &Path, node: Option<&NodeId>) -> String {
     format!("{} {}", registry.display(), node.map(ToString::to_string).unwrap_or_default())
@@ -246,9 +249,26 @@ impl Inspector<'_> {
             (None, Some(stone)) => stone.clone(),
             (None, None) => return None,
         };
-        let path = self.paths.registry.join(name.to_string());
-        let read = || Beat::decode(&self.storage.read_small(&path, MAX_BYTES).ok()?);
-        self.beats.entry(node.clone()).or_insert_with(read).clone()
+        if !self.beats.contains_key(node) {
+            let beat = self.read_beat(name);
+            self.beats.insert(node.clone(), beat);
+        }
+        self.beats.get(node).cloned().flatten()
+    }
+
+    /// What is in it. A heartbeat may have given it its next name since it was listed.
+    fn read_beat(&self, mut name: Name) -> Option<Beat> {
+        for _ in 0..BEAT_LOOKS {
+            match self.storage.read_small(&self.paths.registry.join(name.to_string()), MAX_BYTES) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                read => return Beat::decode(&read.ok()?),
+            }
+            let listed = self.storage.list(&self.paths.registry).ok()?;
+            let beats = listed.iter().filter_map(|text| Name::parse(text));
+            name =
+                beats.filter(|found| matches!(found.kind, Kind::Beat { .. })).find(|found| found.node == name.node)?;
+        }
+        None
     }
 }
 
