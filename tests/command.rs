@@ -223,6 +223,16 @@ fn a_closed_stdout_is_no_error() {
     assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(0), ""));
 }
 
+/// The last part of a whole run, which takes minutes: what it needs must be right without that.
+#[test]
+fn the_footprint_of_many_databases_is_measured() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = coord(&["bench", "--workloads", "footprint", "--json", "--dir", dir.path().to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(json["footprint"].is_object() || json["footprint"].is_array(), "{json:#}");
+}
+
 /// A kept read asks nothing of the filesystem, a kept write less than SQLite's own: counted, where each request is a message.
 #[test]
 fn requests_to_a_fuse_filesystem_are_counted() {

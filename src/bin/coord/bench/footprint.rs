@@ -1,7 +1,7 @@
 //! What an open database costs while nobody uses it: memory, threads, wake-ups.
 
 use super::fleet::Process;
-use super::probe::{Crowd, DATABASES, Probe};
+use super::probe::{Crowd, DATABASES, NUMBER, Probe};
 use super::{Configuration, workload};
 use serde::Serialize;
 use std::path::Path;
@@ -50,7 +50,7 @@ fn of(dir: &Path, configuration: &Configuration) -> Result<Crowd, String> {
         let to = numbered(&number.to_string()).database(&dir);
         std::fs::copy(plain.database(&dir), &to).map_err(|error| format!("cannot make {}: {error}", to.display()))?;
     }
-    let mut process = Process::start(Probe::Crowd.command(&numbered("{}").uri(&dir))?)?;
+    let mut process = Process::start(Probe::Crowd.command(&numbered(NUMBER).uri(&dir))?)?;
     let said = process.line()?;
     let crowd = serde_json::from_str(&said).map_err(|error| format!("a process said {said:?}: {error}"))?;
     process.end()?;

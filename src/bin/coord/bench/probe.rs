@@ -93,8 +93,11 @@ fn wait(uri: &str) -> Result<u8, String> {
     Ok(0)
 }
 
+/// What stands for a database's number in the URI of a crowd: in it nothing is escaped.
+pub const NUMBER: &str = "~number~";
+
 fn crowd(uri: &str) -> Result<Crowd, String> {
-    let (before, after) = uri.rsplit_once("{}").ok_or("the URI has no place for a number")?;
+    let (before, after) = uri.rsplit_once(NUMBER).ok_or("the URI has no place for a number")?;
     let visit = |number: usize| -> Result<Connection, String> {
         let uri = format!("{before}{number}{after}");
         let connection = open(&uri)?;
