@@ -35,8 +35,9 @@ const LAST_PATIENCE: Duration = Duration::from_secs(30);
 const BROKEN: u8 = 1;
 
 pub fn run(options: &args::Demo) -> Result<u8, String> {
-    let place = Place::new(options.dir.as_deref())?;
+    // Before anything is made: what is there already would stay.
     interrupts::catch(false);
+    let place = Place::new(options.dir.as_deref())?;
     match Demo::start(options, &place).and_then(|mut demo| demo.run()) {
         Ok(status) => Ok(status),
         Err(sentence) => {
