@@ -4,21 +4,27 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::two_hosts::{Place, at_once, host_on, run_without};
-use super::{Level, LockError, Wishes};
+use super::two_hosts::{Place, Program, at_once, host_on, run_without};
+use super::{Database, Level, LockError, Seat, Wishes};
 use crate::protocol::names::{Copy, Kind, Name, NodeId};
 
 const LEASE_MS: u64 = 30_000;
+
+/// A host that has registered, which lists as well, and holds nothing.
+fn at_rest(place: &Place) -> (Database, Program, Seat) {
+    let (here, mut reader) = host_on(&place.paths, "test", LEASE_MS);
+    let mut seat = here.sit(0, at_once());
+    here.lock(&mut seat, Level::Shared, &mut reader).unwrap();
+    here.unlock(&mut seat, Level::None, &mut reader);
+    (here, reader, seat)
+}
 
 /// A reader who lives lists the registry in two requests; between them a takeover ends. The holder before is frozen with its clock, and
 /// writes on into the old files when it goes on.
 #[test]
 fn a_takeover_in_the_middle_of_a_listing_is_not_missed() {
     let place = Place::new();
-    let (here, mut reader) = host_on(&place.paths, "test", LEASE_MS);
-    let mut seat = here.sit(0, at_once());
-    here.lock(&mut seat, Level::Shared, &mut reader).unwrap();
-    here.unlock(&mut seat, Level::None, &mut reader);
+    let (here, mut reader, mut seat) = at_rest(&place);
     let (there, mut frozen) = host_on(&place.paths, "test", LEASE_MS);
     let mut frozen_seat = there.sit(0, at_once());
     for level in [Level::Shared, Level::Reserved, Level::Exclusive] {
@@ -75,11 +81,7 @@ fn what_lies_aside_is_not_missed_while_it_is_given_another_name() {
         place.paths.registry.join(Name { node, n, kind: Kind::Aside(Copy::Journal) }.to_string())
     };
     let (late, next) = (aside("breaker", 9), aside("holder", 5));
-    let (here, mut reader) = host_on(&place.paths, "test", LEASE_MS);
-    let mut seat = here.sit(0, at_once());
-    // Registration lists as well.
-    here.lock(&mut seat, Level::Shared, &mut reader).unwrap();
-    here.unlock(&mut seat, Level::None, &mut reader);
+    let (here, mut reader, mut seat) = at_rest(&place);
     std::fs::write(&late, [0xd9; 512]).unwrap();
     let _ = std::fs::remove_file(&place.paths.journal);
     let renamed = Box::new(move || std::fs::rename(late, next).unwrap());
@@ -105,11 +107,7 @@ fn beside_a_replacement(
     meanwhile: impl FnOnce(&Place, &Name) -> Option<Box<dyn FnOnce() + Send>>,
 ) -> bool {
     std::fs::write(&place.paths.database, [2; 64]).unwrap();
-    let (here, mut reader) = host_on(&place.paths, "test", LEASE_MS);
-    let mut seat = here.sit(0, at_once());
-    // Registration lists as well.
-    here.lock(&mut seat, Level::Shared, &mut reader).unwrap();
-    here.unlock(&mut seat, Level::None, &mut reader);
+    let (here, mut reader, mut seat) = at_rest(place);
     std::fs::remove_file(&place.paths.journal).unwrap();
     let journal = place.paths.journal.clone();
     let hot = Box::new(move || std::fs::write(journal, [0xd9; 512]).unwrap());
@@ -193,7 +191,7 @@ fn copies_that_were_completed_while_they_were_listed_are_seen() {
     });
     *program.client.listings.lock_in_parts.lock().unwrap() = Some((".database", completed));
     // He cannot clear up.
-    program.client.keeps.store(true, Ordering::Relaxed);
+    program.client.keeps_tombstones.store(true, Ordering::Relaxed);
     let mut seat = heir.sit(0, at_once());
     let mut tries = 0;
     while program.client.listings.lock_in_parts.lock().unwrap().is_some() || tries == 0 {
@@ -248,7 +246,7 @@ fn a_journal_that_is_gone_from_the_server_is_looked_for_by_a_listing() {
     let (here, mut reader) = host_on(&place.paths, "test", LEASE_MS);
     let mut seat = here.sit(0, at_once());
     std::fs::write(&place.paths.journal, [0xd9; 512]).unwrap();
-    reader.client.listings.stale.store(true, Ordering::Relaxed);
+    *reader.client.listings.old_journal.lock().unwrap() = Some(place.paths.registry.join("nowhere"));
     let shared = here.lock(&mut seat, Level::Shared, &mut reader);
     println!("STATE {shared:?}");
     shared.unwrap();

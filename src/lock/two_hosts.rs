@@ -45,7 +45,7 @@ pub(super) struct Client {
     pub late_write: Mutex<Option<PathBuf>>,
     pub refuses_write: AtomicBool,
     /// It removes no tombstone.
-    pub keeps: AtomicBool,
+    pub keeps_tombstones: AtomicBool,
     /// No heartbeat gets through.
     pub no_beats: AtomicBool,
     /// No registry in the making can be renamed.
@@ -149,7 +149,7 @@ impl Storage for Client {
         }
     }
     fn unlink(&self, path: &Path) -> io::Result<()> {
-        if self.keeps.load(Ordering::Relaxed) && path.to_string_lossy().contains("/deposed.") {
+        if self.keeps_tombstones.load(Ordering::Relaxed) && path.to_string_lossy().contains("/deposed.") {
             return Err(io::ErrorKind::TimedOut.into());
         }
         let unlinked = self.server.unlink(path);
@@ -180,8 +180,8 @@ impl Storage for Client {
         self.server.sync_dir(dir)
     }
     fn open(&self, path: &Path, access: Access) -> io::Result<Box<dyn DataFile>> {
-        self.listings.goes_by(path)?;
-        Ok(self.cached(self.server.open(&self.known(path), access)?))
+        let path = self.listings.goes_by(self.known(path))?;
+        Ok(self.cached(self.server.open(&path, access)?))
     }
     fn read_uncached(&self, path: &Path, limit: usize) -> io::Result<Vec<u8>> {
         self.server.read_uncached(path, limit)
@@ -278,7 +278,7 @@ pub(super) fn host(paths: &Arc<Paths>) -> (Database, Program) {
 }
 
 pub(super) fn host_on(paths: &Arc<Paths>, filesystem: &str, lease_ms: u64) -> (Database, Program) {
-    let [held, no_links, no_copies, no_readers, late_registry, blind, refuses_write, stuck, keeps, no_beats] =
+    let [held, no_links, no_copies, no_readers, late_registry, blind, refuses_write, stuck, keeps_tombstones, no_beats] =
         [(); 10].map(|()| AtomicBool::new(false));
     let (server, pages) = (Disk::new(), Pages::default());
     let (before_reader, clock) = (Mutex::default(), Arc::default());
@@ -294,7 +294,7 @@ pub(super) fn host_on(paths: &Arc<Paths>, filesystem: &str, lease_ms: u64) -> (D
             blind,
             refuses_write,
             stuck,
-            keeps,
+            keeps_tombstones,
             no_beats,
             late_write: Mutex::default(),
             late: Mutex::default(),

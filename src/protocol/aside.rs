@@ -14,7 +14,7 @@ use super::names::{Copy, Kind, Name};
 use super::node::Node;
 use super::registry::Census;
 use super::takeover::Scope;
-use crate::storage::{Access, DataFile, Storage, has_no_links};
+use crate::storage::{Access, Storage, has_no_links};
 use crate::switches::{self, Guard};
 
 /// Who made the copies of a replacement.
@@ -183,7 +183,7 @@ impl Node {
     }
 
     /// A journal that is not hot may have the name while one that is lies aside: that one must be rolled back. Of one that we have just
-    /// replaced ourselves the copy is as hot as it was, so there must be another.
+    /// replaced ourselves the copy is as hot as it was, so there must be another. A fresh listing has just shown what has the name.
     fn prefer_hot(
         &mut self,
         census: &Census,
@@ -192,7 +192,7 @@ impl Node {
         placed: Option<&Placed>,
     ) -> Result<(), Denied> {
         let suspect = placed.is_none() || found.len() > 1 && !switches::off(Guard::HotAside);
-        if !suspect || self.live_is_hot(live)? {
+        if !suspect || self.is_hot(live)? {
             return Ok(());
         }
         let Some(hot) = self.only_one(self.hot_ones(found)?, live)? else { return Ok(()) };
@@ -283,21 +283,9 @@ impl Node {
         Ok(hot)
     }
 
-    /// By what a listing says: its name alone may lead to one that was replaced before.
-    fn live_is_hot(&mut self, live: &Path) -> Result<bool, Denied> {
-        let scratch = self.scratch();
-        let file = self.storage.open_listed(live, Access::Read, &scratch).map_err(Denied::io("open", live))?;
-        self.begins_hot(&*file, live)
-    }
-
-    /// Under a name that is used once.
+    /// Whether it begins as a journal does that must be rolled back.
     fn is_hot(&self, path: &Path) -> Result<bool, Denied> {
         let file = self.storage.open(path, Access::Read).map_err(Denied::io("open", path))?;
-        self.begins_hot(&*file, path)
-    }
-
-    /// Whether it begins as a journal does that must be rolled back.
-    fn begins_hot(&self, file: &dyn DataFile, path: &Path) -> Result<bool, Denied> {
         file.drop_cache().map_err(Denied::io("drop cached pages of", path))?;
         let mut first = [0];
         let got = file.read_at(&mut first, 0).map_err(Denied::io("read", path))?;

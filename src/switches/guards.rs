@@ -242,10 +242,10 @@ guards! {
     ListedTwice = "listed-twice",
     /// Listing it twice more where there was no journal.
     MissingTwice = "missing-twice",
-    /// Listing the lock directory again where a journal's copy of a fence stands alone.
-    JournalAlone = "journal-alone",
     /// Listing it after the heartbeats of who only reads.
     BeatLooks = "beat-looks",
+    /// Listing the lock directory again where a journal's copy of a fence stands alone.
+    JournalAlone = "journal-alone",
     /// Opening a database by the path that its locks go by, not through a link in the middle of it.
     ResolvedName = "resolved-name",
     /// Writing no page whose record no header of the journal counts.

@@ -2,9 +2,8 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::Act;
 use crate::storage::Storage;
@@ -15,28 +14,30 @@ use crate::storage::disk::Disk;
 pub struct Listings {
     /// Right before and after it lists the lock directory, with its own name in it.
     pub around: Mutex<Option<(Act, Act)>>,
-    /// Between the two requests of the registry's, or of the lock directory's with its own name in it: names with this word in them are in
-    /// the second one's answer.
+    /// Between the two requests of the registry's: names with this word in them are in the second one's answer.
     pub in_parts: Mutex<Option<(&'static str, Act)>>,
+    /// The same of the lock directory's, with its own name in it.
     pub lock_in_parts: Mutex<Option<(&'static str, Act)>>,
-    /// This client goes by a journal that is gone from the server, until it lists the directory.
-    pub stale: AtomicBool,
+    /// This client goes by an old journal until it lists the directory: what has this path, or, where nothing has, one that is gone from
+    /// the server.
+    pub old_journal: Mutex<Option<PathBuf>>,
     /// Before a journal is looked for by a listing.
     pub before_look: Mutex<Option<Act>>,
 }
 
 impl Listings {
-    /// This file is about to be opened by its name.
-    pub fn goes_by(&self, path: &Path) -> io::Result<()> {
-        match is_journal(path) && self.stale.load(Ordering::Relaxed) {
-            true => Err(io::ErrorKind::StaleNetworkFileHandle.into()),
-            false => Ok(()),
+    /// What opening this file by its name gives.
+    pub fn goes_by(&self, path: PathBuf) -> io::Result<PathBuf> {
+        match self.old_journal.lock().unwrap().clone().filter(|_| is_journal(&path)) {
+            Some(old) if old.exists() => Ok(old),
+            Some(_) => Err(io::ErrorKind::StaleNetworkFileHandle.into()),
+            None => Ok(path),
         }
     }
 
     /// This file is about to be opened by what a listing says.
     pub fn looks_for(&self, path: &Path) {
-        self.stale.store(false, Ordering::Relaxed);
+        *self.old_journal.lock().unwrap() = None;
         let act = if is_journal(path) { self.before_look.lock().unwrap().take() } else { None };
         if let Some(act) = act {
             act();

@@ -251,6 +251,7 @@ fn a_child_that_the_fork_handlers_missed_is_noticed_by_its_pid() {
 #[test]
 fn what_was_remembered_by_another_clock_begins_anew() {
     const ASKED: &str = "COORD_TEST_ASKS_HOW_LONG";
+    const TEST: &str = "storage::liveness::judge::tests::what_was_remembered_by_another_clock_begins_anew";
     if std::env::var_os(ASKED).is_some() {
         println!("KNOWN {}", super::super::known_for("a name", "its state").as_secs());
         return;
@@ -270,7 +271,6 @@ fn what_was_remembered_by_another_clock_begins_anew() {
             let (_, known) = said.split_once("KNOWN ").unwrap_or_else(|| panic!("{said}"));
             known.split_whitespace().next().unwrap().parse::<u64>().unwrap()
         };
-        const TEST: &str = "storage::liveness::judge::tests::what_was_remembered_by_another_clock_begins_anew";
         let exe = std::env::current_exe().unwrap();
         let exe = exe.to_str().unwrap();
         assert_eq!(known(exe, &[]), 0);
