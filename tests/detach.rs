@@ -206,3 +206,14 @@ fn what_is_not_attached_needs_nothing_and_what_is_not_there_is_told() {
     assert!(ran.err.contains("none.sqlite"), "{}", ran.err);
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
 }
+
+/// What a killed program in trusted mode has left is no reason to refuse, and is told.
+#[test]
+fn what_trusted_mode_has_left_is_told() {
+    let mut stage = Stage::new("coord_mode=trusted", "");
+    let mut writer = stage.patient("writer");
+    writer.ok(&stage.next().begin());
+    writer.kill();
+    let said = detach(&stage.database, &[]).ok();
+    assert!(said.contains("nothing to do") && said.contains("bank.sqlite.lock is there"), "{said}");
+}

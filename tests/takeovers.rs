@@ -195,3 +195,24 @@ fn inspect_tells_a_dead_writer_in_trusted_mode() {
     let (status, says) = inspected(&stage);
     assert!(status == Some(1) && says.contains("dead"), "{says}");
 }
+
+/// Where SQLite's own locks decide, who has them without coord is told as well.
+#[test]
+fn inspect_tells_who_has_sqlites_own_locks() {
+    let mut stage = Stage::new("", "");
+    let mut reader = stage.hasty("reader");
+    reader.ok("BEGIN; SELECT count(*) FROM account");
+    let plain = rusqlite::Connection::open(&stage.database).unwrap();
+    plain.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let output =
+        std::process::Command::new(env!("CARGO_BIN_EXE_coord")).arg("inspect").arg(&stage.database).output().unwrap();
+    let (status, says) = (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned());
+    let tells =
+        |kind: &str, pid: u32| says.lines().any(|line| line.contains(kind) && line.contains(&format!("pid {pid} ")));
+    assert!(tells("native-reserved", std::process::id()) && tells("native-shared", reader.pid()), "{says}");
+    assert_eq!(status, Some(0), "{says}");
+    let mut writer = stage.hasty("writer");
+    assert!(writer.sql(&stage.next().begin()).is_err());
+    let sentence = writer.ok("PRAGMA coord_error");
+    assert!(format!("{sentence:?}").contains("`coord inspect"), "{sentence:?}");
+}

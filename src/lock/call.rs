@@ -120,9 +120,9 @@ impl Database {
                 seat.busy = self.busy_natively(seat.id, &error);
                 return error;
             }
-            Failure::Turn => format!("others wait for it already. {LONGER}"),
+            Failure::Turn => format!("others wait for it already. {}", self.longer()),
             Failure::Protocol(Denied::Busy(holder)) => match holder.node {
-                Some(_) => format!("{holder}. {LONGER}"),
+                Some(_) => format!("{holder}. {}", self.longer()),
                 None => holder.to_string(),
             },
             Failure::Protocol(denied) => return self.failed(denied),
@@ -262,9 +262,6 @@ impl Database {
         self.flush(&mut inner);
     }
 }
-
-/// What helps against a lock that is somebody's.
-const LONGER: &str = "A longer busy timeout waits for it; `coord inspect` shows who that is";
 
 /// A full wait was made for this.
 fn remember(seat: &mut Seat, what: String) {

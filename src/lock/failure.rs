@@ -90,7 +90,15 @@ impl Database {
             }
             _ => return None,
         };
-        Some(format!("coord: {} is in use {who}", self.paths.database.display()))
+        Some(format!("coord: {} is in use {who}. {}", self.paths.database.display(), self.longer()))
+    }
+
+    /// What helps against a lock that is somebody's.
+    pub(super) fn longer(&self) -> String {
+        format!(
+            "A longer busy timeout waits for it; `coord inspect {}` shows who that is",
+            self.paths.database.display()
+        )
     }
 
     /// What a connection is told whose node was deposed.

@@ -145,8 +145,8 @@ impl Database {
         if self.storage.known_for(&what, &which) >= lease * 10 && self.still_in_lock(&names)? {
             return Ok(None);
         }
-        let doing = "locked by a program on the server that does not share it over the network yet (or left so: then remove its \
-                     .lock directory)";
+        let doing = "locked by a program on the server that does not share it over the network yet, or left so: its .lock directory \
+                     is taken over once it has been there for ten leases, and can be removed if no such program runs";
         Err(Denied::Busy(Box::new(Holder::nobody(doing, lease))).into())
     }
 

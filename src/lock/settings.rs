@@ -60,7 +60,7 @@ impl Wishes {
     /// `uri`: the parameters of the database's URI. `variable`: looks an environment variable up.
     ///
     /// # Errors
-    /// A sentence that names what is wrong and lists what is right.
+    /// What is wrong, and what is right.
     pub fn read(uri: &[(Vec<u8>, Vec<u8>)], variable: impl Fn(&str) -> Option<String>) -> Result<Wishes, String> {
         let mut wishes = Wishes::default();
         for (key, _) in VALID {
@@ -139,16 +139,16 @@ fn linger(value: &str) -> Option<Option<u64>> {
 }
 
 fn wrong(what: &str, key: &str, value: &str, takes: &str) -> String {
-    format!("coord: {what} {key}={value} is not understood: it takes {takes}")
+    format!("{what} {key}={value} is not understood: it takes {takes}")
 }
 
 /// SQLite goes by the first of two, which is not what everybody expects.
 fn twice(key: &str, first: &str, second: &str) -> String {
-    format!("coord: URI parameter {key} is given twice, as {first} and as {second}: leave one of them out")
+    format!("URI parameter {key} is given twice, as {first} and as {second}: leave one of them out")
 }
 
 fn unknown(key: &str) -> String {
-    let mut text = format!("coord: there is no URI parameter {key}; there are");
+    let mut text = format!("there is no URI parameter {key}; there are");
     for (position, (valid, takes)) in VALID.iter().enumerate() {
         let separator = if position == 0 { " " } else { "; " };
         let _ = write!(text, "{separator}{valid} ({takes})");

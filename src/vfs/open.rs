@@ -158,7 +158,8 @@ unsafe fn open_database(
     }
     let environment = |key: &str| std::env::var_os(key).map(|value| value.to_string_lossy().into_owned());
     let wishes = match parameters {
-        Some(parameters) => Wishes::read(&parameters, environment),
+        Some(parameters) => Wishes::read(&parameters, environment)
+            .map_err(|wrong| format!("coord: {} is not opened: {wrong}", path.display())),
         None => Err(refusals::too_much(path)),
     };
     let refusal = match &wishes {

@@ -54,6 +54,7 @@ pub fn run(options: &args::Detach) -> Result<u8, String> {
         (Err(error), _) => Err(Halt::Cannot(error)),
         (Ok(false), _) => {
             outcome.nothing_to_do = true;
+            outcome.notes = beside_a_plain_one(&paths);
             Ok(())
         }
         (Ok(true), true) => look(&paths, &mut outcome),
@@ -89,6 +90,26 @@ fn is_attached(paths: &Paths) -> Result<bool, String> {
         },
         Err(error) => Err(format!("{}: {error}", paths.registry.display())),
     }
+}
+
+/// What a program in trusted mode holds, or has left when it was killed.
+fn beside_a_plain_one(paths: &Paths) -> Vec<String> {
+    let mut notes = Vec::new();
+    if paths.lock.symlink_metadata().is_ok() {
+        notes.push(format!(
+            "{} is there: a program holds it, or was killed and left it. Who next writes through coord clears up after the dead; \
+             once every program is closed it can be removed, too",
+            paths.lock.display()
+        ));
+    }
+    if remarks::journal_is_hot(paths).unwrap_or(false) {
+        notes.push(format!(
+            "{} is hot: somebody writes just now, or was killed. Whoever opens the database next, also plain SQLite, rolls it back; \
+             it must not be removed",
+            paths.journal.display()
+        ));
+    }
+    notes
 }
 
 /// Changes nothing: what would be done if nobody came or went meanwhile.

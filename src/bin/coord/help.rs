@@ -18,7 +18,7 @@ coord: share an ordinary SQLite file where file locks are broken, missing or loc
 
 Usage:
   coord demo [options]          try it: real processes, kills and freezes, and a verdict
-  coord inspect PATH [--json]   who holds what on a database, since when, alive or not
+  coord inspect PATH [--json]   who holds what on a database, and whether that is alive
   coord bench [options]         how fast, how fair, how many system calls, against SQLite's own locks
   coord check DIR [options]     is the filesystem that DIR is on fit for coord, and in which mode?
   coord detach PATH [options]   give a database back to plain SQLite
@@ -52,12 +52,16 @@ NO_COLOR is honoured; when stdout is not a terminal, one plain line a second is 
 ";
 
 const INSPECT: &str = "\
-coord inspect: who holds what on a database, read from the files beside it; changes nothing
+coord inspect: who holds what on a database, read from the files beside it; changes nothing. Outside network-exclusive
+mode also who has SQLite's own locks (native-shared, -reserved, -pending, -exclusive), of the processes of this host
 
 Usage: coord inspect PATH [--json]
 
   PATH     the database file
   --json   the same as one JSON object
+
+OPEN FOR is how long that program has had the database open, not how long it has had the lock. A process of another host is
+`unknown` at first: look again after a lease.
 
 Exit status: 0 nothing needs attention; 1 something is dead, silent, deposed, no name of
 coord's, or keeps the database from being opened as it is; 2 it could not be read.

@@ -7,6 +7,8 @@ use std::fmt::Write;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+mod native;
+
 /// Exit status when something is stale or not understood.
 const NEEDS_ATTENTION: u8 = 1;
 const TAKEOVER: &str = "a takeover is in progress or broke off: the database itself may lie in an aside or fence file, so remove none of \
@@ -16,7 +18,10 @@ pub fn run(options: &args::Inspect) -> Result<u8, String> {
     let shown = out::harmless(&options.path.display().to_string());
     // The database itself may be missing, where a takeover was cut off.
     let path = coord::lock::canonical(&options.path).map_err(|error| format!("cannot inspect {shown}: {error}"))?;
-    let rows = report::inspect(&path).map_err(|error| format!("cannot inspect {shown}: {error}"))?;
+    let mut rows = report::inspect(&path).map_err(|error| format!("cannot inspect {shown}: {error}"))?;
+    if !is_attached(&path) {
+        rows.extend(native::rows(&path));
+    }
     let remarks = remarks(&path, &rows);
     let text = match options.json {
         true => as_json(&path, &rows, &remarks),
@@ -36,7 +41,7 @@ fn remarks(path: &Path, rows: &[LockRow]) -> Vec<String> {
         }
         found.push(TAKEOVER.to_string());
     }
-    let written = rows.iter().any(|row| row.kind == "write");
+    let written = rows.iter().any(|row| row.kind == "write" || native::writes(row));
     let shown = paths.journal.display();
     match remarks::journal_is_hot(&paths) {
         // Of whoever writes just now.
@@ -88,7 +93,7 @@ fn as_table(path: &Path, rows: &[LockRow], remarks: &[String]) -> String {
     let mut text = format!("{}\n", out::harmless(&path.display().to_string()));
     text += match is_attached(path) {
         true => "network-exclusive mode: every client asks the directories beside it\n",
-        false => "not in network-exclusive mode: there is no registry beside it\n",
+        false => "not in network-exclusive mode (there is no registry beside it): SQLite's own locks decide\n",
     };
     for remark in remarks {
         let _ = writeln!(text, "{}", out::harmless(remark));
@@ -97,7 +102,7 @@ fn as_table(path: &Path, rows: &[LockRow], remarks: &[String]) -> String {
         return text + "nobody holds anything\n";
     }
     text.push('\n');
-    let header = ["WHAT", "WHO", "SINCE", "LAST BEAT", "LEASE", "STATE AND WHY"].map(String::from);
+    let header = ["WHAT", "WHO", "OPEN FOR", "LAST BEAT", "LEASE", "STATE AND WHY"].map(String::from);
     let table: Vec<[String; 6]> = std::iter::once(header).chain(rows.iter().map(cells)).collect();
     let width = |column: usize| table.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..6).map(width).collect();

@@ -12,8 +12,10 @@ from collections import Counter
 from .machine import PATIENCE, Gone
 
 SUM = 16_000
-# Primary result codes of SQLite. The first is an answer; after any of the others somebody sees damage, whatever is found later.
-BUSY, CORRUPT, NOTADB = 5, 11, 26
+# Primary result codes of SQLite. The first is an answer; with any of the others somebody has seen damage, whatever is found later: tables
+# that are not there (ERROR), a number that was given twice (CONSTRAINT).
+BUSY = 5
+DAMAGED = {"ERROR": 1, "CORRUPT": 11, "CONSTRAINT": 19, "MISMATCH": 20, "NOTADB": 26}
 
 
 def primary(code):
@@ -137,7 +139,7 @@ class Bank:
             count, text = self.errors.get(message["code"], (0, message["error"]))
             self.errors[message["code"]] = (count + 1, text)
             name, code, words = program.machine.name, primary(message["code"]), message["error"][:300]
-            if code in (CORRUPT, NOTADB):
+            if code in DAMAGED.values():
                 self.wrong.append(f"{name} was told: {words}")
             elif program.unharmed and code != BUSY:
                 self.wrong.append(f"{name} was told, though nothing had befallen it: {words}")
@@ -178,6 +180,8 @@ class Bank:
             program = self.client(machine)
             states[machine.name] = program.ask(state=1)
             self.close(program)
+        for machine in self.machines:
+            machine.ok("sync")
         states["the server"] = states_at_server(self.bed, self.place, [self.name])[self.name]
         for who, answer in states.items():
             self.check(who, answer)

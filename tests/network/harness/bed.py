@@ -66,8 +66,7 @@ class Bed:
 
     def __exit__(self, *_):
         for machine in (self.server, *self.clients):
-            if machine.qemu:
-                machine.power_off()
+            machine.power_off()
         if self.keep:
             progress(f"kept: {self.folder}")
         else:
@@ -101,6 +100,11 @@ class Bed:
             except (Gone, OSError):
                 progress(f"{machine.name} does not answer: it is switched off and on")
                 self.restart_client(machine)
+        try:
+            self.server.ok("true", timeout=30)
+        except Gone:
+            progress("the server does not answer: it is switched off and on")
+            self.restart_server()
 
     def mount(self, place, machine):
         machine.ok(mounts.command(place), timeout=90)

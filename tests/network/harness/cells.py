@@ -17,6 +17,14 @@ from .speed import speed
 from .takeover import takeover
 
 
+BROKEN_OFF = "broken off"
+
+
+def outranks(wrong):
+    """Whether something was seen by then that no machine that is gone explains."""
+    return shows_damage(wrong) or any("a lock was left behind" in text or "nothing had befallen it" in text for text in wrong)
+
+
 @dataclass(frozen=True)
 class Cell:
     place: Place
@@ -87,8 +95,8 @@ def run(bed, cell, number):
     if bank:
         result.wrong += bank.wrong
         result.add(bank)
-    if broken_off and not shows_damage(result.wrong):  # damage that was seen by then stays seen
-        result.verdict = "broken off"
+    if broken_off and not outranks(result.wrong):
+        result.verdict = BROKEN_OFF
     result.wrong += broken_off
     result.verdict = result.verdict or ("WRONG" if result.wrong else "right")
     if cell.flavour.without and result.verdict == "WRONG" and not shows_damage(result.wrong):

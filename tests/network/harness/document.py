@@ -3,7 +3,7 @@
 from statistics import median
 
 from . import results
-from .bank import primary
+from .bank import DAMAGED, primary
 from .bed import HERE, NFS_GRACE, NFS_LEASE
 from .faults import FAULTS
 from .flavours import LEASE_MS
@@ -36,15 +36,16 @@ What is done in a cell:
 - **kill, power-off, freeze, cut, server-restart, clock-jump, disk-full**: a process on one client stands at a chosen step of a large
   transaction. It is killed (SIGKILL); or its machine is switched off; or its machine is frozen, with its clocks, until somebody on
   the other client has taken over and committed, and goes on then; or its network is cut until then; or the server is switched off
-  and on; or its date jumps by an hour, forward or back; or the server's disk is kept full until its transaction has ended. Somebody
-  on the other client reads and commits: after the kill; while the machine is off, frozen or cut off; but once the transaction has
-  ended and the first has committed again where the server was off, where the date has jumped (it is not set right before that) and
-  where the disk was full (there is room again). Another process on the first machine reads when the fault strikes, and after a kill
+  and on; or its date jumps by an hour, forward or back, and it stands where it is for two leases; or the server's disk is kept full until
+  its transaction has ended. Somebody on the other client reads and commits: after the kill; while the machine is off, frozen or cut
+  off; but once the transaction has ended and the first has committed again where the server was off and where the disk was full (there
+  is room again). Where the date has jumped he wants to from the beginning, must not get in while the first stands there, and does once
+  it has ended. Another process on the first machine reads when the fault strikes, and after a kill
   it commits, too. Whoever comes back must be able to commit again. The fault strikes many databases at once, each with its process
   at a step of its own, and each is judged by itself. **A round is one database at one step.** On 9p and virtiofs the server is the
   host of the emulated machines, so that nobody can be cut off from it, and it is not switched off.
-- In a cell without a fault any error but SQLITE_BUSY is wrong; and so it is in kill, power-off and clock-jump where the program that
-  was told of it had not been struck. In every cell it is wrong if a program was told SQLITE_CORRUPT or SQLITE_NOTADB.
+- In a cell without a fault any error but SQLITE_BUSY is wrong; and so it is in kill, power-off, freeze, cut and clock-jump where the
+  program that was told of it had not been struck. In every cell it is wrong if a program was told {damaged}.
 
 Each cell in the tables of outcomes says of which commit of the product it is, and of which commit the harness was that judged it.
 {older}
@@ -73,17 +74,24 @@ def write():
     cells = everything["cells"]
     kernels, hosts = sorted({f"Linux {c['kernel']}" for c in cells}), sorted({c["host"] for c in cells})
     figures = {"lease": LEASE_MS // 1000, "nfs_lease": NFS_LEASE, "nfs_grace": NFS_GRACE, "older": older(cells)}
+    figures["damaged"] = ", ".join(f"SQLITE_{name}" for name in DAMAGED)
     lines = [HEAD.format(kernels=", ".join(kernels), hosts="; ".join(hosts), **figures)]
     lines += ["## Verdicts", ""]
-    lines += ["| filesystem | mount options | through coord | rounds | `coord check` | not run |", "|---|---|---|---|---|---|"]
+    lines += ["| filesystem | mount options | through coord | rounds | run | `coord check` | not run |", "|---|---|---|---|---|---|---|"]
     for place in PLACES:
         mine = [c for c in cells if c["place"] == place.key and is_coord(c)]
         used = [c for c in mine if c["fault"] not in ASIDE]
         rounds = sum(c["rounds"] for c in used)
-        columns = [place.title, place.options or "default", verdict(place, used), rounds, checked(mine), missing(place, used)]
+        columns = [place.title, place.options or "default", verdict(place, used), rounds, span(used), checked(mine), missing(place, used)]
         lines.append("| " + " | ".join(map(str, columns)) + " |")
     lines += replaced(cells) + steps(cells) + natives(cells) + controls(cells) + costs(cells) + speeds(cells) + takeovers(cells) + details(cells)
     FILE.write_text("\n".join(lines) + "\n" + NOT_AT_ALL)
+
+
+def span(cells):
+    """The days on which they were run."""
+    days = sorted({cell["date"] for cell in cells})
+    return " to ".join(dict.fromkeys([days[0], days[-1]])) if days else ""
 
 
 def older(cells):
@@ -92,9 +100,10 @@ def older(cells):
     if not count:
         return "The errors that programs got are listed, whatever became of them."
     return (
-        f"{count} of the {len(cells)} cells name none for the harness: an older one has judged them, perhaps by fewer of these rules, and it\n"
-        "filled the disk only once, so that room was there again when something had been removed. The errors that programs got are listed\n"
-        "all the same."
+        f"{count} of the {len(cells)} cells name none for the harness: an older one has judged them, perhaps by fewer of these rules. It\n"
+        "looked at the server's files before the clients had given away all that waited in their kernels, let nobody wait while a date\n"
+        "jumped, and filled the disk only once, so that room was there again when something had been removed. The errors that programs got\n"
+        "are listed all the same."
     )
 
 
@@ -124,7 +133,8 @@ def replaced(cells):
 def steps(cells):
     """Of each filesystem a table: how many rounds of which fault at which step, and how many of them were wrong."""
     lines = ["", "## Faults through coord, step by step", "", "Rounds; those that were wrong, if any, in brackets. Debug builds, which can be held at"]
-    lines += ["named points. “pages spilled” is before the COMMIT: the page cache was too small, and pages wait in the client's kernel."]
+    lines += ["named points. The transactions are large ones, whose pages go out before the COMMIT as the page cache is too small, but for “pages"]
+    lines += ["written at the COMMIT”. At “pages spilled” they wait in the client's kernel."]
     for place in PLACES:
         mine = {}
         for cell in cells:
@@ -161,19 +171,20 @@ def seen(cells):
     if words == {"refused"}:
         return "refused by coord: " + cells[0]["wrong"][0].partition(" is on ")[2].partition(": ")[2]
     if words & {WRONG, "refused"}:
-        return "**errors were seen**, see below"
+        return "**wrong**, see below"
     if "broken off" in words:
         return "not all could be run, see below"
-    return "no error was seen"
+    return "nothing wrong was seen"
 
 
 def missing(place, cells):
     if any(cell["verdict"] == "refused" for cell in cells):
         return ""
+    cells = [cell for cell in cells if cell["rounds"]]
     run = {cell["fault"] for cell in cells}
     wanted = ["turns", "bank", "maintenance", *FAULTS] if place.shared else ["bank", "maintenance"]
     words = [fault for fault in wanted if fault not in run]
-    seen_steps = {step for cell in cells for step in cell["steps"]} & set(ALL_STEPS)
+    seen_steps = {step for cell in cells for step in cell.get("by_step", {})} & set(ALL_STEPS)
     if 0 < len(seen_steps) < len(ALL_STEPS):
         words.append(f"{len(ALL_STEPS) - len(seen_steps)} of {len(ALL_STEPS)} steps")
     return ", ".join(words) or "nothing of these"
@@ -274,7 +285,7 @@ def details(cells):
 
 
 # By primary result code.
-ERRORS = {1: "ERROR", 5: "BUSY", 8: "READONLY", 10: "IOERR", 11: "CORRUPT", 13: "FULL", 14: "CANTOPEN", 26: "NOTADB"}
+ERRORS = {5: "BUSY", 8: "READONLY", 10: "IOERR", 13: "FULL", 14: "CANTOPEN"} | {code: name for name, code in DAMAGED.items()}
 
 
 def errors(cell):

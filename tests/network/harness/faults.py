@@ -2,7 +2,13 @@
 without a sign of its own, it is looked whether it has struck: a round in which nothing happened shows nothing."""
 
 # Who uses a database in a fault that strikes others only; everybody else may be told any error. A date that jumps must harm nobody.
-UNHARMED = {"kill": ("heir", "watcher"), "power-off": ("heir", "watcher"), "clock-jump": ("heir", "watcher", "victim")}
+UNHARMED = {
+    "kill": ("heir", "watcher"),
+    "power-off": ("heir", "watcher"),
+    "freeze": ("heir",),
+    "cut": ("heir",),
+    "clock-jump": ("heir", "watcher", "victim"),
+}
 # They strike the file server or the way to it. 9p and virtiofs have neither: the client's emulator itself is their server.
 NEED_SERVER = ("cut", "server-restart", "disk-full")
 
@@ -77,16 +83,19 @@ def restart_server(rank):
 
 
 def jump_clock(rank):
-    """The date of the victims' machine jumps by an hour, forward and back by turns."""
+    """The date of the victims' machine jumps by an hour, forward and back by turns, and for two leases everybody stands where he is:
+    who waits on the other client must see that they live."""
     rank.approach()
+    rank.begin_to_take_over()
     rank.jumps = not getattr(rank, "jumps", False)
     there, back = ("+1 hour", "-1 hour") if rank.jumps else ("-1 hour", "+1 hour")
     rank.right.ok(f"date -s '{there}'")
     try:
+        rank.nobody_gets_in()
         rank.go_on()
         rank.end()
         rank.commit_again()
-        rank.take_over()
+        rank.taken_over()
     finally:
         rank.right.ok(f"date -s '{back}'")
 
@@ -111,6 +120,8 @@ def fill_disk(rank):
     for case in rank.cases:
         if case.outcome == "committed":
             case.outcome = "committed, the full disk did not stop it"
+    if not any(case.outcome in ("not", "unknown") for case in rank.cases):
+        rank.each(lambda case: case.wrong("nothing was shown: the full disk has stopped none of them"))
     rank.commit_again()
     rank.take_over()
 

@@ -60,7 +60,7 @@ class Machine:
         self.name, self.address, self.memory_mb, self.image = name, address, memory_mb, image
         self.folder, self.network, self.disks, self.shares = folder, network, disks, shares
         self.virtiofs = virtiofs if os.geteuid() == 0 and os.path.exists(VIRTIOFSD) else None
-        self.qemu = self.daemon = None
+        self.qemu = self.daemon = self.channel = None
         self.boots = 0
 
     def start(self):
@@ -249,4 +249,5 @@ class Machine:
         if self.daemon:
             self.daemon.kill()
             self.daemon.wait()
-        self.channel.close()
+        if self.channel:
+            self.channel.close()

@@ -4,11 +4,11 @@ from .cells import Cell
 from .faults import FAULTS, NEED_SERVER
 from .flavours import ASAP, COORD, DOTFILE, EXCLUSIVE, NOBODY, STEPPED, UNIX, without
 from .mounts import BY_KEY, PLACES
-from .steps import ALL_STEPS, RELEASE, SPILLED
+from .steps import ALL_STEPS, RELEASE, SMALL, SPILLED
 
 WRITTEN = "pages written, not synced"
 # Of every kind some: in the pages, at the end, in a release, in a takeover.
-FEW = (SPILLED, WRITTEN, "journal finalised", *RELEASE, "takeover: ready", "takeover: database moved aside")
+FEW = (SPILLED, WRITTEN, *SMALL, "journal finalised", *RELEASE, "takeover: ready", "takeover: database moved aside")
 
 # Rounds of a control; it ends at the first event that shows what it has to.
 AT_MOST = 16
@@ -74,6 +74,7 @@ def with_controls(steps, place, fault):
 CONTROLS = [
     Cell(BY_KEY["nfs42"], without("cache-drop"), "turns", rounds=3),
     Cell(BY_KEY["nfs42"], without("fence"), "freeze", (WRITTEN,), AT_MOST),
+    Cell(BY_KEY["nfs42"], without("fence"), "cut", (WRITTEN,), AT_MOST),
     Cell(BY_KEY["nfs42"], without("aside"), "freeze", ("takeover: journal replaced",), AT_MOST),
     Cell(BY_KEY["9p"], without("commit-check"), "freeze", ("journal to be finalised",), AT_MOST),
 ]

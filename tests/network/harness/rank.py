@@ -7,8 +7,9 @@ import time
 
 from .bank import Bank, Refused, shows_damage, states_at_server
 from .faults import UNHARMED
+from .flavours import LEASE_MS
 from .machine import PATIENCE, Gone
-from .steps import MID_PAGES, POINTS, RELEASE, SPILLED, TAKEOVER, schedule
+from .steps import MID_PAGES, POINTS, RELEASE, SMALL, SPILLED, TAKEOVER, schedule
 
 # Databases at once. More would only wait for each other: two processors carry all three machines.
 WIDTH = 36
@@ -166,7 +167,8 @@ class Rank:
                 (self.folder / f"{case.number}.{role}").write_text(schedule(points(case)))
         for case in cases:
             word = "begin" if case.step == SPILLED else "transfer"
-            self.each(lambda case: getattr(case, role).tell(**{word: [*transfer(case), True]}), [case])
+            large = role == "first" or case.step not in SMALL
+            self.each(lambda case: getattr(case, role).tell(**{word: [*transfer(case), large]}), [case])
         end = time.monotonic() + PATIENCE
         for case in cases:
             self.each(lambda case: self.wait_for(case, getattr(case, role), self.sign(case, role, points(case)), end), [case])
@@ -208,11 +210,28 @@ class Rank:
         """Somebody else looks and commits on every database."""
         if role == "watcher":
             self.rest()
+        self.begin_to_take_over(role)
+        self.taken_over(role)
+
+    def begin_to_take_over(self, role="heir"):
+        """Whoever has the lock still keeps him waiting."""
         worker = {case: case.bank.worker() for case in self.cases}
         for case in self.cases:
             self.each(lambda case: case.programs[role].tell(view=1), [case])
             for seq in (1, 2):
                 self.each(lambda case: case.programs[role].tell(transfer=[worker[case], seq, seq == 1]), [case])
+
+    def nobody_gets_in(self):
+        """For two leases: who stands at a step sends heartbeats all the while."""
+        time.sleep(2 * LEASE_MS / 1000)
+        for case in self.cases:
+            said = [line for line in case.heir.lines.queue if line and "committed" in line]
+            if said and not case.lost:
+                case.wrong(f"somebody committed past one who lives and has the lock: {said}")
+        self.mark("kept waiting")
+
+    def taken_over(self, role="heir"):
+        """He has committed, at the second try at the latest."""
         end = time.monotonic() + SOON
         self.each(lambda case: self.could_commit(case, role, end))
         self.mark(f"taken over by {role}")

@@ -8,7 +8,8 @@ LATEST = 120
 
 
 def replace(bed, cell, result):
-    """What each way does while each of the machines has the file open; nothing of it is right or wrong."""
+    """What each way does while each of the machines has the file open. Nothing of it is right or wrong but this: a late write must not
+    reach the new file, unless coord refuses the filesystem."""
     place, left = cell.place, bed.left
     for machine in bed.clients:
         bed.mount(place, machine)
@@ -48,6 +49,8 @@ def late(bed, place, result):
     holds = bed.server.ok(f"cat {place.server}/replace-late/file; true")
     told = f"the late write: {said.split(maxsplit=1)[1].strip()}; the new file then holds: {holds or 'nothing'}"
     result.told["open by another host, moved aside, server off and on, written to late"] = told if status == 0 else out[-200:]
+    if not place.refused and (status != 0 or holds != "new"):
+        result.wrong.append(f"the file that replaced another holds {holds or 'nothing'} after a late write to that")
     result.rounds += 1
 
 

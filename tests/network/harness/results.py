@@ -7,6 +7,7 @@ import subprocess
 
 from .bank import shows_damage
 from .bed import HERE
+from .cells import BROKEN_OFF
 from .report import WRONG
 
 FILE = HERE / "results.json"
@@ -29,6 +30,7 @@ PRODUCT = ["src", "Cargo.toml", "Cargo.lock"]
 HARNESS = ["tests/network/harness", "tests/network/guest"]
 # Only where all of these are the same do rounds belong together. Cells of older harnesses do not say which it was.
 SAME = ("host", "kernel", "source", "harness")
+CHANGED = " and changes"
 
 
 def revision(paths):
@@ -36,7 +38,7 @@ def revision(paths):
     top = HERE.parent.parent
     git = lambda *arguments: subprocess.run(["git", *arguments, "--", *paths], cwd=top, capture_output=True, text=True).stdout
     commit, dirty = git("log", "-1", "--abbrev=10", "--format=%h").strip(), git("status", "--porcelain")
-    return commit + (" and changes" if dirty else "")
+    return commit + (CHANGED if dirty else "")
 
 
 def save(machine, result):
@@ -54,8 +56,12 @@ def merge(machine, result):
     before = cells.get(key(cell))
     # Of a control the newest alone counts: it has to fail each time.
     control = cell["flavour"].startswith("without-")
-    if before and before["source"] == cell["source"] and before["verdict"] != "broken off" and not control:
-        if all(before.get(name, "") == cell[name] for name in SAME) and not cell["requests"]:
+    if before and before["rounds"] and not cell["rounds"] and cell["verdict"] == BROKEN_OFF:
+        return  # it shows nothing, so it takes nothing back
+    if before and before["source"] == cell["source"] and before["verdict"] != BROKEN_OFF and not control:
+        # What is not committed may be another thing each time.
+        known = not any(cell[name].endswith(CHANGED) for name in ("source", "harness"))
+        if known and all(before.get(name, "") == cell[name] for name in SAME) and not cell["requests"]:
             add(cell, before)
         if before["wrong"]:
             cell["wrong"] = before["wrong"] + cell["wrong"]
@@ -64,7 +70,9 @@ def merge(machine, result):
     cells[key(cell)] = cell
     all_results["cells"] = list(cells.values())
     all_results["packages"] = machine["packages"]
-    FILE.write_text(json.dumps(all_results, indent=1, sort_keys=True) + "\n")
+    new = FILE.with_suffix(".new")
+    new.write_text(json.dumps(all_results, indent=1, sort_keys=True) + "\n")
+    new.replace(FILE)
 
 
 def add(cell, before):

@@ -7,10 +7,14 @@ STEPS = {
     "exclusive announced": ["exclusive-announced"],
     "first page to be written": ["database-write"],
     "pages written, not synced": ["database-write"] * 4,
+    "pages written at the COMMIT": ["database-write"] * 2,
     "journal to be finalised": ["finalise"],
     "journal finalised": ["finalised"],
     "commit confirmed": ["confirmed"],
 }
+# Of a transaction that fits into the page cache, as most do: it writes its pages at its COMMIT. The others are of a large one, whose
+# pages go out earlier.
+SMALL = ("pages written at the COMMIT",)
 # Of the giving back of the lock. These are by clients that do so at once: where it lingers, nobody is told when.
 RELEASE = {"lock to be given back": ["releasing"]}
 # Of a takeover from somebody who died in the middle of his pages.
