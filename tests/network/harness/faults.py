@@ -83,16 +83,18 @@ def restart_server(rank):
 
 
 def jump_clock(rank):
-    """The date of the victims' machine jumps by an hour, forward and back by turns, and for two leases everybody stands where he is:
-    who waits on the other client must see that they live."""
+    """The date of the victims' machine jumps by an hour, forward and back by turns. For two leases everybody who sends heartbeats stands
+    where he is then: who waits on the other client must see that he lives."""
     rank.approach()
     rank.begin_to_take_over()
     rank.jumps = not getattr(rank, "jumps", False)
     there, back = ("+1 hour", "-1 hour") if rank.jumps else ("-1 hour", "+1 hour")
     rank.right.ok(f"date -s '{there}'")
     try:
-        rank.nobody_gets_in()
-        rank.go_on()
+        stand, go = rank.beating()
+        rank.go_on(go)
+        rank.nobody_gets_in(stand)
+        rank.go_on(stand)
         rank.end()
         rank.commit_again()
         rank.taken_over()

@@ -9,7 +9,7 @@ from .bank import Bank, Refused, shows_damage, states_at_server
 from .faults import UNHARMED
 from .flavours import LEASE_MS
 from .machine import PATIENCE, Gone
-from .steps import MID_PAGES, POINTS, RELEASE, SMALL, SPILLED, TAKEOVER, schedule
+from .steps import MID_PAGES, POINTS, RELEASE, SILENT, SMALL, SPILLED, TAKEOVER, schedule
 
 # Databases at once. More would only wait for each other: two processors carry all three machines.
 WIDTH = 36
@@ -189,11 +189,16 @@ class Rank:
                 raise Gone(f"the step was not reached: {list(program.lines.queue)}")
             time.sleep(0.1)
 
-    def go_on(self):
-        """The victims run again, at once: the signs they wait for are the host's files, so even a frozen machine finds them gone."""
-        for sign in self.folder.glob("*.held"):
-            sign.unlink()
-        self.each(lambda case: case.step == SPILLED and case.victim.tell(commit=1))
+    def go_on(self, cases=None):
+        """Their victims run again, at once: the signs they wait for are the host's files, so even a frozen machine finds them gone."""
+        cases = self.cases if cases is None else cases
+        for case in cases:
+            self.sign(case, "victim", POINTS.get(case.step)).unlink(missing_ok=True)
+        self.each(lambda case: case.step == SPILLED and case.victim.tell(commit=1), cases)
+
+    def beating(self):
+        """Those whose victims send heartbeats where they stand, and the others."""
+        return [[case for case in self.cases if (case.step in SILENT) == silent] for silent in (False, True)]
 
     def kill(self, role, cases):
         pids = [str(case.programs[role].pid) for case in cases if not case.lost]
@@ -221,10 +226,10 @@ class Rank:
             for seq in (1, 2):
                 self.each(lambda case: case.programs[role].tell(transfer=[worker[case], seq, seq == 1]), [case])
 
-    def nobody_gets_in(self):
-        """For two leases: who stands at a step sends heartbeats all the while."""
+    def nobody_gets_in(self, cases):
+        """For two leases: who stands there sends heartbeats all the while."""
         time.sleep(2 * LEASE_MS / 1000)
-        for case in self.cases:
+        for case in cases:
             said = [line for line in case.heir.lines.queue if line and "committed" in line]
             if said and not case.lost:
                 case.wrong(f"somebody committed past one who lives and has the lock: {said}")

@@ -32,6 +32,9 @@ TAKEOVER = {
 # the database, under EXCLUSIVE, before the COMMIT. They wait in the client's kernel.
 SPILLED = "pages spilled"
 
+# Inside of a lock call: it is the lock manager itself that stands there, and no heartbeat goes out meanwhile.
+SILENT = {"lock directory made", "name put into it", "exclusive announced", *TAKEOVER}
+
 ALL_STEPS = [SPILLED, *STEPS, *RELEASE, *TAKEOVER]
 # The points that lead a victim to each of them.
 POINTS = STEPS | RELEASE | TAKEOVER
@@ -40,5 +43,5 @@ MID_PAGES = ["database-write"] * 2
 
 
 def schedule(points):
-    """What COORD_TEST_STOPS wants: the last point is where the thread is held, while its process goes on sending heartbeats."""
+    """What COORD_TEST_STOPS wants: the last point is where the thread is held, while the process's other threads go on."""
     return "".join(f"pass {point}\n" for point in points[:-1]) + f"hold {points[-1]}\n"
