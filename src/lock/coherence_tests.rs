@@ -2,6 +2,7 @@
 //! to drop it, as the kernels of two hosts do. On a disk the drop has no effect, so this is where it is shown to be needed.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::two_hosts::{Place, at_once, host, run_without};
 use super::{Base, Level, LockError};
@@ -158,6 +159,35 @@ fn without_the_guards_another_database_is_read() {
         let said = without(guard, "who_reads_reads_nothing_of_another_database");
         assert!(said.contains(state), "{guard}: {said}");
     }
+}
+
+/// A reader is about to write, the files have been replaced, and what it has opened anew cannot be confirmed.
+#[test]
+fn who_could_not_be_confirmed_as_a_writer_has_nothing_open() {
+    let place = Place::new();
+    let (here, mut reader) = host(&place.paths);
+    let mut seat = here.sit(0, at_once());
+    here.lock(&mut seat, Level::Shared, &mut reader).unwrap();
+    let copy = place.paths.parent.join("copy");
+    std::fs::write(&copy, [2; 64]).unwrap();
+    std::fs::rename(&copy, &place.paths.database).unwrap();
+    place.replaced_elsewhere();
+    let client = reader.client.clone();
+    reader.before_opening = Some(Box::new(move || client.no_beats.store(true, Ordering::Relaxed)));
+    assert!(here.lock(&mut seat, Level::Reserved, &mut reader).is_err());
+    println!("STATE {:?}", reader.is_open().then(|| reader.first_byte()));
+    assert!(!reader.is_open(), "what it reads may be half of somebody's transaction");
+    reader.client.no_beats.store(false, Ordering::Relaxed);
+    here.reopen(&mut seat, &mut reader).unwrap();
+    assert_eq!(reader.first_byte(), 2);
+    here.stand_up(&mut seat, &mut reader);
+}
+
+/// The negative control: it stays open, for the next read.
+#[test]
+fn without_the_guard_what_nobody_confirmed_stays_open() {
+    let said = without("unconfirmed", "who_could_not_be_confirmed_as_a_writer_has_nothing_open");
+    assert!(said.contains("STATE Some(2)"), "{said}");
 }
 
 /// The negative control: without the comparison the lock is given.

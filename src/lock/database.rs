@@ -2,6 +2,7 @@
 //! them in memory. This file has its state, its mode, which file it is, and the places of its connections; a lock call is in
 //! [`super::call`], taking and giving locks in [`super::network`] and [`super::trusted`].
 
+use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
@@ -75,8 +76,6 @@ pub(super) struct Inner {
     pub names_are_safe: bool,
     pub trusted: TrustedLock,
     pub lease_ms: u64,
-    /// On a local disk: the registry was there when the database was opened, or since. Elsewhere nothing hangs on it.
-    pub saw_registry: bool,
     pub seats: usize,
     pub last_seat: u64,
     /// Somebody of ours waits for another node: the service thread keeps sampling until then.
@@ -134,7 +133,6 @@ impl Database {
             names_are_safe: false,
             trusted: TrustedLock::default(),
             lease_ms,
-            saw_registry: mode == Mode::NetworkExclusive,
             seats: 0,
             last_seat: 0,
             watch_until: Instant::default(),
@@ -329,6 +327,15 @@ impl Database {
         }
     }
 
+    /// Whether nobody of ours has it open, and a local database has lost its registry since this was made for it: others may share it by
+    /// native locks by now. Whoever looks after heartbeats, or for another database, may not have let go of this yet.
+    pub(super) fn is_forsaken(&self) -> bool {
+        let Some(inner) = self.try_inner() else { return false };
+        let unused = inner.seats == 0 && inner.mode == Mode::NetworkExclusive && self.kind.is_local();
+        let gone = |path| self.storage.attributes(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+        unused && gone(&self.paths.registry) && !gone(&self.paths.database)
+    }
+
     /// Whether the path leads to another file by now than the one that the connection has open. Then nothing is kept.
     pub fn has_moved(&self, seat: &Seat) -> bool {
         let mut inner = self.inner();
@@ -373,8 +380,6 @@ impl Database {
         inner.unpark(seat.id);
         inner.seats -= 1;
         if inner.seats == 0 {
-            // Whoever opens it next looks for himself, also while the service thread has not let go of this yet.
-            inner.saw_registry = false;
             if let Some(mut node) = inner.node.take() {
                 node.unregister();
             }

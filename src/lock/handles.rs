@@ -134,12 +134,18 @@ impl Database {
         });
         inner.node = Some(node);
         let confirmed = reopened.and_then(|()| current(inner, seat).ok_or_else(lost)?.heartbeat());
-        if confirmed.is_err() && !switches::off(Guard::Unconfirmed) {
-            // What was opened by name counts only once that was confirmed: the next read begins anew.
-            seat.confirmed = false;
-            base.close();
+        if confirmed.is_err() {
+            unconfirmed(seat, base);
         }
         confirmed
+    }
+}
+
+/// What was opened by name counts only once that was confirmed: the next read begins anew.
+pub(super) fn unconfirmed(seat: &mut Seat, base: &mut dyn Base) {
+    if !switches::off(Guard::Unconfirmed) {
+        seat.confirmed = false;
+        base.close();
     }
 }
 
@@ -173,8 +179,10 @@ impl<'a> Handles<'a> {
         // As in `release`.
         let _ = self.base.sync();
         self.base.close_journal();
-        if !self.database.open_base(self.base, self.inner.own.database_id())? {
-            return Ok(false);
+        let on_own = self.database.open_base(self.base, self.inner.own.database_id());
+        if !matches!(on_own, Ok(true)) {
+            unconfirmed(self.seat, self.base);
+            return on_own;
         }
         if self.journal_wanted {
             self.base.open_journal(true).map_err(Denied::io("open", &paths.journal))?;

@@ -65,17 +65,9 @@ impl Database {
         Ok(Owner { mode: (model.mode & 0o666) | 0o600, uid: model.uid, gid: model.gid })
     }
 
-    /// A connection was opened beside a registry.
-    pub fn saw_registry(&self) {
-        self.inner().saw_registry = true;
-    }
-
     fn make_registry(&self, inner: &mut Inner) -> Result<(), Failure> {
         match self.storage.attributes(&self.paths.registry) {
-            Ok(found) if found.is_dir => {
-                inner.saw_registry = true;
-                return Ok(());
-            }
+            Ok(found) if found.is_dir => return Ok(()),
             Ok(found) => {
                 let text = in_the_way(&self.paths.registry, REGISTRY, found.is_symlink);
                 return Err(Denied::Refused(text).into());
@@ -89,8 +81,8 @@ impl Database {
             // Taken for missing, one that is in use on the server would be written beside its users.
             Err(error) => return Err(Denied::io("look at", &self.paths.database)(error).into()),
         };
-        if existing && inner.saw_registry && self.kind.is_local() && !switches::off(Guard::RegistryGone) {
-            // Without it others may share it by native locks by now, which we have not got.
+        if existing && self.kind.is_local() && !switches::off(Guard::RegistryGone) {
+            // It was there, or we would have native locks. Without it others may share the database by those by now.
             return Err(Failure::Lock(LockError::Failed(format!(
                 "coord: the registry {} was removed since this program has opened the database, as coord detach does it. Close the \
                  database, then open it anew",

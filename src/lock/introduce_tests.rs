@@ -4,7 +4,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::two_hosts::{Place, at_once, host, run_without};
-use super::{Database, Level, LockError, Mode};
+use super::{Database, Level, LockError, Mode, Wishes, attach};
+use crate::protocol::Paths;
 use crate::protocol::names::Name;
 use crate::storage::Kind;
 use crate::storage::kind::Class;
@@ -184,4 +185,24 @@ fn a_registry_that_cannot_be_looked_at_may_be_there() {
 fn without_the_look_it_is_taken_for_missing() {
     let said = run_without("registry-seen", "lock::introduce_tests::a_registry_that_cannot_be_looked_at_may_be_there");
     assert!(said.contains("STATE true"), "{said}");
+}
+
+/// The service thread still has the manager of a database that nobody uses, when its registry is removed and a connection opens it anew: the
+/// manager's mode is over.
+#[test]
+fn a_manager_whose_registry_is_gone_is_not_used_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let database = dir.path().canonicalize().unwrap().join("db");
+    std::fs::write(&database, [1; 64]).unwrap();
+    let registry = Paths::new(&database).registry;
+    std::fs::create_dir(&registry).unwrap();
+    let old = attach(&database, &Wishes::default()).unwrap();
+    assert_eq!(old.mode(), Mode::NetworkExclusive);
+    std::fs::remove_dir(&registry).unwrap();
+    let service = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(50));
+        drop(old);
+    });
+    assert_eq!(attach(&database, &Wishes::default()).unwrap().mode(), Mode::Trusted);
+    service.join().unwrap();
 }

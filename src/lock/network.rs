@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::database::{Database, Inner};
 use super::failure::Failure;
-use super::handles::{Handles, OwnHandles};
+use super::handles::{Handles, OwnHandles, unconfirmed};
 use super::level::Level;
 use super::messages::{self, Weight};
 use super::seat::{Base, LockError, Seat};
@@ -193,7 +193,8 @@ impl Database {
         base: &mut dyn Base,
         recovers: bool,
     ) -> Result<(), Failure> {
-        let read = if switches::off(Guard::SinceShared) { seat.generation } else { seat.read };
+        let (read, before) =
+            (if switches::off(Guard::SinceShared) { seat.generation } else { seat.read }, seat.generation);
         self.drop_old_journal(inner, seat, base);
         let named = self.open_journal(inner, base)?;
         let Some(mut node) = inner.node.take() else { return Err(Failure::no_node()) };
@@ -218,6 +219,9 @@ impl Database {
         inner.node = Some(node);
         if acquired.is_err() {
             base.close_journal();
+            if seat.generation != before {
+                unconfirmed(seat, base);
+            }
         }
         acquired?;
         let journal = self.storage.attributes(&self.paths.journal).ok().map(|found| found.id);

@@ -165,10 +165,13 @@ fn writing_now(counted: u64) -> u32 {
     if counted >> 32 == u64::from(fork_generation()) { counted as u32 } else { 0 }
 }
 
+/// Milliseconds for which a manager that is forsaken is waited for; after that a connection gets it, and an error as soon as it reads.
+const LETS_GO: u32 = 1000;
+
 /// Why a database is not to be used.
 pub type Refusal = String;
 
-/// Finds or makes the manager of a database. Waits for nobody.
+/// Finds or makes the manager of a database. Waits for nobody, but for a moment where somebody still has one that must not be used again.
 ///
 /// # Errors
 /// A sentence that says what to do.
@@ -187,8 +190,13 @@ pub fn attach(path: &Path, wishes: &Wishes) -> Result<Arc<Database>, Refusal> {
         Some(text) => Err(text),
         None => Ok(database),
     };
-    if let Some(known) = databases().into_iter().filter(is_same).find(is_still) {
-        return agreed(known);
+    for _ in 0..LETS_GO {
+        let Some(known) = databases().into_iter().filter(is_same).find(is_still) else { break };
+        if !known.is_forsaken() {
+            return agreed(known);
+        }
+        drop(known);
+        std::thread::sleep(Duration::from_millis(1));
     }
     let paths = Arc::new(Paths::new(path));
     let kind = storage.kind(path);

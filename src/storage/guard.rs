@@ -76,6 +76,15 @@ impl LocalGuard {
     }
 }
 
+impl Drop for LocalGuard {
+    /// Closing it is not enough: the lock is that of all copies of the descriptor, and a child that was forked meanwhile has one.
+    fn drop(&mut self) {
+        if let Some(file) = &self.file {
+            let _ = file.unlock();
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -95,8 +104,21 @@ mod tests {
         assert!(!guard.owns(&one));
         guard.made(&one);
         assert!(guard.owns(&one) && !guard.owns(&next));
-        let again = LocalGuard::holding(guard.file.unwrap());
+        let again = LocalGuard::holding(guard.file.take().unwrap());
         assert!(again.owns(&one) && !again.owns(&next));
+    }
+
+    #[test]
+    fn what_a_child_has_inherited_keeps_nobody_out() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let open = || std::fs::File::open(file.path()).unwrap();
+        let held = open();
+        held.try_lock().unwrap();
+        let _inherited = held.try_clone().unwrap();
+        let guard = LocalGuard::holding(held);
+        assert!(open().try_lock().is_err());
+        drop(guard);
+        open().try_lock().unwrap();
     }
 
     #[test]

@@ -59,8 +59,10 @@ guards! {
     AloneAgain = "alone-again",
     /// Opening both files by a listing when one of them was replaced.
     FreshReplaced = "fresh-replaced",
-    /// Cutting a journal that may end in the name of a super-journal.
+    /// Letting no name of a super-journal count in a journal of ours, and refusing to make one.
     SuperTail = "super-tail",
+    /// Giving RESERVED back where SQLite is told that it has not got it.
+    RefusedReserved = "refused-reserved",
     /// Under a lock that SQLite keeps: cutting a journal that was rolled back before the next one is begun over it.
     OldJournal = "old-journal",
     /// Under a lock that SQLite keeps: reading nothing beside a hot journal that was not opened to be rolled back.

@@ -64,6 +64,11 @@ pub fn another_writes(file: *const DatabaseFile, connection: usize) -> bool {
     connection != 0 && others.any(|open| open.writing.load(Ordering::Acquire) == connection)
 }
 
+/// Whether the database file that SQLite spells so has begun to write in a transaction, in network-exclusive mode.
+pub fn is_written(path: &[u8]) -> bool {
+    OPEN.lock().values().any(|open| open.path == path && open.writing.load(Ordering::Acquire) != 0)
+}
+
 /// The open database that `name` belongs to as its journal or WAL. The result is only to be used by the calling thread,
 /// which runs that connection.
 ///

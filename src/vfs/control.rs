@@ -4,6 +4,7 @@ use std::ffi::{CStr, c_char, c_int, c_void};
 
 use super::connections;
 use super::database_file::DatabaseFile;
+use super::refusals;
 use crate::host::ffi::*;
 use crate::lock::{self, Mode};
 use crate::switches::{self, Guard};
@@ -59,12 +60,7 @@ impl DatabaseFile {
                     SQLITE_OK
                 }
                 SQLITE_FCNTL_SYNC if self.is_one_of_several(!argument.is_null()) => {
-                    let text = format!(
-                        "coord: a transaction that writes {} and another database file at once cannot be committed: the moment in \
-                         which both count is outside of what the lock protocol guards. Write them in two transactions, or begin with BEGIN \
-                         if only one is written: BEGIN IMMEDIATE counts all attached files",
-                        self.paths().database.display()
-                    );
+                    let text = refusals::several_files(&self.paths().database);
                     self.fail(SQLITE_ERROR, text)
                 }
                 SQLITE_FCNTL_COMMIT_PHASETWO => match self.commit_confirmed() {

@@ -290,7 +290,10 @@ impl DatabaseFile {
                 }
                 self.stamp = self.stamp.filter(|_| before > Level::None);
                 // Also where SQLite asks once more, as that had failed.
-                if wanted == Level::Reserved { self.prepare_journal() } else { SQLITE_OK }
+                match wanted {
+                    Level::Reserved => self.prepare_write(before),
+                    _ => SQLITE_OK,
+                }
             }
             Err(LockError::Busy) => self.busy(),
             // Not busy: a busy handler would go on waiting against the program's will.

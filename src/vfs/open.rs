@@ -37,6 +37,9 @@ pub unsafe fn open(
         if flags & SQLITE_OPEN_MAIN_DB != 0 {
             return open_database(copy, name, file, flags, out_flags);
         }
+        if flags & SQLITE_OPEN_SUPER_JOURNAL != 0 && flags & SQLITE_OPEN_CREATE != 0 {
+            return refuse_super_journal(CStr::from_ptr(name));
+        }
         match connections::owner(name)? {
             (owner, Part::Journal) if flags & SQLITE_OPEN_MAIN_JOURNAL != 0 => {
                 open_journal(copy, owner, name, file, flags, out_flags)
@@ -45,6 +48,19 @@ pub unsafe fn open(
             _ => None,
         }
     }
+}
+
+/// A super-journal is made for a commit over several files, under the name of the main one. Where that is written in
+/// network-exclusive mode the commit is refused in any case, and the file would stay.
+fn refuse_super_journal(name: &CStr) -> Option<c_int> {
+    const INFIX: &[u8] = b"-mj";
+    let name = name.to_bytes();
+    let main = &name[..name.windows(INFIX.len()).rposition(|window| window == INFIX)?];
+    if !connections::is_written(main) || switches::off(Guard::SuperTail) {
+        return None;
+    }
+    lock::say(lock::Weight::Warning, refusals::several_files(Path::new(OsStr::from_bytes(main))));
+    Some(SQLITE_ERROR)
 }
 
 unsafe fn open_journal(
@@ -260,9 +276,6 @@ fn first_handle(opened: &mut DatabaseFile, flags: c_int) -> c_int {
         Ok(_) => true,
     };
     let registered = network && registered;
-    if registered {
-        opened.database.saw_registry();
-    }
     let first = if registered { flags & !(SQLITE_OPEN_CREATE | SQLITE_OPEN_EXCLUSIVE) } else { flags };
     let mut open = || opened.handles.open_first(!network, first).err();
     let Some(mut code) = open() else { return SQLITE_OK };

@@ -153,6 +153,16 @@ fn beside(paths: &Paths) -> Option<String> {
     })
 }
 
+/// Why a commit over several files is refused.
+pub fn several_files(path: &Path) -> String {
+    format!(
+        "coord: a transaction that writes {} and another database file at once cannot be committed: the moment in which both count is \
+         outside of what the lock protocol guards. Write them in two transactions, or begin with BEGIN if only one is written: BEGIN \
+         IMMEDIATE counts all attached files",
+        path.display()
+    )
+}
+
 fn wal_mode(path: &Path) -> String {
     format!(
         "coord: {} is in WAL mode, which needs memory shared by all clients. Open it once with plain SQLite where all its \

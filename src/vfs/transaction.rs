@@ -277,10 +277,9 @@ impl DatabaseFile {
                 return cut;
             }
         }
-        // SQLite writes the magic at the end of a super-journal's name, before anybody is asked whether that may be.
-        let named = data.ends_with(&MAGIC) && !switches::off(Guard::SuperTail);
         let end = offset + data.len() as i64;
-        self.transaction.must_cut |= named || end > KEPT_JOURNAL;
+        self.transaction.must_cut |= end > KEPT_JOURNAL;
+        let data = if supers::ends_name(data) { &[0; MAGIC.len()] } else { data };
         let written = journal.write(hidden.as_deref().unwrap_or(data), offset);
         if written != SQLITE_OK {
             self.journal_write_failed(written);

@@ -80,10 +80,14 @@ fn a_super_journal_name_behind_a_zeroed_header_hides_none_either() {
     }
 }
 
+const FULL: (&str, &str) = ("truncate", "13");
+/// `SQLITE_IOERR_READ`.
+const UNREAD: (&str, &str) = ("read", "266");
+
 /// What was to cut it fails: then the next attempt does it, in the same transaction or in another one.
 #[test]
 fn a_super_journal_name_that_could_not_be_cut_hides_none_either() {
-    let rolled_back = |guard: &str, within: bool| {
+    let rolled_back = |guard: &str, within: bool, (op, code): (&str, &str)| {
         let room = Room::with_rows();
         die_in_two_files(&room, ("truncate", "db.sqlite-journal", 1));
         let journal = std::fs::OpenOptions::new().write(true).open(room.beside("-journal")).unwrap();
@@ -94,7 +98,7 @@ fn a_super_journal_name_that_could_not_be_cut_hides_none_either() {
         assert_eq!(sum(&mut writer, "db"), "400", "the transaction over two files counts");
         // It has a journal of its own statement, so that a full disk does not end the transaction.
         let change = "INSERT INTO t(id, v) SELECT id + 1000, 5 FROM t WHERE id < 3";
-        writer.call(&["trap", "truncate", "-journal", "1", "13"]).ok();
+        writer.call(&["trap", op, "-journal", "1", code]).ok();
         writer.exec("db", change).error();
         assert!(room.journal_size() > 10_000, "it was cut all the same");
         let end = if within { "COMMIT" } else { "SELECT 1" };
@@ -104,10 +108,35 @@ fn a_super_journal_name_that_could_not_be_cut_hides_none_either() {
         sum(&mut reader, "db")
     };
     for within in [false, true] {
-        assert_eq!(rolled_back("", within), "400", "within one transaction: {within}");
+        for failure in [FULL, UNREAD] {
+            assert_eq!(rolled_back("", within, failure), "400", "within one transaction: {within}, {failure:?}");
+        }
     }
-    // Another transaction begins anew in any case, as the lock was given back.
-    assert_ne!(rolled_back("cut-again", true), "400", "the control: the name does hide it");
+    // Where the lock is given back, whoever takes it begins anew in any case.
+    assert_ne!(rolled_back("refused-reserved,cut-again", true, FULL), "400", "the control: the name does hide it");
+}
+
+/// SQLite is told that it has no RESERVED, as the journal could not be brought into order, and goes on reading: others may write.
+#[test]
+fn a_lock_that_was_refused_for_its_journal_keeps_nobody_out() {
+    let others_write = |guard: &str| {
+        let room = Room::with_rows();
+        die_in_two_files(&room, ("truncate", "db.sqlite-journal", 1));
+        let journal = std::fs::OpenOptions::new().write(true).open(room.beside("-journal")).unwrap();
+        journal.write_all_at(&[0; 28], 0).unwrap();
+        let mut writer = host(&[("COORD_TEST_WITHOUT", guard)]);
+        writer.open("db", &room.uri(AT_ONCE)).ok();
+        writer.exec("db", "BEGIN").ok();
+        assert_eq!(sum(&mut writer, "db"), "400");
+        writer.call(&["trap", "truncate", "-journal", "1", "13"]).ok();
+        writer.exec("db", "INSERT INTO t(id, v) SELECT id + 1000, 5 FROM t WHERE id < 3").error();
+        assert_eq!(sum(&mut writer, "db"), "400", "it goes on reading");
+        let mut other = host(&[]);
+        other.open("db", &room.uri(AT_ONCE)).ok();
+        other.exec("db", "BEGIN IMMEDIATE").result.is_ok()
+    };
+    assert!(others_write(""));
+    assert!(!others_write("refused-reserved"), "the control: they are kept out");
 }
 
 /// With `locking_mode=EXCLUSIVE` nobody asks for RESERVED any more: the name goes with the header of the next transaction.
@@ -189,6 +218,32 @@ fn the_name_of_a_refused_commit_hides_no_hot_journal() {
     };
     assert_eq!(rolled_back(&[]), "200");
     assert_ne!(rolled_back(&[("COORD_TEST_WITHOUT", "super-tail")]), "200", "the control: the name does hide it");
+}
+
+/// A program dies in the commit over two files that would have been refused, its pages written. On another host the super-journal is not
+/// there, though its directory may be: the journal must not name it.
+#[test]
+fn the_name_of_a_commit_that_would_be_refused_keeps_nobody_from_rolling_back() {
+    let rolled_back = |guard: &str| {
+        let room = Room::with_rows();
+        let main = room.dir.path().join("main.sqlite");
+        let mut writer = host(&[("COORD_TEST_WITHOUT", guard)]);
+        writer.open("db", &uri(&main, UNIX)).ok();
+        writer.exec("db", &format!("CREATE TABLE u(a); ATTACH '{}' AS two", room.uri(NETWORK))).ok();
+        let both = "BEGIN; INSERT INTO u VALUES(1); UPDATE two.t SET v = 2; COMMIT";
+        dies_at(writer, "db", both, ("write", "db.sqlite", 85));
+        assert!(room.is_torn());
+        for entry in std::fs::read_dir(room.dir.path()).unwrap().flatten() {
+            if entry.file_name().to_string_lossy().contains("-mj") {
+                std::fs::remove_file(entry.path()).unwrap();
+            }
+        }
+        let mut reader = host(&[]);
+        open_waiting(&mut reader, &room.uri(NETWORK));
+        sum(&mut reader, "db")
+    };
+    assert_eq!(rolled_back(""), "200");
+    assert_ne!(rolled_back("super-tail"), "200", "the control: half of a transaction is taken for all of it");
 }
 
 /// A hot journal beside an empty database, of a first transaction over several files whose super-journal is gone. SQLite removes

@@ -3,7 +3,7 @@
 use super::WATCH;
 use crate::lock::database::{Database, Inner};
 use crate::lock::failure::Failure;
-use crate::lock::handles::Handles;
+use crate::lock::handles::{Handles, unconfirmed};
 use crate::lock::level::Level;
 use crate::lock::messages::{self, Weight};
 use crate::lock::seat::{Base, Seat};
@@ -45,13 +45,16 @@ impl Database {
         let opened = self.open_for_writing(inner, seat, base, behind);
         if opened.is_err() {
             base.close_journal();
+            if behind {
+                unconfirmed(seat, base);
+            }
         }
         opened?;
         (seat.hold, seat.fresh_journal) = (inner.linger.hold, true);
         Ok(true)
     }
 
-    /// What was opened by name counts only once that was confirmed.
+    /// What was opened by name, confirmed.
     fn open_for_writing(
         &self,
         inner: &mut Inner,

@@ -6,21 +6,38 @@ use std::path::PathBuf;
 
 use super::{KEPT_JOURNAL, MAGIC};
 use crate::host::ffi::*;
-use crate::lock::Writing;
+use crate::lock::{Level, Writing};
 use crate::switches::{self, Guard};
 use crate::vfs::database_file::DatabaseFile;
 
+/// Whether this is what ends a super-journal's name in a journal: SQLite writes that, and then its pages, before anybody is asked
+/// whether the commit may be. It never may, so the name is not let count: whoever rolled the pages back after a crash would
+/// look for a file of this host's, and take its absence for a commit. Nothing else is written that is as long.
+pub(super) fn ends_name(data: &[u8]) -> bool {
+    data == MAGIC && !switches::off(Guard::SuperTail)
+}
+
 impl DatabaseFile {
+    /// RESERVED was granted, and is given back if the journal cannot be brought into order: SQLite is told that it has not got it, and
+    /// would keep everybody out for as long as it reads.
+    pub(in crate::vfs) fn prepare_write(&mut self, before: Level) -> c_int {
+        let code = self.prepare_journal();
+        if code != SQLITE_OK && before == Level::Shared && !switches::off(Guard::RefusedReserved) {
+            self.unlock(SQLITE_LOCK_SHARED);
+        }
+        code
+    }
+
     /// RESERVED was taken: an older use of the file without coord may have left the name of a super-journal at the journal's
     /// end, which would hide a hot journal from whoever comes after us; or a long journal.
-    pub(in crate::vfs) fn prepare_journal(&mut self) -> c_int {
+    fn prepare_journal(&mut self) -> c_int {
         if !self.seat.take_fresh_journal() {
             // It is the one that we finalised last, under the same holding of the lock.
             return SQLITE_OK;
         }
         let code = self.cut_foreign_journal();
         if code != SQLITE_OK && !switches::off(Guard::CutAgain) {
-            // Whoever tries again under this lock begins here.
+            // Whoever tries again under this lock, which may be kept meanwhile, begins here.
             self.seat.keep_fresh_journal();
         }
         code
