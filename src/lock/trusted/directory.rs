@@ -166,7 +166,7 @@ impl Database {
         }
         Err(busy(Holder::nobody(
             "its lock directory (.lock) has no name of coord's in it, so a unix-dotfile client has it or left it behind; \
-             coord takes it over five minutes after it was first seen so. If no such client runs, that directory can be removed",
+             coord takes it over five minutes after it was first seen so. Remove that directory if no such client runs",
             STRANGER,
         )))
     }
