@@ -120,15 +120,20 @@ fn without_the_guard_it_has_none() {
     assert!(said.contains("STATE false"), "{said}");
 }
 
+/// The database becomes another file, of twos.
+fn put_another_in_its_place(paths: &Paths) {
+    let copy = paths.parent.join("copy");
+    std::fs::write(&copy, [2; 64]).unwrap();
+    std::fs::rename(&copy, &paths.database).unwrap();
+}
+
 /// Under a read the database has become another file. Whether the connection goes on with that, and what it has open then.
 fn replaced_under_a_read(by_takeover: bool) -> (bool, Option<u8>) {
     let place = Place::new();
     let (here, mut reader) = host(&place.paths);
     let mut seat = here.sit(0, at_once());
     here.lock(&mut seat, Level::Shared, &mut reader).unwrap();
-    let copy = place.paths.parent.join("copy");
-    std::fs::write(&copy, [2; 64]).unwrap();
-    std::fs::rename(&copy, &place.paths.database).unwrap();
+    put_another_in_its_place(&place.paths);
     if by_takeover {
         place.replaced_elsewhere();
     }
@@ -168,9 +173,7 @@ fn who_could_not_be_confirmed_as_a_writer_has_nothing_open() {
     let (here, mut reader) = host(&place.paths);
     let mut seat = here.sit(0, at_once());
     here.lock(&mut seat, Level::Shared, &mut reader).unwrap();
-    let copy = place.paths.parent.join("copy");
-    std::fs::write(&copy, [2; 64]).unwrap();
-    std::fs::rename(&copy, &place.paths.database).unwrap();
+    put_another_in_its_place(&place.paths);
     place.replaced_elsewhere();
     let client = reader.client.clone();
     reader.before_opening = Some(Box::new(move || client.no_beats.store(true, Ordering::Relaxed)));
