@@ -32,6 +32,7 @@ class Bank:
         self.committed, self.refused, self.unknown = {}, set(), set()
         self.errors = {}  # by code: how often and the first text
         self.views, self.last_seen, self.wrong = 0, {}, []
+        self.known = {}  # the highest number that had been reported when a program was asked to look, by its id
         self.did = Counter()  # how often each program did what, by its id and the word
         self.workers = self.maintained = 0
         self.created = False
@@ -149,6 +150,8 @@ class Bank:
         if total != SUM or not counter == rows == last or stray:
             seen = f"sum {total}, counter {counter}, rows {rows}, last {last}, ballast of {stray + 1} transfers"
             self.wrong.append(f"a reader on {program.machine.name} saw {seen}")
+        if counter < self.known.get(id(program), 0):
+            self.wrong.append(f"a reader on {program.machine.name} saw number {counter} after {self.known[id(program)]} had been reported")
         if counter < before:
             self.wrong.append(f"a reader on {program.machine.name} saw number {counter} after {before}")
         self.last_seen[id(program)] = counter
@@ -165,6 +168,11 @@ class Bank:
                 self.wrong.append(f"with no fault at all, {count} times: {text[:300]}")
         if not self.committed or not self.views:
             self.wrong.append(f"nothing was shown: {len(self.committed)} commits, {self.views} reads")
+
+    def asks(self, program, **message):
+        """Asks it to look, after all that has been reported by now."""
+        self.known[id(program)] = max(self.committed.values(), default=0)
+        program.tell(**message)
 
     # The verdict. Nobody may be using the database any more.
 

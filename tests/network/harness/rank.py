@@ -151,7 +151,7 @@ class Rank:
         self.stand(firsts, "first", lambda case: MID_PAGES, lambda case: (case.bank.worker(), 1))
         self.kill("first", firsts)
         self.stand(self.cases, "victim", lambda case: POINTS.get(case.step), lambda case: (case.worker, 1))
-        self.each(lambda case: case.watcher.tell(views=2))
+        self.each(lambda case: case.bank.asks(case.watcher, views=2))
         self.looking = True
         self.mark("approached")
 
@@ -222,7 +222,7 @@ class Rank:
         """Whoever has the lock still keeps him waiting."""
         worker = {case: case.bank.worker() for case in self.cases}
         for case in self.cases:
-            self.each(lambda case: case.programs[role].tell(view=1), [case])
+            self.each(lambda case: case.bank.asks(case.programs[role], view=1), [case])
             for seq in (1, 2):
                 self.each(lambda case: case.programs[role].tell(transfer=[worker[case], seq, seq == 1]), [case])
 
