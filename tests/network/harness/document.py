@@ -37,7 +37,7 @@ What is done in a cell:
   transaction. It is killed (SIGKILL); or its machine is switched off; or its machine is frozen, with its clocks, until somebody on
   the other client has taken over and committed, and goes on then; or its network is cut until then; or the server is switched off
   and on; or its date jumps by an hour, forward or back, and it stands where it is for two leases (but in
-  the midst of a call for a lock, where no heartbeat goes out); or the server's disk is kept full until its transaction has ended. Somebody on the other client reads and commits: after the kill; while the machine is off, frozen or cut
+  the midst of a call that takes a lock or gives it back, where no heartbeat goes out); or the server's disk is kept full until its transaction has ended. Somebody on the other client reads and commits: after the kill; while the machine is off, frozen or cut
   off; but once the transaction has ended and the first has committed again where the server was off and where the disk was full (there
   is room again). Where the date has jumped he wants to from the beginning, must not get in while the first stands there, and does once
   it has ended. Another process on the first machine reads when the fault strikes, and after a kill

@@ -32,8 +32,8 @@ TAKEOVER = {
 # the database, under EXCLUSIVE, before the COMMIT. They wait in the client's kernel.
 SPILLED = "pages spilled"
 
-# Inside of a lock call: it is the lock manager itself that stands there, and no heartbeat goes out meanwhile.
-SILENT = {"lock directory made", "name put into it", "exclusive announced", *TAKEOVER}
+# Inside of a call that takes a lock or gives it back: it is the lock manager itself that stands there, and no heartbeat goes out.
+SILENT = {"lock directory made", "name put into it", "exclusive announced", *RELEASE, *TAKEOVER}
 
 ALL_STEPS = [SPILLED, *STEPS, *RELEASE, *TAKEOVER]
 # The points that lead a victim to each of them.
