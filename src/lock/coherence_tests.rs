@@ -181,7 +181,8 @@ fn who_could_not_be_confirmed_as_a_writer_has_nothing_open() {
     println!("STATE {:?}", reader.is_open().then(|| reader.first_byte()));
     assert!(!reader.is_open(), "what it reads may be half of somebody's transaction");
     reader.client.no_beats.store(false, Ordering::Relaxed);
-    here.reopen(&mut seat, &mut reader).unwrap();
+    here.lock(&mut seat, Level::Reserved, &mut reader).unwrap();
+    assert!(reader.is_open(), "the next attempt opens it");
     assert_eq!(reader.first_byte(), 2);
     here.stand_up(&mut seat, &mut reader);
 }

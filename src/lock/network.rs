@@ -205,8 +205,9 @@ impl Database {
                 node.release_write_lock();
             }
         }
-        if acquired.is_ok() && seat.generation != inner.generation {
-            // Another connection of ours went through a replacement of the files; this one has not seen it yet.
+        if acquired.is_ok() && (seat.generation != inner.generation || !base.is_open()) {
+            // Another connection of ours went through a replacement of the files, and this one has not seen it yet; or it did at an
+            // attempt that came to nothing.
             acquired = Handles::new(self, inner, seat, base).follow_own().and_then(|()| node.heartbeat());
             if acquired.is_err() {
                 node.release_write_lock();

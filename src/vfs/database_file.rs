@@ -289,11 +289,7 @@ impl DatabaseFile {
                     self.begun_by();
                 }
                 self.stamp = self.stamp.filter(|_| before > Level::None);
-                // Also where SQLite asks once more, as that had failed.
-                match wanted {
-                    Level::Reserved => self.prepare_write(before),
-                    _ => SQLITE_OK,
-                }
+                if wanted == Level::Reserved { self.prepare_write(before) } else { SQLITE_OK }
             }
             Err(LockError::Busy) => self.busy(),
             // Not busy: a busy handler would go on waiting against the program's will.

@@ -37,7 +37,8 @@ impl Database {
         }
         // Another connection of ours went through a replacement of the files while this one read on from the old one. Nobody
         // can have written since: our `reader.*` stands.
-        let behind = seat.generation != inner.generation && !switches::off(Guard::LingerGeneration);
+        let behind =
+            (seat.generation != inner.generation && !switches::off(Guard::LingerGeneration)) || !base.is_open();
         if !behind && base.has_journal() && seat.hold == inner.linger.hold {
             return Ok(true);
         }
