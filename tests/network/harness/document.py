@@ -227,7 +227,7 @@ def controls(cells):
 def costs(cells):
     lines = ["", "## Requests to the server per transaction", ""]
     lines += ["Counted by the client's kernel (`/proc/self/mountstats`), one connection with nobody else there, ten transactions each; a read"]
-    lines += ["is one of five statements, a write the small transfer. Heartbeats are in it, and the looks of a kept lock whether somebody else wants it, 20 a second; on NFS 3 the lock manager's own"]
+    lines += ["is one of five statements, a write the small transfer. Heartbeats are in it, and the looks of a kept lock whether somebody else wants it, every 20 to 50 ms; on NFS 3 the lock manager's own"]
     lines += ["requests are not. `coord` keeps its locks between the transactions; `coord-unlock-asap`, with coord_unlock_asap=1, gives them"]
     lines += ["back after each."]
     lines += ["", "| filesystem | opened by | read | write | of the write |", "|---|---|---|---|---|"]
